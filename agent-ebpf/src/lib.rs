@@ -1,0 +1,2 @@
+//! Records that both sides share.
+#![no_std]

@@ -1,0 +1,45 @@
+//! Connections: who talks to whom, and what each direction carries, in order of stream position.
+
+use std::net::SocketAddr;
+
+pub mod piece;
+
+/// Which way bytes go, as seen from the socket they were captured at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Read from the socket.
+    Received,
+    /// Written to the socket.
+    Sent,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// TCP over IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// A Unix stream socket; `None` where that end is not bound to a path. Abstract names begin with `@`.
+    Unix(Option<String>),
+}
+
+/// Both ends of a connection, as the kernel's sock names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The end that the captured socket is bound to.
+    pub local: Address,
+    /// The other end.
+    pub remote: Address,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Closed in order by either side.
+    Closed,
+    /// The peer reset it (`ECONNRESET`, `EPIPE`).
+    Reset,
+    /// The network gave up (`ETIMEDOUT`).
+    TimedOut,
+    /// spanwire stopped watching; the connection may well live on.
+    Stopped,
+}

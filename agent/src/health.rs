@@ -1,0 +1,76 @@
+//! Every loss and every cost, counted: one counter a reason, shared by all stages of the pipeline.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
+        /// What is counted. Names are stable: summary, metrics and tests use them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Counter {
+            /// All counters, in the order in which the summary shows them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Stable name, such as `lost.ring_full`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Spans built.
+    Spans => "spans.built",
+    /// Spans the exporter's endpoint took.
+    SpansExported => "spans.exported",
+    /// Spans dropped because the export queue was full.
+    SpansQueueFull => "lost.spans.queue_full",
+    /// Spans the endpoint refused, or that could not be delivered in time.
+    SpansExportFailed => "lost.spans.export_failed",
+    /// Exchanges without a span because a record of theirs was lost.
+    Exchanges => "lost.exchanges.incomplete",
+    /// Responses whose request was never seen.
+    ResponsesUnmatched => "lost.exchanges.response_without_request",
+    /// Messages whose head could not be parsed.
+    Unparsed => "lost.messages.unparsed",
+    /// Message heads over the limit: method and path kept, the rest cut.
+    HeadsCut => "cut.heads",
+}
+
+/// The counters of one running agent.
+#[derive(Debug, Default)]
+pub struct Health {
+    values: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Health {
+    /// Adds `count` to `counter`.
+    pub fn add(&self, counter: Counter, count: u64) {
+        self.values[counter as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Current value of `counter`.
+    #[must_use]
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_its_own_cell_and_name() {
+        let health = Health::default();
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            health.add(*counter, index as u64 + 1);
+        }
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(health.value(*counter), index as u64 + 1, "{}", counter.name());
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! spanwire: distributed traces out of what services put on the wire.
+//!
+//! In reading order, which is also the order in which data flows.
+
+pub mod health;
+
+pub mod connection;
+pub mod protocol;
+pub mod span;

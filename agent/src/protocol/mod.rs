@@ -1,0 +1,3 @@
+//! Protocol parsers: bytes in, values out. Nothing here knows a process, a clock, aya or tokio.
+
+pub mod http1;

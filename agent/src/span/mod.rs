@@ -1,0 +1,103 @@
+//! The span model: what is known of one operation, before anything of OTLP.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// W3C trace id: 16 bytes, not all zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceId(pub [u8; 16]);
+
+/// W3C span id (`parent-id`): 8 bytes, not all zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanId(pub [u8; 8]);
+
+/// Nanoseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixNanoseconds(pub u64);
+
+/// `SpanKind` of the OpenTelemetry trace specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Outgoing request.
+    Client,
+    /// Incoming request.
+    Server,
+}
+
+/// An attribute's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// UTF-8 text.
+    Text(Cow<'static, str>),
+    /// 64-bit integer.
+    Integer(i64),
+    /// Truth value.
+    Boolean(bool),
+    /// Array of texts.
+    Texts(Vec<String>),
+}
+
+/// An attribute: a name of the semantic conventions and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribute {
+    /// Name, such as `http.request.method`.
+    pub key: Cow<'static, str>,
+    /// Value.
+    pub value: Value,
+}
+
+/// Something that happened at one moment of a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Name of the event.
+    pub name: Cow<'static, str>,
+    /// When.
+    pub time: UnixNanoseconds,
+    /// What else is known.
+    pub attributes: Vec<Attribute>,
+}
+
+/// Status of a span. `Ok` is left to applications, as the specification asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The default.
+    Unset,
+    /// The operation failed; the text says how where no attribute does.
+    Error(Cow<'static, str>),
+}
+
+/// Who emitted a span: the attributes of one process, shared by all its spans.
+#[derive(Debug, PartialEq)]
+pub struct Resource {
+    /// Process id on the host.
+    pub pid: u32,
+    /// `service.name` and the rest of the resource attributes.
+    pub attributes: Vec<Attribute>,
+}
+
+/// One operation of one service.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Trace it belongs to.
+    pub trace_id: TraceId,
+    /// Its own id.
+    pub span_id: SpanId,
+    /// Id of the span that caused it, `None` at the root.
+    pub parent: Option<SpanId>,
+    /// Kind.
+    pub kind: Kind,
+    /// Low-cardinality name.
+    pub name: Cow<'static, str>,
+    /// First moment.
+    pub start: UnixNanoseconds,
+    /// Last moment, not before `start`.
+    pub end: UnixNanoseconds,
+    /// Attributes, each key once.
+    pub attributes: Vec<Attribute>,
+    /// Events in order of time.
+    pub events: Vec<Event>,
+    /// Status.
+    pub status: Status,
+    /// The process it was seen in.
+    pub resource: Arc<Resource>,
+}
