@@ -1,2 +1,306 @@
-//! Records that both sides share.
+//! What both halves of spanwire share: the records that the kernel half writes into the ring buffer, the layout of
+//! its maps' keys and values, and the numbers of its counters.
+//!
+//! Everything here is `repr(C)`, without padding and without `bool`; sizes and offsets are asserted below.
+
 #![no_std]
+
+use core::mem::{offset_of, size_of};
+
+/// Direction index: bytes read from the socket.
+pub const RECEIVED: u8 = 0;
+/// Direction index: bytes written to the socket.
+pub const SENT: u8 = 1;
+
+/// Values of [`Record::kind`].
+pub mod kind {
+    /// A connection is reported for the first time; an [`Opened`](crate::Opened) follows.
+    pub const OPENED: u8 = 1;
+    /// `length` bytes of a message head follow.
+    pub const BYTES: u8 = 2;
+    /// A message ended; its last `wire` bytes, from `position`, were not copied.
+    pub const END: u8 = 3;
+    /// `wire` bytes, from `position`, were not seen; `flags` holds the counter that says why.
+    pub const GAP: u8 = 4;
+    /// The peer will send no more (a read returned 0).
+    pub const EOF: u8 = 5;
+    /// The socket closed; `flags` is the socket's error number, `ordinal` the number of requests it carried,
+    /// `content` the number of responses.
+    pub const CLOSED: u8 = 6;
+    /// A process called `execve`; 16 bytes of command name follow.
+    pub const EXEC: u8 = 7;
+    /// The last thread of a process is gone.
+    pub const EXIT: u8 = 8;
+}
+
+/// Bits of [`Record::flags`] in `BYTES` and `END` records.
+pub mod flag {
+    /// A message begins with the first byte of this record. Its `ordinal` and ids are valid.
+    pub const STARTS: u16 = 1;
+    /// The message's head ends with the last byte of this record.
+    pub const HEAD_ENDS: u16 = 2;
+    /// The message ends here: `content` is the length of its content, `wire` how many bytes after this record's own
+    /// were not copied.
+    pub const MESSAGE_ENDS: u16 = 4;
+    /// The message is a request (else a response).
+    pub const REQUEST: u16 = 8;
+    /// What follows this record in the head was cut: over the limit.
+    pub const CUT: u16 = 16;
+    /// From here on the connection carries no HTTP any more (101, or 2xx to CONNECT).
+    pub const TUNNEL: u16 = 32;
+}
+
+/// First bytes of every entry of the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// One of [`kind`].
+    pub kind: u8,
+    /// [`RECEIVED`] or [`SENT`].
+    pub direction: u8,
+    /// [`flag`] bits, or as the kind says.
+    pub flags: u16,
+    /// Number of bytes behind this header.
+    pub length: u32,
+    /// Address of the kernel's sock; with `born` the identity of a connection.
+    pub sock: u64,
+    /// When the kernel half first saw the connection, `CLOCK_MONOTONIC` nanoseconds.
+    pub born: u64,
+    /// When it happened, `CLOCK_MONOTONIC` nanoseconds.
+    pub time: u64,
+    /// Stream position of the first byte this record speaks of.
+    pub position: u64,
+    /// Bytes on the wire that are spoken of but not copied.
+    pub wire: u64,
+    /// Bytes of message content (RFC 9110, section 6.4).
+    pub content: u64,
+    /// Number of the exchange on its connection, from 0.
+    pub ordinal: u32,
+    /// Number of the record in its connection and direction: a jump is a loss.
+    pub sequence: u32,
+    /// Process, as the host numbers it.
+    pub tgid: u32,
+    /// Thread, as the host numbers it.
+    pub tid: u32,
+    /// Trace id minted for the request that starts here.
+    pub trace_id: [u64; 2],
+    /// Span id minted for the request that starts here.
+    pub span_id: u64,
+}
+
+/// Address families as the kernel numbers them.
+pub mod family {
+    /// Unix sockets.
+    pub const UNIX: u16 = 1;
+    /// IPv4.
+    pub const INET: u16 = 2;
+    /// IPv6.
+    pub const INET6: u16 = 10;
+}
+
+/// Longest path of a Unix socket, with its terminating zero (`UNIX_PATH_MAX`).
+pub const UNIX_PATH_MAX: usize = 108;
+
+/// Bits of [`Opened::flags`].
+pub mod opened {
+    /// The connection was already in use when it was first seen.
+    pub const LATE: u16 = 1;
+}
+
+/// Both ends of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// One of [`family`].
+    pub family: u16,
+    /// [`opened`] bits.
+    pub flags: u16,
+    /// Port of the local end, host order.
+    pub local_port: u16,
+    /// Port of the remote end, host order.
+    pub remote_port: u16,
+    /// Inode of the socket in sockfs.
+    pub inode: u64,
+    /// IPv6 address, or IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// The same of the remote end.
+    pub remote: [u8; 16],
+    /// Path of a Unix socket; abstract names begin with a zero byte.
+    pub local_path: [u8; UNIX_PATH_MAX],
+    /// The same of the peer.
+    pub remote_path: [u8; UNIX_PATH_MAX],
+    /// Number of valid bytes of `local_path`.
+    pub local_path_length: u32,
+    /// The same of `remote_path`.
+    pub remote_path_length: u32,
+}
+
+/// Most bytes of a message that one record carries.
+pub const RECORD_BYTES: usize = 4096;
+
+/// Longest message head that is followed, in bytes.
+pub const HEAD_LIMIT: u32 = 64 * 1024;
+
+/// Number of bits of the process bitmap: `PID_MAX_LIMIT` (include/linux/threads.h).
+pub const PROCESS_LIMIT: u32 = 4 * 1024 * 1024;
+
+/// What the agent tells the kernel half before it loads: offsets of kernel fields in bytes, from the kernel's BTF, and
+/// switches. The verifier sees constants, so what is switched off costs nothing and need not exist on that kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Globals {
+    /// `sock.__sk_common.skc_family`.
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_num`: local port, host order.
+    pub sock_local_port: u32,
+    /// `sock.__sk_common.skc_dport`: remote port, network order.
+    pub sock_remote_port: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`: local IPv4 address.
+    pub sock_local_v4: u32,
+    /// `sock.__sk_common.skc_daddr`: remote IPv4 address.
+    pub sock_remote_v4: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`: local IPv6 address.
+    pub sock_local_v6: u32,
+    /// `sock.__sk_common.skc_v6_daddr`: remote IPv6 address.
+    pub sock_remote_v6: u32,
+    /// `sock.sk_type`.
+    pub sock_type: u32,
+    /// `sock.sk_protocol`.
+    pub sock_protocol: u32,
+    /// `sock.sk_err`.
+    pub sock_error: u32,
+    /// `sock.sk_shutdown`.
+    pub sock_shutdown: u32,
+    /// `sock.sk_socket`.
+    pub sock_socket: u32,
+    /// `tcp_sock.write_seq`.
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`.
+    pub tcp_copied_seq: u32,
+    /// `tcp_sock.rcv_nxt`.
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.bytes_received`.
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.snd_una`.
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.bytes_acked`.
+    pub tcp_bytes_acked: u32,
+    /// `unix_sock.addr`.
+    pub unix_address: u32,
+    /// `unix_sock.peer`.
+    pub unix_peer: u32,
+    /// `unix_address.len`.
+    pub unix_address_length: u32,
+    /// `unix_address.name`.
+    pub unix_address_name: u32,
+    /// `socket.sk`.
+    pub socket_sock: u32,
+    /// From a `socket` to the inode number of its sockfs inode (`socket_alloc.vfs_inode.i_ino`).
+    pub socket_inode: u32,
+    /// `task_struct.pid`.
+    pub task_pid: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.stack`.
+    pub task_stack: u32,
+    /// `task_struct.thread_info.status`.
+    pub task_status: u32,
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_table: u32,
+    /// `fdtable.fd`.
+    pub table_descriptors: u32,
+    /// `fdtable.max_fds`.
+    pub table_size: u32,
+    /// `file.private_data`.
+    pub file_private: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// 1 where the helper `bpf_task_pt_regs` exists (Linux 5.15).
+    pub has_task_pt_regs: u32,
+    /// 1 where only connections with a port of the port bitmap are watched.
+    pub filter_ports: u32,
+    /// Process whose children are watched from their first instruction (spanwire itself, with `-- COMMAND`); else 0.
+    pub parent_of_watched: u32,
+    /// Bytes waiting in the ring buffer from which the agent is woken at once; below, it comes by itself.
+    pub wake_at: u32,
+    /// 1 where a hook in front of the send gives the time it began.
+    pub has_send_hook: u32,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
+        /// What the kernel half counts, per CPU.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Counter {
+            /// All counters, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Stable name, as the summary and the metrics show it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The counter with this number.
+            #[must_use]
+            pub fn from_number(number: u32) -> Option<Self> {
+                Self::ALL.get(number as usize).copied()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Records that found no room in the ring buffer.
+    RingFull => "kernel.lost.records.ring_full",
+    /// Requests among them: each is an exchange without a span.
+    RequestsRingFull => "kernel.lost.exchanges.ring_full",
+    /// Connections that found no room in the connection map.
+    ConnectionsFull => "kernel.lost.connections.map_full",
+    /// Bytes that no hook of this set shows: splice out of a socket, io_uring, sendfile of a head.
+    GapNoBuffer => "kernel.gap.no_buffer",
+    /// Bytes that passed unseen between two calls on a socket.
+    GapUnseen => "kernel.gap.unseen",
+    /// User memory that could not be read.
+    GapFault => "kernel.gap.unreadable_memory",
+    /// Calls of 32-bit processes, whose system call arguments are laid out otherwise.
+    GapCompat => "kernel.gap.compat_syscall",
+    /// A call with more bytes or more buffers than one run of the walker takes.
+    GapTooLong => "kernel.gap.walk_limit",
+    /// Bytes on a connection claimed as HTTP/1 that are no HTTP/1 where a message should begin.
+    GapSyntax => "kernel.gap.syntax",
+    /// Heads over the limit.
+    HeadsCut => "kernel.cut.heads",
+    /// Connections whose first bytes are TLS.
+    UnclaimedTls => "kernel.unclaimed.tls",
+    /// Connections whose first bytes are HTTP/2's preface.
+    UnclaimedHttp2 => "kernel.unclaimed.http2",
+    /// Connections whose first bytes are nothing that is known.
+    UnclaimedOther => "kernel.unclaimed.other",
+    /// Claims taken back: the first line looked like HTTP/1 and was not.
+    ClaimsRevoked => "kernel.unclaimed.revoked",
+    /// Pipelined connections given up after a loss, since responses could no longer be told apart.
+    PipelinesGivenUp => "kernel.lost.connections.pipelined",
+    /// Connections first seen in the middle.
+    JoinedLate => "kernel.connections.joined_late",
+    /// Connections claimed as HTTP/1.
+    Http1 => "kernel.connections.http1",
+}
+
+const _: () = {
+    assert!(size_of::<Record>() == 96);
+    assert!(offset_of!(Record, sock) == 8);
+    assert!(offset_of!(Record, content) == 48);
+    assert!(offset_of!(Record, ordinal) == 56);
+    assert!(offset_of!(Record, trace_id) == 72);
+    assert!(offset_of!(Record, span_id) == 88);
+    assert!(size_of::<Opened>() == 8 + 8 + 32 + 2 * UNIX_PATH_MAX + 8);
+    assert!(size_of::<Record>() % 8 == 0 && size_of::<Opened>() % 8 == 0);
+};

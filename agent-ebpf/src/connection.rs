@@ -1,0 +1,287 @@
+//! What is kept of a connection between two operations on its socket.
+
+use crate::globals::{global, kernel};
+use crate::http1::state;
+use crate::maps::{CONNECTIONS, PORTS, TEMPLATE, count};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
+use spanwire_ebpf::{Counter, Opened, RECEIVED, UNIX_PATH_MAX, family, opened};
+
+/// Nothing decided yet.
+pub(crate) const UNDECIDED: u8 = 0;
+/// Claimed as HTTP/1.
+pub(crate) const HTTP1: u8 = 1;
+/// Not ours: left at the first lookup.
+pub(crate) const IGNORED: u8 = 255;
+
+/// No direction has carried a request yet.
+pub(crate) const UNKNOWN_DIRECTION: u8 = 2;
+
+/// Bytes of an unfinished line that are kept for the next operation.
+pub(crate) const CARRY: usize = 24;
+
+/// One direction of a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Half {
+    /// Stream position of the next byte.
+    pub(crate) position: u64,
+    /// Bytes that are left of the body or of the chunk.
+    pub(crate) remaining: u64,
+    /// Bytes of content of the message so far.
+    pub(crate) content: u64,
+    /// The number that is being read: a content length, a chunk size.
+    pub(crate) value: u64,
+    /// Position behind the last byte of the message that was copied.
+    pub(crate) copied_to: u64,
+    /// When the first byte of the message that is being decided on came.
+    pub(crate) started: u64,
+    /// The unfinished line.
+    pub(crate) carry: [u64; CARRY / 8],
+    /// The kernel's sequence number of `position`.
+    pub(crate) kernel_sequence: u32,
+    /// Number of the next record.
+    pub(crate) record_sequence: u32,
+    /// Bytes of the head so far.
+    pub(crate) head: u32,
+    /// Exchange of the message.
+    pub(crate) ordinal: u32,
+    /// Length of `carry`.
+    pub(crate) carried: u32,
+    /// Status code of a response.
+    pub(crate) status: u32,
+    /// Elements of a `recvmmsg` or `sendmmsg` call that were seen.
+    pub(crate) element: u32,
+    /// Where in a message the next byte is: a `frames` state.
+    pub(crate) state: u8,
+    /// `frames` marks of the message.
+    pub(crate) marks: u8,
+    /// 1 once the end of the stream was read.
+    pub(crate) ended: u8,
+    /// Padding, always zero.
+    pub(crate) reserved: u8,
+}
+
+/// One connection, by its socket on one side.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connection {
+    /// Bytes read from the socket.
+    pub(crate) received: Half,
+    /// Bytes written to it.
+    pub(crate) sent: Half,
+    /// What concerns both.
+    pub(crate) dialogue: Dialogue,
+}
+
+/// What both directions of a connection have to do with each other. Each field is written from one direction only, or
+/// while the connection is made, so that the two may be walked at the same time.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Dialogue {
+    /// When it was first seen: with the sock's address its identity.
+    pub(crate) born: u64,
+    /// Inode of a Unix socket: its sock's address may be another's by now.
+    pub(crate) inode: u64,
+    /// When the send that is under way began.
+    pub(crate) send_began: u64,
+    /// One bit an exchange, by its number modulo 64: the request was HEAD.
+    pub(crate) heads: u64,
+    /// The same for CONNECT.
+    pub(crate) connects: u64,
+    /// Requests so far.
+    pub(crate) requests: u32,
+    /// Final responses so far.
+    pub(crate) responses: u32,
+    /// Process that used it last.
+    pub(crate) tgid: u32,
+    /// Protocol.
+    pub(crate) protocol: u8,
+    /// Direction of the requests.
+    pub(crate) requests_direction: u8,
+    /// 1 once the agent knows of it.
+    pub(crate) announced: u8,
+    /// 1 where `position` follows the kernel's own sequence numbers.
+    pub(crate) sequenced: u8,
+    /// 1 after a loss, until the next request: responses cannot be told apart.
+    pub(crate) adrift: u8,
+    /// 1 once two requests were in flight at a time.
+    pub(crate) pipelined: u8,
+    /// Address family.
+    pub(crate) family: u16,
+    /// 1 where a 32-bit process uses it.
+    pub(crate) compat: u8,
+    /// 1 where it was first seen in the middle.
+    pub(crate) late: u8,
+    /// Operations that were looked at in vain.
+    pub(crate) attempts: u16,
+    /// Padding, always zero.
+    pub(crate) reserved: [u8; 4],
+}
+
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
+/// `TS_COMPAT`, arch/x86/include/asm/thread_info.h.
+const TS_COMPAT: u32 = 2;
+
+/// The connection of this sock, made where it is a stream socket and watched; `None` where it is left alone.
+#[inline(always)]
+pub(crate) fn of(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a map value.
+        let known = unsafe { &(*connection).dialogue };
+        if known.family != family::UNIX || known.inode == inode(sock)? {
+            return (known.protocol != IGNORED).then_some(connection);
+        }
+    }
+    create(sock, direction, bytes)
+}
+
+/// Number of the socket's inode in sockfs: unique for as long as the socket lives.
+#[inline(always)]
+fn inode(sock: u64) -> Option<u64> {
+    let socket: u64 = kernel(sock, global!(sock_socket))?;
+    kernel(socket, global!(socket_inode))
+}
+
+#[inline(never)]
+fn create(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
+    let family: u16 = kernel(sock, global!(sock_family))?;
+    let kind: u16 = kernel(sock, global!(sock_type))?;
+    if kind != SOCK_STREAM {
+        return None;
+    }
+    let protocol: u16 = kernel(sock, global!(sock_protocol))?;
+    let sequenced = match (family, protocol) {
+        (family::INET | family::INET6, IPPROTO_TCP) => true,
+        // A multipath connection's sequence numbers are elsewhere: its bytes are counted here.
+        (family::INET | family::INET6, IPPROTO_MPTCP) | (family::UNIX, _) => false,
+        _ => return None,
+    };
+    let connection = TEMPLATE.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value, large as it is, and all zeroes are a valid connection.
+    let new = unsafe {
+        core::ptr::write_bytes(connection, 0, 1);
+        &mut *connection
+    };
+    // SAFETY: the helper only reads the clock.
+    new.dialogue.born = unsafe { bpf_ktime_get_ns() };
+    new.dialogue.family = family;
+    new.dialogue.requests_direction = UNKNOWN_DIRECTION;
+    new.dialogue.sequenced = sequenced as u8;
+    new.dialogue.inode = inode(sock).unwrap_or(0);
+    new.dialogue.compat = (thread_status() & TS_COMPAT != 0) as u8;
+    if global!(filter_ports) != 0 && !port_is_watched(sock, family) {
+        new.dialogue.protocol = IGNORED;
+    }
+    if sequenced {
+        let read: u32 = kernel(sock, global!(tcp_copied_seq))?;
+        let expected: u32 = kernel(sock, global!(tcp_rcv_nxt))?;
+        let received: u64 = kernel(sock, global!(tcp_bytes_received))?;
+        let written: u32 = kernel(sock, global!(tcp_write_seq))?;
+        let unacknowledged: u32 = kernel(sock, global!(tcp_snd_una))?;
+        let acknowledged: u64 = kernel(sock, global!(tcp_bytes_acked))?;
+        let mut read_before = received.wrapping_sub(expected.wrapping_sub(read) as u64);
+        let mut written_before = acknowledged + written.wrapping_sub(unacknowledged) as u64;
+        // What is under way is what we are here for.
+        let (mut first_read, mut first_written) = (read, written);
+        if direction == RECEIVED {
+            read_before = read_before.wrapping_sub(bytes);
+            first_read = read.wrapping_sub(bytes as u32);
+        } else {
+            written_before = written_before.wrapping_sub(bytes);
+            first_written = written.wrapping_sub(bytes as u32);
+        }
+        // One more than was sent where the SYN counts as a byte that was acknowledged.
+        new.dialogue.late = (read_before != 0 || written_before > 1) as u8;
+        new.received.kernel_sequence = first_read;
+        new.sent.kernel_sequence = first_written;
+    }
+    if new.dialogue.late != 0 {
+        new.dialogue.adrift = 1;
+        new.received.state = state::LOST;
+        new.sent.state = state::LOST;
+        count(Counter::JoinedLate, 1);
+    }
+    if CONNECTIONS.insert(sock, &*new, 0).is_err() {
+        count(Counter::ConnectionsFull, 1);
+        return None;
+    }
+    let connection = CONNECTIONS.get_ptr_mut(sock)?;
+    // SAFETY: a map value.
+    unsafe { (*connection).dialogue.protocol != IGNORED }.then_some(connection)
+}
+
+#[inline(always)]
+fn thread_status() -> u32 {
+    // SAFETY: the helper only returns the current task.
+    let task = unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() };
+    kernel(task, global!(task_status)).unwrap_or(0)
+}
+
+#[inline(always)]
+fn port_is_watched(sock: u64, family: u16) -> bool {
+    if family == family::UNIX {
+        return false;
+    }
+    let local: u16 = kernel(sock, global!(sock_local_port)).unwrap_or(0);
+    let remote: u16 = kernel(sock, global!(sock_remote_port)).unwrap_or(0);
+    port_bit(local) || port_bit(u16::from_be(remote))
+}
+
+#[inline(always)]
+fn port_bit(port: u16) -> bool {
+    PORTS.get(port as u32 / 64).is_some_and(|word| word & (1 << (port % 64)) != 0)
+}
+
+/// Fills in both ends of a connection.
+#[inline(never)]
+pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
+    out.family = dialogue.family;
+    out.flags = if dialogue.late != 0 { opened::LATE } else { 0 };
+    out.inode = dialogue.inode;
+    out.local_path_length = 0;
+    out.remote_path_length = 0;
+    if dialogue.family == family::UNIX {
+        out.local_port = 0;
+        out.remote_port = 0;
+        out.local_path_length = path(sock, &mut out.local_path);
+        let peer: u64 = kernel(sock, global!(unix_peer)).unwrap_or(0);
+        if peer != 0 {
+            out.remote_path_length = path(peer, &mut out.remote_path);
+        }
+        return;
+    }
+    out.local_port = kernel(sock, global!(sock_local_port)).unwrap_or(0);
+    out.remote_port = u16::from_be(kernel(sock, global!(sock_remote_port)).unwrap_or(0));
+    if dialogue.family == family::INET {
+        let local: [u8; 4] = kernel(sock, global!(sock_local_v4)).unwrap_or_default();
+        let remote: [u8; 4] = kernel(sock, global!(sock_remote_v4)).unwrap_or_default();
+        out.local[..4].copy_from_slice(&local);
+        out.remote[..4].copy_from_slice(&remote);
+    } else {
+        out.local = kernel(sock, global!(sock_local_v6)).unwrap_or_default();
+        out.remote = kernel(sock, global!(sock_remote_v6)).unwrap_or_default();
+    }
+}
+
+/// Reads the path a Unix socket is bound to; returns its length, 0 where it has none.
+#[inline(always)]
+fn path(sock: u64, out: &mut [u8; UNIX_PATH_MAX]) -> u32 {
+    /// `sockaddr_un.sun_path` begins behind the family.
+    const FAMILY: u32 = 2;
+    let address: u64 = kernel(sock, global!(unix_address)).unwrap_or(0);
+    if address == 0 {
+        return 0;
+    }
+    let length: u32 = kernel(address, global!(unix_address_length)).unwrap_or(0);
+    if length <= FAMILY {
+        return 0;
+    }
+    let name = address + (global!(unix_address_name) + FAMILY) as u64;
+    // SAFETY: `out` is as long as said; the helper checks the address.
+    if unsafe { bpf_probe_read_kernel(out.as_mut_ptr().cast(), UNIX_PATH_MAX as u32, name as *const _) } != 0 {
+        return 0;
+    }
+    (length - FAMILY).min(UNIX_PATH_MAX as u32)
+}

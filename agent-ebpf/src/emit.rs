@@ -1,0 +1,290 @@
+//! Records into the ring buffer.
+
+use crate::connection::{Dialogue, Half, describe};
+use crate::globals::global;
+use crate::maps::{EVENTS, count};
+use crate::operation::{HEADER, Operation, WINDOW, mark};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+};
+use spanwire_ebpf::{Counter, Opened, Record, flag, kind};
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+const BPF_RB_AVAIL_DATA: u64 = 0;
+
+/// Waking the agent costs an interrupt; it comes by itself often enough unless the buffer fills up.
+#[inline(always)]
+fn wake() -> u64 {
+    // SAFETY: the helper reads the ring buffer's counters.
+    let waiting = unsafe { bpf_ringbuf_query(events(), BPF_RB_AVAIL_DATA) };
+    if waiting > global!(wake_at) as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
+}
+
+#[inline(always)]
+fn events() -> *mut core::ffi::c_void {
+    (&raw const EVENTS).cast_mut().cast()
+}
+
+/// Eight random bytes, not all zero.
+#[inline(always)]
+fn random() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
+    let random = ((high as u64) << 32) | (low as u64 & 0xffff_ffff);
+    if random == 0 { 1 } else { random }
+}
+
+/// Fills in what every record of an operation has.
+#[inline(always)]
+fn header(record: &mut Record, operation: &Operation, dialogue: &Dialogue, half: &mut Half, kind: u8) {
+    *record = Record {
+        kind,
+        direction: operation.direction as u8,
+        flags: 0,
+        length: 0,
+        sock: operation.sock,
+        born: dialogue.born,
+        time: operation.time,
+        position: 0,
+        wire: 0,
+        content: 0,
+        ordinal: half.ordinal,
+        sequence: half.record_sequence,
+        tgid: operation.tgid,
+        tid: operation.tid,
+        trace_id: [0; 2],
+        span_id: 0,
+    };
+    if dialogue.requests_direction as u32 == operation.direction {
+        record.flags = flag::REQUEST;
+    }
+    half.record_sequence += 1;
+}
+
+/// Hands on what is pending in the window: bytes of a head.
+#[inline(never)]
+pub(crate) fn bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
+    let marks = operation.marks;
+    operation.marks = 0;
+    if dialogue.announced == 0 {
+        opened(operation, dialogue);
+    }
+    let from = operation.copy_from & (WINDOW as u32 - 1);
+    let mut length = operation.copy_to.wrapping_sub(from) & (2 * WINDOW as u32 - 1);
+    if length > WINDOW as u32 {
+        length = WINDOW as u32;
+    }
+    // The header goes right in front of the bytes, over what was handed on before: one copy, one record.
+    // SAFETY: `from` is inside the window, in front of which there is room for a header.
+    let at = unsafe { operation.header.as_mut_ptr().add(from as usize) }.cast::<Record>();
+    let base = operation.base;
+    let (wire, content) = (operation.wire, operation.content);
+    // SAFETY: as above; unaligned stores are fine on the machines that spanwire supports.
+    let record = unsafe { &mut *at };
+    header(record, operation, dialogue, half, kind::BYTES);
+    let request = record.flags & flag::REQUEST != 0;
+    record.length = length;
+    record.position = base + from as u64;
+    half.copied_to = record.position + length as u64;
+    if marks & mark::STARTS != 0 {
+        record.flags |= flag::STARTS;
+        if half.started != 0 {
+            record.time = half.started;
+        }
+        half.started = 0;
+        if request {
+            record.trace_id = [random(), random()];
+            record.span_id = random();
+        }
+    }
+    // The other marks have the same meaning and the same order as the flags.
+    if marks & mark::HEAD_ENDS != 0 {
+        record.flags |= flag::HEAD_ENDS;
+    }
+    if marks & mark::CUT != 0 {
+        record.flags |= flag::CUT;
+    }
+    if marks & mark::TUNNEL != 0 {
+        record.flags |= flag::TUNNEL;
+    }
+    if marks & mark::MESSAGE_ENDS != 0 {
+        record.flags |= flag::MESSAGE_ENDS;
+        record.content = content;
+        record.wire = wire;
+        half.copied_to += wire;
+    }
+    // SAFETY: the header and `length` bytes behind it end inside the window and its slack.
+    if unsafe { bpf_ringbuf_output(events(), at.cast(), (HEADER as u32 + length) as u64, wake()) } != 0 {
+        count(Counter::RingFull, 1);
+        if request && marks & mark::STARTS != 0 {
+            count(Counter::RequestsRingFull, 1);
+        }
+    }
+    0
+}
+
+#[repr(C)]
+struct OpenedRecord {
+    record: Record,
+    opened: Opened,
+}
+
+/// Reports both ends of a connection; again with the next record where there was no room.
+#[inline(always)]
+fn opened(operation: &Operation, dialogue: &mut Dialogue) {
+    // SAFETY: a constant size.
+    let room = unsafe { bpf_ringbuf_reserve(events(), size_of::<OpenedRecord>() as u64, 0) };
+    if room.is_null() {
+        count(Counter::RingFull, 1);
+        return;
+    }
+    let room = room.cast::<OpenedRecord>();
+    // SAFETY: reserved above, and as large.
+    unsafe {
+        (&raw mut (*room).record).write(Record {
+            kind: kind::OPENED,
+            direction: operation.direction as u8,
+            flags: 0,
+            length: size_of::<Opened>() as u32,
+            sock: operation.sock,
+            born: dialogue.born,
+            time: operation.time,
+            position: 0,
+            wire: 0,
+            content: 0,
+            ordinal: 0,
+            sequence: 0,
+            tgid: operation.tgid,
+            tid: operation.tid,
+            trace_id: [0; 2],
+            span_id: 0,
+        });
+        describe(operation.sock, dialogue, &mut (*room).opened);
+        bpf_ringbuf_submit(room.cast(), BPF_RB_NO_WAKEUP);
+    }
+    dialogue.announced = 1;
+}
+
+/// Puts the record that was made in the operation's header room into the ring buffer.
+#[inline(always)]
+fn put(operation: &mut Operation) {
+    let record = operation.header.as_mut_ptr().cast();
+    // SAFETY: a whole record.
+    if unsafe { bpf_ringbuf_output(events(), record, HEADER as u64, wake()) } != 0 {
+        count(Counter::RingFull, 1);
+    }
+}
+
+/// Reports the end of a message, at `position`, whose last bytes were not copied.
+#[inline(never)]
+pub(crate) fn end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64) -> u32 {
+    // SAFETY: the room is as large as a record; alignment as in `bytes`.
+    let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
+    header(record, operation, dialogue, half, kind::END);
+    record.time = operation.end_time;
+    record.position = half.copied_to;
+    record.wire = position.wrapping_sub(half.copied_to);
+    record.content = half.content;
+    half.copied_to = position;
+    put(operation);
+    0
+}
+
+/// Reports `length` bytes from `position` on that were not seen.
+#[inline(never)]
+pub(crate) fn gap(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64, length: u64) -> u32 {
+    // SAFETY: as in `end`.
+    let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
+    header(record, operation, dialogue, half, kind::GAP);
+    record.flags = operation.failure as u16;
+    record.position = position;
+    record.wire = length;
+    half.copied_to = position + length;
+    put(operation);
+    0
+}
+
+/// Reports that the peer will send no more.
+#[inline(never)]
+pub(crate) fn eof(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half) -> u32 {
+    // SAFETY: as in `end`.
+    let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
+    header(record, operation, dialogue, half, kind::EOF);
+    record.position = half.copied_to;
+    record.wire = half.position.wrapping_sub(half.copied_to);
+    record.content = half.content;
+    put(operation);
+    0
+}
+
+/// Puts a record that is no operation's into the ring buffer.
+#[inline(always)]
+fn put_record(record: &mut Record) {
+    // SAFETY: a whole record.
+    if unsafe { bpf_ringbuf_output(events(), core::ptr::from_mut(record).cast(), HEADER as u64, wake()) } != 0 {
+        count(Counter::RingFull, 1);
+    }
+}
+
+/// Reports that a socket closed, and with which error number.
+#[inline(always)]
+pub(crate) fn closed(sock: u64, dialogue: &Dialogue, responses: &Half, error: u16) {
+    // SAFETY: the helper only reads the clock.
+    let time = unsafe { bpf_ktime_get_ns() };
+    let mut record = Record {
+        kind: kind::CLOSED,
+        direction: 1 - (dialogue.requests_direction & 1),
+        flags: error,
+        length: 0,
+        sock,
+        born: dialogue.born,
+        time,
+        position: responses.copied_to,
+        wire: responses.position.wrapping_sub(responses.copied_to),
+        content: responses.content,
+        ordinal: dialogue.requests,
+        sequence: dialogue.responses,
+        tgid: dialogue.tgid,
+        tid: 0,
+        trace_id: [0; 2],
+        span_id: 0,
+    };
+    put_record(&mut record);
+}
+
+#[repr(C)]
+struct ProcessRecord {
+    record: Record,
+    name: [u8; 16],
+}
+
+/// Reports something in a process's life, with the name of its command.
+#[inline(always)]
+pub(crate) fn process(kind: u8, tgid: u32, name: [u8; 16]) {
+    // SAFETY: the helper only reads the clock.
+    let time = unsafe { bpf_ktime_get_ns() };
+    let record = Record {
+        kind,
+        direction: 0,
+        flags: 0,
+        length: 16,
+        sock: 0,
+        born: 0,
+        time,
+        position: 0,
+        wire: 0,
+        content: 0,
+        ordinal: 0,
+        sequence: 0,
+        tgid,
+        tid: tgid,
+        trace_id: [0; 2],
+        span_id: 0,
+    };
+    let mut record = ProcessRecord { record, name };
+    // SAFETY: the whole record is behind its header.
+    if unsafe { bpf_ringbuf_output(events(), (&raw mut record).cast(), size_of::<ProcessRecord>() as u64, wake()) } != 0 {
+        count(Counter::RingFull, 1);
+    }
+}

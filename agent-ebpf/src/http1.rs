@@ -1,0 +1,688 @@
+//! HTTP/1 as the kernel sees it (RFC 9112): where heads begin and end, and how long bodies are. Heads are handed on,
+//! bodies are stepped over. The agent's parser is the one that understands heads; this one only has to find them.
+//!
+//! One [`step`] does a bounded piece of work on the window; `frames` calls it until the operation is used up. All that
+//! must outlive a step is in the half, so that any split of the bytes over operations comes to the same.
+
+use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
+use crate::emit;
+use crate::maps::{COUNTERS, count};
+use crate::operation::{FINE, Operation, mark};
+use spanwire_ebpf::Counter;
+
+/// Values of [`Half::state`].
+pub(crate) mod state {
+    /// A message should begin here.
+    pub(crate) const START: u8 = 0;
+    /// In the first line.
+    pub(crate) const FIRST_LINE: u8 = 1;
+    /// At the beginning of a header line.
+    pub(crate) const LINE: u8 = 2;
+    /// In a header line that says nothing about the body.
+    pub(crate) const SKIP_LINE: u8 = 3;
+    /// In the value of Content-Length.
+    pub(crate) const LENGTH: u8 = 4;
+    /// In the value of Transfer-Encoding.
+    pub(crate) const CODING: u8 = 5;
+    /// In a body of known length.
+    pub(crate) const BODY: u8 = 6;
+    /// In a chunk's size.
+    pub(crate) const CHUNK_SIZE: u8 = 7;
+    /// In a chunk's extensions.
+    pub(crate) const CHUNK_EXTENSION: u8 = 8;
+    /// In a chunk's data.
+    pub(crate) const CHUNK_DATA: u8 = 9;
+    /// Behind a chunk's data.
+    pub(crate) const CHUNK_END: u8 = 10;
+    /// At the beginning of a trailer line.
+    pub(crate) const TRAILER: u8 = 11;
+    /// In a trailer line.
+    pub(crate) const SKIP_TRAILER: u8 = 12;
+    /// In a body that ends with the dialogue.
+    pub(crate) const UNTIL_CLOSE: u8 = 13;
+    /// No HTTP any more.
+    pub(crate) const TUNNEL: u8 = 14;
+    /// Lost: the next operation that begins like a message is one.
+    pub(crate) const LOST: u8 = 15;
+}
+
+/// Bits of [`Half::marks`].
+mod marked {
+    /// Content-Length was there.
+    pub(super) const LENGTH: u8 = 1;
+    /// Transfer-Encoding ends in `chunked`.
+    pub(super) const CHUNKED: u8 = 2;
+    /// The head is over the limit: no more of it is handed on.
+    pub(super) const CUT: u8 = 4;
+    /// A digit of Content-Length was seen.
+    pub(super) const DIGIT: u8 = 8;
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Go on.
+    More,
+    /// The window is used up.
+    Refill,
+    /// This operation is done with.
+    Stop,
+}
+
+/// Bytes from which every decision at the beginning of a message can be made.
+const START_BYTES: u32 = 16;
+/// Operations after which a connection that was joined late, and never began anything, is left alone.
+const ATTEMPTS: u16 = 50_000;
+/// Bytes from which every header name of interest can be told.
+const NAME_BYTES: u32 = 19;
+
+const fn pattern(text: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut index = 0;
+    while index < text.len() {
+        word |= (text[index] as u64) << (8 * index);
+        index += 1;
+    }
+    word
+}
+
+/// Lower case of every ASCII letter; other bytes that change are of no interest here.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+const SEVEN: u64 = 0x00ff_ffff_ffff_ffff;
+
+/// Index of the first byte of the word that equals `byte`, 8 where none does.
+#[inline(always)]
+fn find(word: u64, byte: u8) -> u32 {
+    let word = word ^ (ONES * byte as u64);
+    let mut zero = word.wrapping_sub(ONES) & !word & HIGHS;
+    if zero == 0 {
+        return 8;
+    }
+    // The bpf target has no count of trailing zeroes.
+    zero &= zero.wrapping_neg();
+    let mut index = 0;
+    if zero & 0xffff_ffff == 0 {
+        index += 4;
+        zero >>= 32;
+    }
+    if zero & 0xffff == 0 {
+        index += 2;
+        zero >>= 16;
+    }
+    if zero & 0xff == 0 {
+        index += 1;
+    }
+    index
+}
+
+/// Looks for a line feed in the next 32 bytes. Returns whether it was found; the cursor is behind it, or behind the bytes
+/// that were looked at.
+#[inline(always)]
+fn past_line_feed(operation: &mut Operation) -> bool {
+    let cursor = operation.cursor;
+    let mut index = cursor;
+    let mut at = find(operation.word(index), b'\n');
+    if at == 8 {
+        index += 8;
+        at = find(operation.word(index), b'\n');
+    }
+    if at == 8 {
+        index += 8;
+        at = find(operation.word(index), b'\n');
+    }
+    if at == 8 {
+        index += 8;
+        at = find(operation.word(index), b'\n');
+    }
+    let behind = index + at + (at < 8) as u32;
+    // The window's end may come first: what is behind it is left over from before.
+    if behind > operation.end {
+        operation.cursor = operation.end;
+        return false;
+    }
+    operation.cursor = behind;
+    at < 8
+}
+
+/// Does one bounded piece of work.
+#[inline(always)]
+pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    match half.state {
+        state::BODY | state::CHUNK_DATA => return body(operation, dialogue, half),
+        state::UNTIL_CLOSE | state::TUNNEL => {
+            let rest = operation.available() as u64 + operation.unread;
+            half.content += rest;
+            operation.step_over(rest);
+            return Step::Stop;
+        }
+        _ => {}
+    }
+    if operation.cursor >= operation.end {
+        return Step::Refill;
+    }
+    match half.state {
+        state::START | state::LOST => start(operation, dialogue, half),
+        state::FIRST_LINE => {
+            if past_line_feed(operation) {
+                return first_line_ends(operation, dialogue, half);
+            }
+            Step::More
+        }
+        state::LINE => line(operation, dialogue, half),
+        state::SKIP_LINE => {
+            if past_line_feed(operation) {
+                half.state = state::LINE;
+            }
+            Step::More
+        }
+        state::LENGTH => length(operation, half),
+        state::CODING => coding(operation, half),
+        state::CHUNK_SIZE => chunk_size(operation, dialogue, half),
+        state::CHUNK_EXTENSION => {
+            if past_line_feed(operation) {
+                chunk_begins(half);
+            }
+            Step::More
+        }
+        state::CHUNK_END => match next(operation) {
+            b'\r' => Step::More,
+            b'\n' => {
+                half.value = 0;
+                half.state = state::CHUNK_SIZE;
+                Step::More
+            }
+            _ => lost(operation, dialogue, half),
+        },
+        state::TRAILER => match next(operation) {
+            b'\r' => Step::More,
+            b'\n' => {
+                message_ends(operation, dialogue, half);
+                Step::More
+            }
+            _ => {
+                half.state = state::SKIP_TRAILER;
+                Step::More
+            }
+        },
+        _ => {
+            // The first byte of a trailer line was taken in TRAILER; a line feed ends it.
+            if past_line_feed(operation) {
+                half.state = state::TRAILER;
+            }
+            Step::More
+        }
+    }
+}
+
+/// Takes one byte.
+#[inline(always)]
+fn next(operation: &mut Operation) -> u8 {
+    let byte = operation.byte(operation.cursor);
+    operation.cursor += 1;
+    byte
+}
+
+#[inline(always)]
+fn body(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    let rest = operation.available() as u64 + operation.unread;
+    let count = if half.remaining < rest { half.remaining } else { rest };
+    operation.step_over(count);
+    half.content += count;
+    half.remaining -= count;
+    if half.remaining == 0 {
+        if half.state == state::BODY {
+            message_ends(operation, dialogue, half);
+        } else {
+            half.state = state::CHUNK_END;
+        }
+    }
+    if count == rest { Step::Stop } else { Step::More }
+}
+
+/// Decides whether a message begins at the cursor.
+#[inline(always)]
+fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    let first = operation.byte(operation.cursor);
+    if half.state == state::START && (first == b'\r' || first == b'\n') {
+        // Empty lines in front of a request are allowed for (RFC 9112, section 2.2).
+        operation.cursor += 1;
+        return Step::More;
+    }
+    let available = operation.available();
+    let word = operation.word(operation.cursor);
+    let next_word = operation.word(operation.cursor + 8);
+    if available < START_BYTES {
+        // A line feed says that there is no more to come of this line.
+        let line_feed = find(word, b'\n').min(8 + find(next_word, b'\n'));
+        if line_feed >= available {
+            if !(word as u8).is_ascii_alphabetic() {
+                return not_a_message(operation, dialogue, half, word);
+            }
+            if half.started == 0 {
+                half.started = operation.time;
+            }
+            operation.carry(half);
+            return Step::More;
+        }
+    }
+    let response = word & SEVEN == pattern(b"HTTP/1.");
+    let request = !response && is_request(word, next_word);
+    if !response && !request {
+        return not_a_message(operation, dialogue, half, word);
+    }
+    let direction = operation.direction as u8;
+    if dialogue.requests_direction == UNKNOWN_DIRECTION {
+        dialogue.requests_direction = if request { direction } else { 1 - direction };
+    }
+    if (dialogue.requests_direction == direction) != request {
+        return not_a_message(operation, dialogue, half, word);
+    }
+    if dialogue.protocol == UNDECIDED {
+        dialogue.protocol = HTTP1;
+        count(Counter::Http1, 1);
+    }
+    // What is pending belongs to the message before, whose state is given up now.
+    flush(operation, dialogue, half);
+    half.marks = 0;
+    half.head = 0;
+    half.content = 0;
+    half.value = 0;
+    half.remaining = 0;
+    half.status = 0;
+    if request {
+        if dialogue.adrift != 0 {
+            // Whatever was in flight is over: its answers can no longer be told from this one's.
+            dialogue.adrift = 0;
+            let fresh = if dialogue.requests > dialogue.responses { dialogue.requests } else { dialogue.responses };
+            dialogue.requests = fresh;
+            dialogue.responses = fresh;
+        }
+        if dialogue.requests.wrapping_sub(dialogue.responses) >= 64 {
+            // More in flight than there are bits to remember their methods in.
+            return lost(operation, dialogue, half);
+        }
+        half.ordinal = dialogue.requests;
+        if dialogue.requests != dialogue.responses {
+            dialogue.pipelined = 1;
+        }
+        dialogue.requests += 1;
+        let bit = 1u64 << (half.ordinal & 63);
+        dialogue.heads &= !bit;
+        dialogue.connects &= !bit;
+        if word & 0x00ff_ffff_ffff == pattern(b"HEAD ") {
+            dialogue.heads |= bit;
+        }
+        if word == pattern(b"CONNECT ") {
+            dialogue.connects |= bit;
+        }
+    } else {
+        if dialogue.adrift != 0 {
+            return skip_operation(operation, half);
+        }
+        // "HTTP/1.1 200": the digits are the word's second half from byte 9 on.
+        let digits = next_word >> 8;
+        half.status = digit(digits) * 100 + digit(digits >> 8) * 10 + digit(digits >> 16);
+        half.ordinal = dialogue.responses;
+    }
+    operation.copy_from = operation.cursor;
+    operation.marks = mark::PENDING | mark::STARTS;
+    half.state = state::FIRST_LINE;
+    // No first line is shorter, so no line feed is stepped over.
+    operation.cursor += 8;
+    Step::More
+}
+
+/// Hands on what is pending.
+#[inline(always)]
+pub(crate) fn flush(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    if operation.marks & mark::PENDING != 0 {
+        emit::bytes(operation, dialogue, half);
+    }
+}
+
+/// The value of an ASCII digit in the lowest byte.
+#[inline(always)]
+fn digit(byte: u64) -> u32 {
+    (byte as u32).wrapping_sub(b'0' as u32) & 0xf
+}
+
+/// Whether the sixteen bytes are the beginning of a request line: a token, a space, and what a target begins with.
+#[inline(always)]
+fn is_request(word: u64, next_word: u64) -> bool {
+    if !(word as u8).is_ascii_alphabetic() {
+        return false;
+    }
+    let space = find(word, b' ');
+    let target = if space < 7 {
+        word >> (8 * (space + 1))
+    } else if space == 7 {
+        next_word
+    } else {
+        let space = find(next_word, b' ');
+        if space >= 7 {
+            // A longer method: its target is out of reach, and the end of the line will tell.
+            return space == 7;
+        }
+        next_word >> (8 * (space + 1))
+    } as u8;
+    if word == pattern(b"CONNECT ") {
+        return target.is_ascii_alphanumeric() || target == b'[';
+    }
+    target == b'/' || target == b'*' || target | 0x20 == b'h'
+}
+
+/// What stands where a message should begin is none.
+#[inline(always)]
+fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half, word: u64) -> Step {
+    if operation.cursor < operation.carried {
+        // Not with what an earlier operation left over; perhaps with what this one begins with.
+        operation.cursor = operation.carried;
+        half.started = 0;
+        return Step::More;
+    }
+    half.started = 0;
+    if half.state == state::LOST || dialogue.adrift != 0 {
+        dialogue.attempts += (dialogue.protocol == UNDECIDED) as u16;
+        if dialogue.attempts == ATTEMPTS {
+            dialogue.protocol = IGNORED;
+            count(Counter::UnclaimedOther, 1);
+        }
+        return skip_operation(operation, half);
+    }
+    if dialogue.protocol == UNDECIDED {
+        dialogue.protocol = IGNORED;
+        let bytes = word as u32;
+        // TLS: a record of type handshake, version 3.x (RFC 8446, section 5.1).
+        let counter = if bytes & 0xffff == 0x0316 {
+            Counter::UnclaimedTls
+        } else if word == pattern(b"PRI * HT") {
+            Counter::UnclaimedHttp2
+        } else {
+            Counter::UnclaimedOther
+        };
+        count(counter, 1);
+        return Step::Stop;
+    }
+    operation.failure = Counter::GapSyntax as u32;
+    lost(operation, dialogue, half)
+}
+
+/// Nothing in this operation is of use.
+#[inline(always)]
+fn skip_operation(operation: &mut Operation, half: &mut Half) -> Step {
+    half.state = state::LOST;
+    let rest = operation.available() as u64 + operation.unread;
+    operation.step_over(rest);
+    Step::Stop
+}
+
+/// The thread is lost. What is left of this operation is a gap, and so is what follows, up to the next operation that
+/// begins like a request.
+#[inline(always)]
+fn lost(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    if operation.failure == FINE {
+        operation.failure = Counter::GapSyntax as u32;
+    }
+    flush(operation, dialogue, half);
+    let position = operation.position();
+    let rest = operation.available() as u64 + operation.unread;
+    give_up(operation, dialogue, half, position, rest);
+    operation.step_over(rest);
+    Step::Stop
+}
+
+/// Counts and reports a gap of `length` bytes from `position` on, and leaves the half lost.
+#[inline(always)]
+pub(crate) fn give_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half, position: u64, length: u64) {
+    if half.state != state::LOST
+        && let Some(counter) = COUNTERS.get_ptr_mut(operation.failure)
+    {
+        // SAFETY: this CPU's own value.
+        unsafe { *counter += 1 }
+    }
+    if dialogue.announced != 0 {
+        emit::gap(operation, dialogue, half, position, length);
+    }
+    half.state = state::LOST;
+    half.carried = 0;
+    half.started = 0;
+    dialogue.adrift = 1;
+    if dialogue.pipelined != 0 {
+        dialogue.protocol = IGNORED;
+        count(Counter::PipelinesGivenUp, 1);
+    }
+}
+
+/// Behind the first line: a request's must end in its version (RFC 9112, section 3).
+#[inline(always)]
+fn first_line_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    half.state = state::LINE;
+    let request = dialogue.requests_direction as u32 == operation.direction;
+    // Seen whole in this window; else the agent's parser finds out.
+    if request && operation.marks & mark::STARTS != 0 && operation.cursor >= 10 {
+        let before = operation.byte(operation.cursor - 2);
+        let version = operation.word(operation.cursor - 9 - (before == b'\r') as u32);
+        if version & SEVEN != pattern(b"HTTP/1.") {
+            operation.marks = 0;
+            dialogue.requests = dialogue.requests.wrapping_sub(1);
+            if dialogue.requests == 0 && dialogue.announced == 0 {
+                dialogue.protocol = IGNORED;
+                count(Counter::ClaimsRevoked, 1);
+                return Step::Stop;
+            }
+            return lost(operation, dialogue, half);
+        }
+    }
+    Step::More
+}
+
+/// At the beginning of a header line.
+#[inline(always)]
+fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    let cursor = operation.cursor;
+    let first = operation.byte(cursor);
+    if first == b'\r' {
+        operation.cursor += 1;
+        return Step::More;
+    }
+    if first == b'\n' {
+        operation.cursor += 1;
+        head_ends(operation, dialogue, half);
+        return Step::More;
+    }
+    let name = first | 0x20;
+    if name == b'c' || name == b't' {
+        let word = operation.word(cursor);
+        let second = operation.word(cursor + 8);
+        let third = operation.word(cursor + 16);
+        if operation.available() < NAME_BYTES {
+            let line_feed = find(word, b'\n').min(8 + find(second, b'\n')).min(16 + find(third, b'\n'));
+            if line_feed >= operation.available() {
+                // The line may go on with the next operation, or the next buffer.
+                operation.carry(half);
+                return Step::More;
+            }
+        }
+        if word | LOWER == pattern(b"content-") && (second | LOWER) & SEVEN == pattern(b"length:") {
+            operation.cursor += 15;
+            half.value = 0;
+            half.marks &= !marked::DIGIT;
+            half.state = state::LENGTH;
+            return Step::More;
+        }
+        if word | LOWER == pattern(b"transfer")
+            && second | LOWER == pattern(b"-encodin")
+            && (third | 0x2020) & 0xffff == pattern(b"g:")
+        {
+            operation.cursor += 18;
+            half.state = state::CODING;
+            return Step::More;
+        }
+    }
+    half.state = state::SKIP_LINE;
+    if past_line_feed(operation) {
+        half.state = state::LINE;
+    }
+    Step::More
+}
+
+/// In the value of Content-Length (RFC 9110, section 8.6).
+#[inline(always)]
+fn length(operation: &mut Operation, half: &mut Half) -> Step {
+    /// No body is longer; the agent's parser refuses what is.
+    const LIMIT: u64 = 1 << 59;
+    match next(operation) {
+        byte @ b'0'..=b'9' if half.value < LIMIT => {
+            half.value = half.value * 10 + (byte - b'0') as u64;
+            half.marks |= marked::DIGIT;
+        }
+        b' ' | b'\t' | b'\r' => {}
+        b'\n' => length_ends(half),
+        _ => {
+            length_ends(half);
+            half.state = state::SKIP_LINE;
+        }
+    }
+    Step::More
+}
+
+#[inline(always)]
+fn length_ends(half: &mut Half) {
+    if half.marks & marked::DIGIT != 0 {
+        half.remaining = half.value;
+        half.marks |= marked::LENGTH;
+    }
+    half.state = state::LINE;
+}
+
+/// In the value of Transfer-Encoding (RFC 9112, section 6.1): is `chunked` the last coding?
+#[inline(always)]
+fn coding(operation: &mut Operation, half: &mut Half) -> Step {
+    let cursor = operation.cursor;
+    let first = operation.byte(cursor);
+    if first == b'\n' {
+        operation.cursor += 1;
+        half.state = state::LINE;
+        return Step::More;
+    }
+    if first | 0x20 == b'c' {
+        let word = operation.word(cursor);
+        if operation.available() < 7 && find(word, b'\n') >= operation.available() {
+            operation.carry(half);
+            return Step::More;
+        }
+        if (word | LOWER) & SEVEN == pattern(b"chunked") {
+            half.marks |= marked::CHUNKED;
+            operation.cursor += 7;
+            return Step::More;
+        }
+    }
+    if first == b',' {
+        half.marks &= !marked::CHUNKED;
+    }
+    operation.cursor += 1;
+    Step::More
+}
+
+/// Behind the empty line: what comes now (RFC 9112, section 6.3)?
+#[inline(always)]
+fn head_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    if operation.marks & mark::PENDING != 0 {
+        operation.copy_to = operation.cursor;
+        operation.marks |= mark::HEAD_ENDS;
+    }
+    half.value = 0;
+    let request = dialogue.requests_direction as u32 == operation.direction;
+    if !request {
+        let bit = 1u64 << (half.ordinal & 63);
+        let connect = dialogue.connects & bit != 0 && half.status / 100 == 2;
+        if half.status == 101 || connect {
+            if operation.marks & mark::PENDING != 0 {
+                operation.marks |= mark::TUNNEL;
+            }
+            message_ends(operation, dialogue, half);
+            half.state = state::TUNNEL;
+            dialogue.protocol = IGNORED;
+            return;
+        }
+        let bodiless = half.status < 200 || half.status == 204 || half.status == 304 || dialogue.heads & bit != 0;
+        if bodiless {
+            message_ends(operation, dialogue, half);
+            return;
+        }
+    }
+    if half.marks & marked::CHUNKED != 0 {
+        half.state = state::CHUNK_SIZE;
+    } else if half.marks & marked::LENGTH != 0 && half.remaining > 0 {
+        half.state = state::BODY;
+    } else if request || half.marks & marked::LENGTH != 0 {
+        message_ends(operation, dialogue, half);
+    } else {
+        half.state = state::UNTIL_CLOSE;
+    }
+}
+
+/// The head is over the limit: no more of it is handed on.
+#[inline(always)]
+pub(crate) fn cut(half: &mut Half) {
+    half.marks |= marked::CUT;
+    count(Counter::HeadsCut, 1);
+}
+
+/// Whether the next byte is of a head that is handed on.
+#[inline(always)]
+pub(crate) fn copies_head(half: &Half) -> bool {
+    (state::FIRST_LINE..=state::CODING).contains(&half.state) && half.marks & marked::CUT == 0
+}
+
+/// In a chunk's size (RFC 9112, section 7.1).
+#[inline(always)]
+fn chunk_size(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    let byte = next(operation);
+    let digit = match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        b'A'..=b'F' => byte - b'A' + 10,
+        b'\r' => return Step::More,
+        b'\n' => {
+            chunk_begins(half);
+            return Step::More;
+        }
+        b';' | b' ' | b'\t' => {
+            half.state = state::CHUNK_EXTENSION;
+            return Step::More;
+        }
+        _ => return lost(operation, dialogue, half),
+    };
+    if half.value >> 56 != 0 {
+        return lost(operation, dialogue, half);
+    }
+    half.value = (half.value << 4) | digit as u64;
+    Step::More
+}
+
+#[inline(always)]
+fn chunk_begins(half: &mut Half) {
+    half.remaining = half.value;
+    half.state = if half.value == 0 { state::TRAILER } else { state::CHUNK_DATA };
+}
+
+/// The message is over at the cursor.
+#[inline(always)]
+fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    let request = dialogue.requests_direction as u32 == operation.direction;
+    half.state = state::START;
+    if !request && (half.status >= 200 || half.status == 101) {
+        dialogue.responses += 1;
+    }
+    let position = operation.position();
+    if operation.marks & mark::PENDING != 0 {
+        operation.marks |= mark::MESSAGE_ENDS;
+        operation.content = half.content;
+        operation.wire = position.wrapping_sub(operation.base + operation.copy_to as u64);
+    } else {
+        emit::end(operation, dialogue, half, position);
+    }
+}

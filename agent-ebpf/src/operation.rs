@@ -1,0 +1,275 @@
+//! One read or write on a socket, while it is being walked: where its bytes are, and a window over them.
+
+use crate::connection::{CARRY, Half};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use spanwire_ebpf::{Counter, RECORD_BYTES, Record};
+
+/// Room in front of the window, where a record's header is put.
+pub(crate) const HEADER: usize = size_of::<Record>();
+
+/// Length of the window; a power of two.
+pub(crate) const WINDOW: usize = RECORD_BYTES;
+
+/// Most bytes that one filling takes.
+pub(crate) const ROOM: u64 = (WINDOW - CARRY) as u64;
+
+/// Bytes behind the window that a read of whole words may touch.
+const SLACK: usize = 64;
+
+/// Where the bytes of an operation are.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    /// One buffer of the caller.
+    Buffer(u64),
+    /// An array of `iovec`s of the caller, and its length.
+    Vectors(u64, u64),
+    /// Nowhere that can be read from here.
+    Nowhere,
+    /// In the layout of a 32-bit process.
+    Compat,
+}
+
+/// Marks of [`Operation::marks`].
+pub(crate) mod mark {
+    /// The window holds bytes of a head, from `copy_from` on, that were not handed on yet.
+    pub(crate) const PENDING: u32 = 1;
+    /// A message starts at `copy_from`.
+    pub(crate) const STARTS: u32 = 2;
+    /// Its head ends at `copy_to`.
+    pub(crate) const HEAD_ENDS: u32 = 4;
+    /// The message ends in this operation.
+    pub(crate) const MESSAGE_ENDS: u32 = 8;
+    /// The rest of the head is cut.
+    pub(crate) const CUT: u32 = 16;
+    /// The connection is a tunnel from here on.
+    pub(crate) const TUNNEL: u32 = 32;
+}
+
+/// An operation. One a CPU, in a map, since it is larger than the stack.
+#[repr(C)]
+pub(crate) struct Operation {
+    /// Set while it is used: a program can be interrupted by another one.
+    pub(crate) busy: u64,
+    /// Address of the sock.
+    pub(crate) sock: u64,
+    /// When it began.
+    pub(crate) time: u64,
+    /// When it ended.
+    pub(crate) end_time: u64,
+    /// Next `iovec` of the caller.
+    vector: u64,
+    /// How many are left.
+    vectors: u64,
+    /// Next byte of the caller's buffer.
+    buffer: u64,
+    /// Bytes left of that buffer.
+    buffer_left: u64,
+    /// Bytes of the operation behind the window.
+    pub(crate) unread: u64,
+    /// Bytes to step over before the window is filled again.
+    pub(crate) skip: u64,
+    /// Stream position of the caller's next byte, before anything is skipped.
+    next: u64,
+    /// Stream position of the window's first byte.
+    pub(crate) base: u64,
+    /// Bytes of the message that ended in this operation, behind those that were copied.
+    pub(crate) wire: u64,
+    /// Its content's length.
+    pub(crate) content: u64,
+    /// Next byte of the window.
+    pub(crate) cursor: u32,
+    /// End of the window's bytes.
+    pub(crate) end: u32,
+    /// How many of the window's first bytes are of an earlier operation.
+    pub(crate) carried: u32,
+    /// First byte of the window to be handed on.
+    pub(crate) copy_from: u32,
+    /// Behind the last one.
+    pub(crate) copy_to: u32,
+    /// [`mark`]s.
+    pub(crate) marks: u32,
+    /// Process and thread.
+    pub(crate) tgid: u32,
+    /// Thread.
+    pub(crate) tid: u32,
+    /// Direction.
+    pub(crate) direction: u32,
+    /// Number of a loss counter, or [`FINE`].
+    pub(crate) failure: u32,
+    /// Number of the loss counter for bytes that are [`Source::Nowhere`].
+    pub(crate) nowhere: u32,
+    /// Keeps the header aligned.
+    reserved: u32,
+    /// A header goes here when the window's first byte is handed on.
+    pub(crate) header: [u8; HEADER],
+    /// The window.
+    pub(crate) window: [u8; WINDOW + SLACK],
+}
+
+/// No failure.
+pub(crate) const FINE: u32 = u32::MAX;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Vector {
+    base: u64,
+    length: u64,
+}
+
+/// Reads user memory; `None` where that fails.
+#[inline(always)]
+pub(crate) fn user<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address; a bad one is an error.
+    unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const T).ok() }
+}
+
+impl Operation {
+    /// Starts to walk `bytes` bytes at `position`.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, source: Source, bytes: u64, position: u64) {
+        self.unread = bytes;
+        self.skip = 0;
+        self.next = position;
+        self.base = position;
+        self.cursor = 0;
+        self.end = 0;
+        self.carried = 0;
+        self.copy_from = 0;
+        self.copy_to = 0;
+        self.marks = 0;
+        self.failure = FINE;
+        self.nowhere = Counter::GapNoBuffer as u32;
+        self.buffer = 0;
+        self.buffer_left = 0;
+        self.vectors = 0;
+        match source {
+            Source::Buffer(address) => {
+                self.buffer = address;
+                self.buffer_left = bytes;
+            }
+            Source::Vectors(address, count) => {
+                self.vector = address;
+                self.vectors = count;
+            }
+            Source::Nowhere => {}
+            Source::Compat => self.nowhere = Counter::GapCompat as u32,
+        }
+    }
+
+    /// Stream position of the cursor.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        if self.cursor < self.end { self.base + self.cursor as u64 } else { self.next + self.skip }
+    }
+
+    /// Bytes from the cursor to the end of the window.
+    #[inline(always)]
+    pub(crate) fn available(&self) -> u32 {
+        self.end.wrapping_sub(self.cursor)
+    }
+
+    /// The byte at an index of the window.
+    #[inline(always)]
+    pub(crate) fn byte(&self, index: u32) -> u8 {
+        // SAFETY: masked to the window.
+        unsafe { *self.window.as_ptr().add(index as usize & (WINDOW - 1)) }
+    }
+
+    /// The eight bytes from an index of the window on, the first one lowest.
+    #[inline(always)]
+    pub(crate) fn word(&self, index: u32) -> u64 {
+        // SAFETY: masked to the window, which has slack behind it. The bpf target's loads need no alignment on the
+        // machines that spanwire supports; `read_unaligned` would become eight loads.
+        unsafe { core::ptr::read_volatile(self.window.as_ptr().add(index as usize & (WINDOW - 1)).cast::<u64>()) }
+    }
+
+    /// Steps over `count` bytes, which may reach behind the window, but not behind the operation.
+    #[inline(always)]
+    pub(crate) fn step_over(&mut self, count: u64) {
+        let available = self.available() as u64;
+        if count <= available {
+            self.cursor += count as u32;
+            return;
+        }
+        let behind = count - available;
+        self.cursor = self.end;
+        self.skip += behind;
+        self.unread = self.unread.wrapping_sub(behind);
+    }
+
+    /// Puts the next bytes into the window, behind what the half carried over. One buffer at most; call again until
+    /// there is something. At most `room` bytes. `false` where the caller's memory cannot be read, with `failure` set.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, half: &mut Half, room: u64) -> bool {
+        if self.buffer_left == 0 {
+            if self.vectors == 0 {
+                // The system call's number and arguments are there, but name no memory of the caller's.
+                self.failure = self.nowhere;
+                return false;
+            }
+            let Some(vector) = user::<Vector>(self.vector) else {
+                self.failure = Counter::GapFault as u32;
+                return false;
+            };
+            self.vector += size_of::<Vector>() as u64;
+            self.vectors -= 1;
+            self.buffer = vector.base;
+            self.buffer_left = vector.length;
+        }
+        if self.skip >= self.buffer_left {
+            self.skip -= self.buffer_left;
+            self.next += self.buffer_left;
+            self.buffer_left = 0;
+            return true;
+        }
+        self.buffer += self.skip;
+        self.buffer_left -= self.skip;
+        self.next += self.skip;
+        self.skip = 0;
+        let carried = half.carried & (CARRY as u32 - 1 | 16);
+        // SAFETY: constant offsets within the window.
+        unsafe {
+            let window = self.window.as_mut_ptr().cast::<u64>();
+            *window = half.carry[0];
+            *window.add(1) = half.carry[1];
+            *window.add(2) = half.carry[2];
+        }
+        let mut count = if self.buffer_left < self.unread { self.buffer_left } else { self.unread };
+        if count > room {
+            count = room;
+        }
+        if count > ROOM {
+            count = ROOM;
+        }
+        // SAFETY: `carried` is below 32 and `count` at most `room`, which the slack covers.
+        let result = unsafe {
+            let into = self.window.as_mut_ptr().add(carried as usize);
+            bpf_probe_read_user(into.cast(), count as u32, self.buffer as *const _)
+        };
+        if result != 0 {
+            self.failure = Counter::GapFault as u32;
+            return false;
+        }
+        self.base = self.next - carried as u64;
+        self.carried = carried;
+        self.cursor = 0;
+        self.end = carried + count as u32;
+        self.next += count;
+        self.buffer += count;
+        self.buffer_left -= count;
+        self.unread -= count;
+        half.carried = 0;
+        true
+    }
+
+    /// Keeps the rest of the window for the next operation, or the next filling.
+    #[inline(always)]
+    pub(crate) fn carry(&mut self, half: &mut Half) {
+        let rest = self.available();
+        half.carry[0] = self.word(self.cursor);
+        half.carry[1] = self.word(self.cursor + 8);
+        half.carry[2] = self.word(self.cursor + 16);
+        half.carried = if rest < CARRY as u32 { rest } else { CARRY as u32 - 1 };
+        self.cursor = self.end;
+    }
+}

@@ -1,0 +1,72 @@
+//! Which processes are watched, and what becomes of them.
+
+use crate::emit;
+use crate::globals::{global, kernel};
+use crate::maps::PROCESSES;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use spanwire_ebpf::kind;
+
+/// Whether the current process is watched: the first question of every hook.
+#[inline(always)]
+pub(crate) fn is_watched() -> bool {
+    bit((bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+#[inline(always)]
+fn bit(tgid: u32) -> bool {
+    PROCESSES.get(tgid / 64).is_some_and(|word| word & (1 << (tgid % 64)) != 0)
+}
+
+#[inline(always)]
+fn set_bit(tgid: u32, watched: bool) {
+    let Some(word) = PROCESSES.get_ptr_mut(tgid / 64) else { return };
+    let mask = 1u64 << (tgid % 64);
+    // SAFETY: a map value. Neighbours in the same word may be born at the same time on another CPU. Addition is the one
+    // atomic operation that every kernel's BPF has; its result is not used, since that would need Linux 5.12.
+    unsafe {
+        let set = *word & mask != 0;
+        if watched && !set {
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, mask);
+        } else if !watched && set {
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, mask.wrapping_neg());
+        }
+    }
+}
+
+/// include/trace/events/sched.h: TP_PROTO(struct task_struct *parent, struct task_struct *child)
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
+    let (parent, child): (u64, u64) = (context.arg(0), context.arg(1));
+    let tgid: u32 = kernel(child, global!(task_tgid)).unwrap_or(0);
+    let pid: u32 = kernel(child, global!(task_pid)).unwrap_or(0);
+    let parent: u32 = kernel(parent, global!(task_tgid)).unwrap_or(0);
+    // A thread is no new process.
+    if pid == tgid {
+        let ours = global!(parent_of_watched) != 0 && parent == global!(parent_of_watched);
+        set_bit(tgid, ours || bit(parent));
+    }
+    0
+}
+
+/// include/trace/events/sched.h: TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn process_exec(context: RawTracePointContext) -> i32 {
+    let tgid: u32 = kernel(context.arg(0), global!(task_tgid)).unwrap_or(0);
+    emit::process(kind::EXEC, tgid, bpf_get_current_comm().unwrap_or_default());
+    0
+}
+
+/// include/trace/events/sched.h: TP_PROTO(struct task_struct *p), later with a second argument `bool group_dead`
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
+    let task: u64 = context.arg(0);
+    let tgid: u32 = kernel(task, global!(task_tgid)).unwrap_or(0);
+    let pid: u32 = kernel(task, global!(task_pid)).unwrap_or(0);
+    if pid == tgid && bit(tgid) {
+        emit::process(kind::EXIT, tgid, bpf_get_current_comm().unwrap_or_default());
+    }
+    0
+}

@@ -1,0 +1,130 @@
+//! The system call a hook runs in: its number, its arguments, and so the caller's buffers.
+//!
+//! x86-64 alone so far; another machine is another module like this one.
+
+use crate::globals::{global, kernel};
+use crate::operation::{Source, user};
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs};
+
+/// Numbers of arch/x86/entry/syscalls/syscall_64.tbl.
+pub(crate) mod number {
+    pub(crate) const READ: u64 = 0;
+    pub(crate) const WRITE: u64 = 1;
+    pub(crate) const READV: u64 = 19;
+    pub(crate) const WRITEV: u64 = 20;
+    pub(crate) const SENDFILE: u64 = 40;
+    pub(crate) const SENDTO: u64 = 44;
+    pub(crate) const RECVFROM: u64 = 45;
+    pub(crate) const SENDMSG: u64 = 46;
+    pub(crate) const RECVMSG: u64 = 47;
+    pub(crate) const SPLICE: u64 = 275;
+    pub(crate) const RECVMMSG: u64 = 299;
+    pub(crate) const SENDMMSG: u64 = 307;
+    pub(crate) const PREADV2: u64 = 327;
+    pub(crate) const PWRITEV2: u64 = 328;
+}
+
+/// `THREAD_SIZE` without KASAN: four pages (arch/x86/include/asm/page_64_types.h). `bpf_task_pt_regs` knows better.
+const THREAD_SIZE: u64 = 16 * 1024;
+const PT_REGS_SIZE: u64 = 168;
+
+/// What is used of `struct pt_regs`.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers {
+    /// Address of the `pt_regs`.
+    address: u64,
+    /// Number of the system call.
+    pub(crate) number: u64,
+}
+
+impl Registers {
+    /// Registers at this address.
+    #[inline(always)]
+    pub(crate) fn at(address: u64) -> Option<Self> {
+        /// `orig_ax`.
+        const NUMBER: u32 = 120;
+        Some(Self { address, number: kernel(address, NUMBER)? })
+    }
+
+    /// Registers of the system call that the current thread is in.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        if global!(has_task_pt_regs) != 0 {
+            // SAFETY: the helpers have no preconditions.
+            return Self::at(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64);
+        }
+        // SAFETY: the helper has no preconditions.
+        let task = unsafe { bpf_get_current_task() };
+        let stack: u64 = kernel(task, global!(task_stack))?;
+        Self::at(stack + THREAD_SIZE - PT_REGS_SIZE)
+    }
+
+    /// First argument (`rdi`).
+    #[inline(always)]
+    pub(crate) fn first(&self) -> u64 {
+        kernel(self.address, 112).unwrap_or(0)
+    }
+
+    /// Second argument (`rsi`).
+    #[inline(always)]
+    fn second(&self) -> u64 {
+        kernel(self.address, 104).unwrap_or(0)
+    }
+
+    /// Third argument (`rdx`).
+    #[inline(always)]
+    pub(crate) fn third(&self) -> u64 {
+        kernel(self.address, 96).unwrap_or(0)
+    }
+
+    /// Fourth argument (`r10`).
+    #[inline(always)]
+    pub(crate) fn fourth(&self) -> u64 {
+        kernel(self.address, 56).unwrap_or(0)
+    }
+
+    /// Where the caller's bytes are; `element` counts the messages of a call that takes several.
+    #[inline(always)]
+    pub(crate) fn source(&self, element: u32) -> Source {
+        /// `struct mmsghdr`.
+        const MMSGHDR: u64 = 64;
+        match self.number {
+            number::READ | number::WRITE | number::RECVFROM | number::SENDTO => Source::Buffer(self.second()),
+            number::READV | number::WRITEV | number::PREADV2 | number::PWRITEV2 => {
+                Source::Vectors(self.second(), self.third())
+            }
+            number::RECVMSG | number::SENDMSG => message(self.second()),
+            number::RECVMMSG | number::SENDMMSG => message(self.second() + MMSGHDR * element as u64),
+            _ => Source::Nowhere,
+        }
+    }
+
+    /// Address of the messages of a call that takes several.
+    #[inline(always)]
+    pub(crate) fn messages(&self) -> u64 {
+        self.second()
+    }
+
+    /// Whether this is a call that takes several messages, and how many.
+    #[inline(always)]
+    pub(crate) fn elements(&self) -> Option<u64> {
+        matches!(self.number, number::RECVMMSG | number::SENDMMSG).then(|| self.third())
+    }
+}
+
+/// The buffers of a `struct user_msghdr`.
+#[inline(always)]
+fn message(address: u64) -> Source {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Vectors {
+        address: u64,
+        count: u64,
+    }
+    /// `msg_iov`, `msg_iovlen`.
+    const VECTORS: u64 = 16;
+    match user::<Vectors>(address + VECTORS) {
+        Some(vectors) => Source::Vectors(vectors.address, vectors.count),
+        None => Source::Nowhere,
+    }
+}

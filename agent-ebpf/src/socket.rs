@@ -1,0 +1,117 @@
+//! Hook set 1: tracepoints of the socket layer. Nothing is paid by who does not use a socket.
+
+use crate::connection::{Connection, HTTP1};
+use crate::frames;
+use crate::globals::{global, kernel};
+use crate::http1::state;
+use crate::maps::CONNECTIONS;
+use crate::operation::Source;
+use crate::process::is_watched;
+use crate::registers::Registers;
+use crate::emit;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use spanwire_ebpf::{RECEIVED, SENT};
+
+/// `MSG_PEEK`, include/linux/socket.h.
+pub(crate) const MSG_PEEK: u32 = 2;
+/// `MSG_TRUNC`: on TCP, bytes are thrown away instead of copied.
+pub(crate) const MSG_TRUNC: u32 = 0x20;
+
+/// include/trace/events/sock.h: TP_PROTO(struct sock *sk, int ret, int flags)
+#[raw_tracepoint(tracepoint = "sock_send_length")]
+pub(crate) fn sock_send_length(context: RawTracePointContext) -> i32 {
+    if is_watched() {
+        after(context.arg(0), SENT, context.arg(1), 0);
+    }
+    0
+}
+
+/// include/trace/events/sock.h: TP_PROTO(struct sock *sk, int ret, int flags)
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+pub(crate) fn sock_recv_length(context: RawTracePointContext) -> i32 {
+    if is_watched() {
+        after(context.arg(0), RECEIVED, context.arg(1), context.arg(2));
+    }
+    0
+}
+
+/// include/trace/events/tcp.h: TP_PROTO(const struct sock *sk, const struct msghdr *msg, const struct sk_buff *skb,
+/// int size_goal). Before the bytes can be anywhere else: the time that a send began.
+#[raw_tracepoint(tracepoint = "tcp_sendmsg_locked")]
+pub(crate) fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
+    if is_watched() {
+        before_send(context.arg(0));
+    }
+    0
+}
+
+/// Notes when a send on a connection of interest began.
+#[inline(always)]
+pub(crate) fn before_send(sock: u64) {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return };
+    // SAFETY: a map value.
+    let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
+    if dialogue.protocol <= HTTP1 && dialogue.send_began == 0 && sent.state <= state::CODING {
+        // SAFETY: the helper only reads the clock.
+        dialogue.send_began = unsafe { bpf_ktime_get_ns() };
+    }
+}
+
+/// A call on a socket is over, with this result.
+#[inline(always)]
+pub(crate) fn after(sock: u64, direction: u8, result: i32, flags: u32) {
+    if flags & MSG_PEEK != 0 {
+        return;
+    }
+    let Some(registers) = Registers::current() else { return };
+    let element = match registers.elements() {
+        Some(elements) => next_element(sock, direction, elements, result > 0),
+        None => 0,
+    };
+    if result <= 0 {
+        if result == 0 && direction == RECEIVED {
+            frames::end_of_stream(sock);
+        }
+        return;
+    }
+    let source = if flags & MSG_TRUNC != 0 { Source::Nowhere } else { registers.source(element) };
+    frames::observe(sock, direction, result as u64, source);
+}
+
+/// Which message of a `sendmmsg` or `recvmmsg` call this is. The hook runs once for each; the last one, or an error, ends
+/// the call.
+#[inline(always)]
+fn next_element(sock: u64, direction: u8, elements: u64, fine: bool) -> u32 {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+    // SAFETY: a map value.
+    let Connection { received, sent, .. } = unsafe { &mut *connection };
+    let half = if direction == SENT { sent } else { received };
+    let element = half.element;
+    half.element = if fine && (element as u64 + 1) < elements { element + 1 } else { 0 };
+    element
+}
+
+/// `TCP_CLOSE`, include/net/tcp_states.h.
+const TCP_CLOSE: u32 = 7;
+
+/// include/trace/events/sock.h: TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
+    let new: u32 = context.arg(2);
+    if new != TCP_CLOSE {
+        return 0;
+    }
+    let sock: u64 = context.arg(0);
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+    // SAFETY: a map value.
+    let Connection { received, sent, dialogue } = unsafe { &mut *connection };
+    if dialogue.announced != 0 {
+        let error: u32 = kernel(sock, global!(sock_error)).unwrap_or(0);
+        let responses = if dialogue.requests_direction == RECEIVED { sent } else { received };
+        emit::closed(sock, dialogue, responses, error as u16);
+    }
+    let _ = CONNECTIONS.remove(sock);
+    0
+}
