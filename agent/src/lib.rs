@@ -3,6 +3,7 @@
 //! In reading order, which is also the order in which data flows.
 
 pub mod health;
+pub mod kernel;
 
 pub mod connection;
 pub mod protocol;

@@ -1,0 +1,3 @@
+//! The kernel, as far as the agent meets it: the only user of aya and the only place for `unsafe`.
+
+pub mod btf;
