@@ -13,8 +13,9 @@ pub(crate) const WINDOW: usize = RECORD_BYTES;
 /// Most bytes that one filling takes.
 pub(crate) const ROOM: u64 = (WINDOW - CARRY) as u64;
 
-/// Bytes behind the window that a read of whole words may touch.
-const SLACK: usize = 64;
+/// Room behind the window. Nothing is ever there, but the verifier knows an index and a length each by its own bounds,
+/// not that their sum stays inside; and reads of whole words may touch a little of it.
+const SLACK: usize = WINDOW + 64;
 
 /// Where the bytes of an operation are.
 #[derive(Clone, Copy)]

@@ -1,0 +1,262 @@
+//! What the kernel half says, as values.
+
+use crate::connection::{Address, Close, Direction, Endpoints};
+use crate::span::{SpanId, TraceId};
+use spanwire_ebpf::{Opened, RECEIVED, Record, family, flag, kind, opened};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Identity of a connection on one side: its sock's address, and when it was first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Address of the kernel's sock.
+    pub sock: u64,
+    /// `CLOCK_MONOTONIC` nanoseconds.
+    pub born: u64,
+}
+
+/// Where, when and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Which way.
+    pub direction: Direction,
+    /// `CLOCK_MONOTONIC` nanoseconds.
+    pub time: u64,
+    /// Process, as the host numbers it.
+    pub pid: u32,
+    /// Thread, as the host numbers it.
+    pub tid: u32,
+    /// Number of the record in its connection and direction.
+    pub sequence: u32,
+    /// Stream position of the first byte that is spoken of.
+    pub position: u64,
+}
+
+/// Ids minted in the kernel for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Trace id.
+    pub trace_id: TraceId,
+    /// Span id.
+    pub span_id: SpanId,
+}
+
+/// The end of a message, as the kernel's walker found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageEnd {
+    /// Bytes behind those that were copied.
+    pub wire: u64,
+    /// Length of the content.
+    pub content: u64,
+}
+
+/// One record of the ring buffer.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A connection was seen for the first time.
+    Opened {
+        /// Where.
+        origin: Origin,
+        /// Both ends.
+        endpoints: Endpoints,
+        /// Inode of a Unix socket.
+        inode: Option<u64>,
+        /// It had been in use before.
+        late: bool,
+    },
+    /// Bytes of a message's head.
+    Bytes {
+        /// Where.
+        origin: Origin,
+        /// Part of a request, else of a response.
+        request: bool,
+        /// The message begins here: its exchange's ordinal, and the ids of a request.
+        starts: Option<(u32, Option<Ids>)>,
+        /// The bytes.
+        data: &'a [u8],
+        /// The message ends in the same operation.
+        ends: Option<MessageEnd>,
+        /// What follows in the head was cut.
+        cut: bool,
+    },
+    /// A message ended whose last bytes were not copied.
+    End {
+        /// Where the bytes begin that were not copied.
+        origin: Origin,
+        /// Of a request, else of a response.
+        request: bool,
+        /// How much was not copied.
+        end: MessageEnd,
+    },
+    /// Bytes that were not seen.
+    Gap {
+        /// Where they begin.
+        origin: Origin,
+        /// How many.
+        length: u64,
+    },
+    /// The peer will send no more.
+    EndOfStream {
+        /// Where the bytes begin that were not copied.
+        origin: Origin,
+        /// How much was not copied.
+        end: MessageEnd,
+    },
+    /// The socket closed.
+    Closed {
+        /// Of the direction of the responses.
+        origin: Origin,
+        /// How.
+        close: Close,
+        /// How much of the response under way was not copied.
+        end: MessageEnd,
+        /// Requests that the connection carried.
+        requests: u32,
+        /// Final responses that it carried.
+        responses: u32,
+    },
+    /// A process called `execve`.
+    Exec {
+        /// Process.
+        pid: u32,
+        /// Its command name.
+        name: String,
+    },
+    /// A process is gone.
+    Exit {
+        /// Process.
+        pid: u32,
+        /// Its command name.
+        name: String,
+    },
+}
+
+impl<'a> Event<'a> {
+    /// Reads an entry of the ring buffer; `None` where it is none of the kernel half's.
+    #[must_use]
+    pub fn parse(entry: &'a [u8]) -> Option<Self> {
+        let (record, data) = split(entry)?;
+        let direction = if record.direction == RECEIVED { Direction::Received } else { Direction::Sent };
+        let origin = Origin {
+            connection: ConnectionId { sock: record.sock, born: record.born },
+            direction,
+            time: record.time,
+            pid: record.tgid,
+            tid: record.tid,
+            sequence: record.sequence,
+            position: record.position,
+        };
+        let has = |bit: u16| record.flags & bit != 0;
+        let end = MessageEnd { wire: record.wire, content: record.content };
+        Some(match record.kind {
+            kind::OPENED => {
+                let opened = read::<Opened>(data)?;
+                let inode = (opened.family == family::UNIX).then_some(opened.inode);
+                let late = opened.flags & opened::LATE != 0;
+                Self::Opened { origin, endpoints: endpoints(&opened), inode, late }
+            }
+            kind::BYTES => {
+                let ids = (record.span_id != 0).then(|| Ids {
+                    trace_id: trace_id(record.trace_id),
+                    span_id: SpanId(record.span_id.to_ne_bytes()),
+                });
+                Self::Bytes {
+                    origin,
+                    request: has(flag::REQUEST),
+                    starts: has(flag::STARTS).then_some((record.ordinal, ids)),
+                    data,
+                    ends: has(flag::MESSAGE_ENDS).then_some(end),
+                    cut: has(flag::CUT),
+                }
+            }
+            kind::END => Self::End { origin, request: has(flag::REQUEST), end },
+            kind::GAP => Self::Gap { origin, length: record.wire },
+            kind::EOF => Self::EndOfStream { origin, end },
+            kind::CLOSED => Self::Closed {
+                origin,
+                close: close(record.flags),
+                end,
+                requests: record.ordinal,
+                responses: record.sequence,
+            },
+            kind::EXEC => Self::Exec { pid: record.tgid, name: name(data) },
+            kind::EXIT => Self::Exit { pid: record.tgid, name: name(data) },
+            _ => return None,
+        })
+    }
+}
+
+fn split(entry: &[u8]) -> Option<(Record, &[u8])> {
+    let record = read::<Record>(entry)?;
+    let data = entry.get(size_of::<Record>()..)?.get(..record.length as usize)?;
+    Some((record, data))
+}
+
+/// Types of which any bytes are a value.
+trait AnyBytes: Copy {}
+impl AnyBytes for Record {}
+impl AnyBytes for Opened {}
+
+/// Reads a value from the beginning of some bytes, which need not be aligned.
+#[expect(unsafe_code, reason = "the kernel half writes the value's bytes")]
+fn read<T: AnyBytes>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: long enough, and any bytes are a value.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+fn trace_id(words: [u64; 2]) -> TraceId {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&words[0].to_ne_bytes());
+    bytes[8..].copy_from_slice(&words[1].to_ne_bytes());
+    TraceId(bytes)
+}
+
+fn name(data: &[u8]) -> String {
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    String::from_utf8_lossy(&data[..end]).into_owned()
+}
+
+fn close(error: u16) -> Close {
+    match i32::from(error) {
+        libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Close::Reset,
+        libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => Close::TimedOut,
+        _ => Close::Closed,
+    }
+}
+
+fn endpoints(opened: &Opened) -> Endpoints {
+    if opened.family == family::UNIX {
+        return Endpoints {
+            local: unix(&opened.local_path, opened.local_path_length),
+            remote: unix(&opened.remote_path, opened.remote_path_length),
+        };
+    }
+    let v4 = opened.family == family::INET;
+    Endpoints {
+        local: Address::Ip(SocketAddr::new(address(opened.local, v4), opened.local_port)),
+        remote: Address::Ip(SocketAddr::new(address(opened.remote, v4), opened.remote_port)),
+    }
+}
+
+/// IPv4 addresses mapped into IPv6, as a dual-stack socket shows them, come out as IPv4.
+fn address(bytes: [u8; 16], v4: bool) -> IpAddr {
+    if v4 {
+        let [a, b, c, d, ..] = bytes;
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+fn unix(path: &[u8], length: u32) -> Address {
+    let path = &path[..path.len().min(length as usize)];
+    let Some((first, rest)) = path.split_first() else { return Address::Unix(None) };
+    if *first == 0 {
+        return Address::Unix(Some(format!("@{}", String::from_utf8_lossy(rest))));
+    }
+    let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+    Address::Unix(Some(String::from_utf8_lossy(&path[..end]).into_owned()))
+}

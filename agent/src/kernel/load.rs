@@ -1,0 +1,338 @@
+//! Loads the kernel half, with the first hook set that this kernel takes.
+
+use super::btf::{Btf, BtfError, VMLINUX};
+use super::offsets::{self, MissingField};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use spanwire_ebpf::{Counter, Globals};
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
+use thiserror::Error;
+
+/// The kernel half, for kernels with `bpf_loop` (5.17) and for those before.
+static OBJECT_LOOP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanwire-bpf-loop"));
+static OBJECT_BOUNDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanwire-bpf-bounded"));
+
+/// Where the hooks are (DESIGN.md, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookSet {
+    /// Tracepoints of the socket layer.
+    Socket,
+    /// fentry and fexit of the socket operations.
+    Trampoline,
+    /// The return of every system call.
+    Syscall,
+}
+
+impl HookSet {
+    /// All sets, the cheapest first.
+    pub const ALL: [Self; 3] = [Self::Socket, Self::Trampoline, Self::Syscall];
+
+    /// Name, as `--hooks` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Trampoline => "trampoline",
+            Self::Syscall => "syscall",
+        }
+    }
+}
+
+impl Display for HookSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which processes are watched before the agent names any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Every one but spanwire itself.
+    Everything,
+    /// None; [`Capture::watch`] adds.
+    Nothing,
+    /// Children of spanwire itself, and their descendants.
+    Children,
+}
+
+/// What to capture, and with how much memory.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Hook sets to try, in this order.
+    pub hooks: Vec<HookSet>,
+    /// Size of the ring buffer in bytes: a power of two, and whole pages.
+    pub ring_buffer: u32,
+    /// Connections that are followed at a time.
+    pub max_connections: u32,
+    /// Where not empty, only connections with a local or remote port in one of these.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Which processes.
+    pub watch: Watch,
+}
+
+/// Why the kernel half is not running.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No BTF.
+    #[error("cannot read the kernel's type information: {0}")]
+    Btf(#[from] BtfError),
+    /// A kernel that is not known.
+    #[error(transparent)]
+    Field(#[from] MissingField),
+    /// The object could not be prepared, or its maps not made.
+    #[error("cannot create the BPF maps: {}", chain(.0))]
+    Object(#[source] EbpfError),
+    /// A map could not be used.
+    #[error("cannot use a BPF map: {}", chain(.0))]
+    Map(#[from] MapError),
+    /// No hook set loads.
+    #[error("no hook set loads on this kernel:{}", refusals(.0))]
+    Hooks(Vec<(HookSet, Refusal)>),
+}
+
+/// Why one hook set cannot be used.
+#[derive(Debug, Error)]
+#[error("{program}: {}", chain(.source))]
+pub struct Refusal {
+    /// The program that the kernel did not take.
+    pub program: &'static str,
+    /// What it said.
+    pub source: ProgramError,
+}
+
+/// An error with what caused it, without the verifier's log, which is for `--verbose`.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let one = error.to_string();
+        let one = one.split("Verifier output").next().unwrap_or_default().trim_end_matches([' ', '.', ':']);
+        if !text.ends_with(one) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += one;
+        }
+        next = error.source();
+    }
+    text
+}
+
+fn refusals(refusals: &[(HookSet, Refusal)]) -> String {
+    refusals.iter().map(|(set, refusal)| format!("\n  {set}: {refusal}")).collect()
+}
+
+/// How a program is attached.
+enum Hook {
+    RawTracepoint(&'static str),
+    FEntry(&'static str),
+    FExit(&'static str),
+}
+
+/// A program, where it is attached, and whether the set is of use without it.
+struct Program {
+    name: &'static str,
+    hook: Hook,
+    required: bool,
+}
+
+const fn tracepoint(name: &'static str, tracepoint: &'static str, required: bool) -> Program {
+    Program { name, hook: Hook::RawTracepoint(tracepoint), required }
+}
+
+const fn fentry(name: &'static str, function: &'static str, required: bool) -> Program {
+    Program { name, hook: Hook::FEntry(function), required }
+}
+
+const fn fexit(name: &'static str, function: &'static str, required: bool) -> Program {
+    Program { name, hook: Hook::FExit(function), required }
+}
+
+/// Programs that every set needs: the ends of sockets, and the life of processes.
+const ALWAYS: &[Program] = &[
+    tracepoint("inet_sock_set_state", "inet_sock_set_state", true),
+    tracepoint("process_fork", "sched_process_fork", true),
+    tracepoint("process_exec", "sched_process_exec", true),
+    tracepoint("process_exit", "sched_process_exit", true),
+];
+
+const SOCKET: &[Program] = &[
+    tracepoint("sock_send_length", "sock_send_length", true),
+    tracepoint("sock_recv_length", "sock_recv_length", true),
+    // From about 6.16. Without it a send's time is that of its end.
+    tracepoint("tcp_sendmsg_locked", "tcp_sendmsg_locked", false),
+];
+
+const TRAMPOLINE: &[Program] = &[
+    fexit("inet_sendmsg_ends", "inet_sendmsg", true),
+    fexit("inet_recvmsg_ends", "inet_recvmsg", true),
+    fentry("inet_sendmsg_begins", "inet_sendmsg", true),
+    // A kernel without IPv6, or with Unix sockets in a module that is not loaded.
+    fexit("inet6_sendmsg_ends", "inet6_sendmsg", false),
+    fexit("inet6_recvmsg_ends", "inet6_recvmsg", false),
+    fentry("inet6_sendmsg_begins", "inet6_sendmsg", false),
+    fexit("unix_stream_sendmsg_ends", "unix_stream_sendmsg", false),
+    fexit("unix_stream_recvmsg_ends", "unix_stream_recvmsg", false),
+    // Up to 6.4.
+    fexit("inet_sendpage_ends", "inet_sendpage", false),
+    fexit("tcp_splice_read_ends", "tcp_splice_read", false),
+];
+
+const SYSCALL: &[Program] = &[tracepoint("sys_exit", "sys_exit", true)];
+
+/// The kernel half, loaded and attached. Dropping it takes everything out of the kernel, and so does the end of the
+/// process, however it comes.
+pub struct Capture {
+    ebpf: Ebpf,
+    set: HookSet,
+    processes: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl Capture {
+    /// Loads and attaches the first hook set of `options` that this kernel takes.
+    ///
+    /// # Errors
+    /// Why none could be used.
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let btf = Btf::load(VMLINUX)?;
+        let mut globals = offsets::globals(&btf)?;
+        globals.filter_ports = u32::from(!options.ports.is_empty());
+        globals.wake_at = options.ring_buffer / 4;
+        if options.watch == Watch::Children {
+            globals.parent_of_watched = std::process::id();
+        }
+        let object = if btf.helper("loop").is_some() { OBJECT_LOOP } else { OBJECT_BOUNDED };
+        let mut refusals = Vec::new();
+        for set in &options.hooks {
+            match Self::load_set(*set, object, &globals, options)? {
+                Ok(capture) => return Ok(capture),
+                Err(refusal) => refusals.push((*set, refusal)),
+            }
+        }
+        Err(LoadError::Hooks(refusals))
+    }
+
+    fn load_set(
+        set: HookSet,
+        object: &[u8],
+        globals: &Globals,
+        options: &Options,
+    ) -> Result<Result<Self, Refusal>, LoadError> {
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("GLOBALS", bytes_of(globals), true)
+            .map_max_entries("EVENTS", options.ring_buffer)
+            .map_max_entries("CONNECTIONS", options.max_connections);
+        let mut ebpf = loader.load(object).map_err(LoadError::Object)?;
+        let mut processes = Array::<_, u64>::try_from(take(&mut ebpf, "PROCESSES")?)?;
+        if options.watch == Watch::Everything {
+            for index in 0..processes.len() {
+                processes.set(index, u64::MAX, 0)?;
+            }
+        }
+        let mut ports = Array::<_, u64>::try_from(take(&mut ebpf, "PORTS")?)?;
+        for (index, word) in port_bits(&options.ports).iter().enumerate().filter(|(_, word)| **word != 0) {
+            ports.set(u32::try_from(index).unwrap_or(u32::MAX), *word, 0)?;
+        }
+        let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
+        let mut capture = Self { ebpf, set, processes, counters };
+        capture.set_watched(std::process::id(), false)?;
+        let hooks = match set {
+            HookSet::Socket => SOCKET,
+            HookSet::Trampoline => TRAMPOLINE,
+            HookSet::Syscall => SYSCALL,
+        };
+        // The hooks last: what they see must find all else in place.
+        for program in ALWAYS.iter().chain(hooks) {
+            if let Err(source) = capture.attach(program) {
+                if program.required {
+                    return Ok(Err(Refusal { program: program.name, source }));
+                }
+                tracing::debug!("optional hook {} is not there: {}", program.name, chain(&source));
+            }
+        }
+        Ok(Ok(capture))
+    }
+
+    fn attach(&mut self, program: &Program) -> Result<(), ProgramError> {
+        let found = self.ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
+        match program.hook {
+            Hook::RawTracepoint(name) => {
+                let found: &mut RawTracePoint = found.try_into()?;
+                found.load()?;
+                found.attach(name)?;
+            }
+            Hook::FEntry(function) => {
+                let btf = aya::Btf::from_sys_fs()?;
+                let found: &mut FEntry = found.try_into()?;
+                found.load(function, &btf)?;
+                found.attach()?;
+            }
+            Hook::FExit(function) => {
+                let btf = aya::Btf::from_sys_fs()?;
+                let found: &mut FExit = found.try_into()?;
+                found.load(function, &btf)?;
+                found.attach()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hook set that is in use.
+    #[must_use]
+    pub const fn hook_set(&self) -> HookSet {
+        self.set
+    }
+
+    /// The ring buffer; once.
+    ///
+    /// # Errors
+    /// Where it was taken before.
+    pub fn events(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        Ok(RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?)?)
+    }
+
+    /// Watches a process, or no longer.
+    ///
+    /// # Errors
+    /// Where the map refuses.
+    pub fn set_watched(&mut self, pid: u32, watched: bool) -> Result<(), MapError> {
+        let (index, bit) = (pid / 64, 1 << (pid % 64));
+        let word = self.processes.get(&index, 0)?;
+        let changed = if watched { word | bit } else { word & !bit };
+        if changed != word { self.processes.set(index, changed, 0) } else { Ok(()) }
+    }
+
+    /// The kernel half's counters, summed over all CPUs, in the order of [`Counter::ALL`].
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>, MapError> {
+        let mut counters = Vec::with_capacity(Counter::ALL.len());
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            let values = self.counters.get(&u32::try_from(index).unwrap_or(u32::MAX), 0)?;
+            counters.push((*counter, values.iter().sum()));
+        }
+        Ok(counters)
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError> {
+    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+}
+
+/// One bit a port.
+fn port_bits(ports: &[RangeInclusive<u16>]) -> Vec<u64> {
+    let mut bits = vec![0; 65_536 / 64];
+    for port in ports.iter().cloned().flatten() {
+        bits[usize::from(port / 64)] |= 1 << (port % 64);
+    }
+    bits
+}
+
+#[expect(unsafe_code, reason = "the globals are written as the bytes that they are")]
+fn bytes_of(globals: &Globals) -> &[u8] {
+    // SAFETY: `repr(C)`, of `u32`s only, so without padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(globals).cast(), size_of::<Globals>()) }
+}

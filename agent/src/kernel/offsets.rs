@@ -1,0 +1,76 @@
+//! Where this kernel keeps its fields, for the kernel half's globals.
+
+use super::btf::Btf;
+use spanwire_ebpf::Globals;
+use thiserror::Error;
+
+/// Fields that capture cannot do without, and that this kernel's BTF does not have.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("this kernel's BTF has no {0}; spanwire knows kernels 5.10 to 7.x")]
+pub struct MissingField(String);
+
+/// Offsets of all fields, from the kernel's BTF. Switches are left at zero.
+///
+/// # Errors
+/// The first field that is missing and that no hook set can do without.
+pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
+    let need = |of: &str, field: &str| {
+        btf.offset(of, field).ok_or_else(|| MissingField(format!("{of}.{field}")))
+    };
+    // A kernel without IPv6 or Unix sockets has none of their fields, and no such socket to read them from.
+    let maybe = |of: &str, field: &str| btf.offset(of, field).unwrap_or(0);
+    Ok(Globals {
+        sock_family: need("sock", "__sk_common.skc_family")?,
+        sock_local_port: need("sock", "__sk_common.skc_num")?,
+        sock_remote_port: need("sock", "__sk_common.skc_dport")?,
+        sock_local_v4: need("sock", "__sk_common.skc_rcv_saddr")?,
+        sock_remote_v4: need("sock", "__sk_common.skc_daddr")?,
+        sock_local_v6: maybe("sock", "__sk_common.skc_v6_rcv_saddr"),
+        sock_remote_v6: maybe("sock", "__sk_common.skc_v6_daddr"),
+        sock_type: need("sock", "sk_type")?,
+        sock_protocol: need("sock", "sk_protocol")?,
+        sock_error: need("sock", "sk_err")?,
+        sock_shutdown: need("sock", "sk_shutdown")?,
+        sock_socket: need("sock", "sk_socket")?,
+        tcp_write_seq: need("tcp_sock", "write_seq")?,
+        tcp_copied_seq: need("tcp_sock", "copied_seq")?,
+        tcp_rcv_nxt: need("tcp_sock", "rcv_nxt")?,
+        tcp_bytes_received: need("tcp_sock", "bytes_received")?,
+        tcp_snd_una: need("tcp_sock", "snd_una")?,
+        tcp_bytes_acked: need("tcp_sock", "bytes_acked")?,
+        unix_address: maybe("unix_sock", "addr"),
+        unix_peer: maybe("unix_sock", "peer"),
+        unix_address_length: maybe("unix_address", "len"),
+        unix_address_name: maybe("unix_address", "name"),
+        socket_sock: need("socket", "sk")?,
+        socket_inode: need("socket_alloc", "vfs_inode")? + need("inode", "i_ino")?,
+        task_pid: need("task_struct", "pid")?,
+        task_tgid: need("task_struct", "tgid")?,
+        task_stack: need("task_struct", "stack")?,
+        task_status: need("task_struct", "thread_info.status")?,
+        task_files: need("task_struct", "files")?,
+        files_table: need("files_struct", "fdt")?,
+        table_descriptors: need("fdtable", "fd")?,
+        table_size: need("fdtable", "max_fds")?,
+        file_private: need("file", "private_data")?,
+        file_inode: need("file", "f_inode")?,
+        inode_mode: need("inode", "i_mode")?,
+        has_task_pt_regs: u32::from(btf.helper("task_pt_regs").is_some()),
+        ..Globals::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::btf::VMLINUX;
+
+    #[test]
+    fn this_kernel_has_all_fields() {
+        let globals = globals(&Btf::load(VMLINUX).expect("BTF")).expect("fields");
+        // Both are at the very beginning of their structs, in this order, on every kernel so far.
+        assert!(globals.sock_remote_v4 < globals.sock_local_v4);
+        assert!(globals.tcp_write_seq > globals.sock_socket, "tcp_sock begins with a sock");
+        assert!(globals.socket_inode > globals.socket_sock);
+    }
+}
