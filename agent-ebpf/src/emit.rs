@@ -62,9 +62,60 @@ fn header(record: &mut Record, operation: &Operation, dialogue: &Dialogue, half:
     half.record_sequence += 1;
 }
 
+/// Puts a record of this kind into the ring buffer: what is pending in the window, the end of a message at `position`, or
+/// a gap of `length` bytes from `position` on.
+#[cfg(not(feature = "bounded-loops"))]
+#[inline(always)]
+pub(crate) fn record(
+    kind: u8,
+    operation: &mut Operation,
+    dialogue: &mut Dialogue,
+    half: &mut Half,
+    position: u64,
+    length: u64,
+) -> u32 {
+    match kind {
+        kind::BYTES => put_bytes(operation, dialogue, half),
+        kind::END => put_end(operation, dialogue, half, position),
+        _ => put_gap(operation, dialogue, half, position, length),
+    }
+}
+
+/// The same, by way of a global function, which the verifier looks at once and not in every step that may come to it.
+#[cfg(feature = "bounded-loops")]
+#[inline(always)]
+pub(crate) fn record(
+    kind: u8,
+    operation: &mut Operation,
+    _: &mut Dialogue,
+    _: &mut Half,
+    position: u64,
+    length: u64,
+) -> u32 {
+    put_record_of(operation.sock, operation.direction, kind as u32, position, length)
+}
+
+/// [`record`], for scalars.
+#[cfg(feature = "bounded-loops")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn put_record_of(sock: u64, direction: u32, kind: u32, position: u64, length: u64) -> u32 {
+    let Some(connection) = crate::maps::CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+    let Some(operation) = crate::maps::OPERATION.get_ptr_mut(0) else { return 0 };
+    // SAFETY: map values, and the only references to them while this runs.
+    let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
+    let crate::connection::Connection { received, sent, dialogue } = connection;
+    let half = if direction == spanwire_ebpf::SENT as u32 { sent } else { received };
+    match kind as u8 {
+        kind::BYTES => put_bytes(operation, dialogue, half),
+        kind::END => put_end(operation, dialogue, half, position),
+        _ => put_gap(operation, dialogue, half, position, length),
+    }
+}
+
 /// Hands on what is pending in the window: bytes of a head.
 #[inline(never)]
-pub(crate) fn bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
+fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
     let marks = operation.marks;
     operation.marks = 0;
     if dialogue.announced == 0 {
@@ -178,7 +229,7 @@ fn put(operation: &mut Operation) {
 
 /// Reports the end of a message, at `position`, whose last bytes were not copied.
 #[inline(never)]
-pub(crate) fn end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64) -> u32 {
+fn put_end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64) -> u32 {
     // SAFETY: the room is as large as a record; alignment as in `bytes`.
     let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
     header(record, operation, dialogue, half, kind::END);
@@ -193,7 +244,7 @@ pub(crate) fn end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Hal
 
 /// Reports `length` bytes from `position` on that were not seen.
 #[inline(never)]
-pub(crate) fn gap(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64, length: u64) -> u32 {
+fn put_gap(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64, length: u64) -> u32 {
     // SAFETY: as in `end`.
     let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
     header(record, operation, dialogue, half, kind::GAP);

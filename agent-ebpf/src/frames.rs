@@ -8,14 +8,18 @@ use crate::http1::{self, Step, state};
 use crate::maps::{CONNECTIONS, OPERATION, count};
 use crate::operation::{Operation, ROOM, Source, mark};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT};
+use spanwire_ebpf::{Counter, HEAD_LIMIT, kind, RECEIVED, SENT};
 
 /// Steps for one operation. A step takes up to 32 bytes of a head or a whole body.
 #[cfg(not(feature = "bounded-loops"))]
 const STEPS: u32 = 8192;
-/// Before Linux 5.17 the verifier looks at each of them.
+/// Steps for one part of an operation. Before Linux 5.17 the verifier looks at each of them, and remembers all branches
+/// not taken, of which it bears 8192.
 #[cfg(feature = "bounded-loops")]
-const STEPS: u32 = 640;
+const STEPS: u32 = 16;
+/// Parts of an operation.
+#[cfg(feature = "bounded-loops")]
+const PARTS: u32 = 512;
 
 /// Bytes that are looked at where it is open whether an operation is of interest.
 const GLANCE: u64 = 32;
@@ -37,17 +41,32 @@ struct Walk {
 
 /// A read or write on a stream socket of a watched process is over.
 ///
-/// `bytes` is what the system call returned, above 0; `vector` the index of the buffer in calls that take several
-/// messages.
+/// `bytes` is how many, above 0.
 #[inline(always)]
 pub(crate) fn observe(sock: u64, direction: u8, bytes: u64, source: Source) {
-    let Some(connection) = connection::of(sock, direction, bytes) else { return };
-    let Some(operation) = OPERATION.get_ptr_mut(0) else { return };
+    let (vectors, address) = match source {
+        Source::Buffer(address) => (BUFFER, address),
+        Source::Vectors(address, count) => (if count < BUFFER { count } else { BUFFER - 1 }, address),
+        Source::Nowhere => (0, 0),
+    };
+    operate(sock, direction as u32, bytes, vectors, address);
+}
+
+/// In place of a number of `iovec`s: the address is that of the only buffer.
+const BUFFER: u64 = 1 << 20;
+
+/// [`observe`], for scalars: a global function, which the verifier looks at once and not at each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors: u64, address: u64) -> u32 {
+    let direction = direction as u8 & 1;
+    let Some(connection) = connection::of(sock, direction, bytes) else { return 0 };
+    let Some(operation) = OPERATION.get_ptr_mut(0) else { return 0 };
     // SAFETY: map values; this CPU's own operation, unless one that was interrupted has it.
     let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
     if operation.busy != 0 {
         count(Counter::GapTooLong, 1);
-        return;
+        return 0;
     }
     operation.busy = 1;
     // SAFETY: the helpers only read.
@@ -72,16 +91,23 @@ pub(crate) fn observe(sock: u64, direction: u8, bytes: u64, source: Source) {
     } else {
         received
     };
-    let source = if dialogue.compat != 0 { Source::Compat } else { source };
     if dialogue.sequenced != 0 {
         catch_up(operation, dialogue, half, bytes);
     }
     let start = half.position;
-    operation.begin(source, bytes, start);
+    operation.begin(bytes, start);
+    if dialogue.compat != 0 {
+        operation.nowhere = Counter::GapCompat as u32;
+    } else if vectors == BUFFER {
+        operation.read_from(address, bytes);
+    } else {
+        operation.read_from_vectors(address, vectors);
+    }
     walk(operation, dialogue, half);
     half.position = start + bytes;
     half.kernel_sequence = half.kernel_sequence.wrapping_add(bytes as u32);
     operation.busy = 0;
+    0
 }
 
 /// Accounts for bytes that passed without a call that was seen: the kernel's own sequence number has moved on.
@@ -93,7 +119,7 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
     // Backwards: another thread's call on the same socket was seen before this one, and its bytes with it.
     if missing != 0 && missing >> 31 == 0 {
         let start = half.position;
-        operation.begin(Source::Nowhere, missing as u64, start);
+        operation.begin(missing as u64, start);
         operation.nowhere = Counter::GapUnseen as u32;
         walk(operation, dialogue, half);
         half.position = start + missing as u64;
@@ -129,11 +155,34 @@ fn steps(walk: &mut Walk) {
 #[cfg(feature = "bounded-loops")]
 #[inline(always)]
 fn steps(walk: &mut Walk) {
-    for index in 0..STEPS {
-        if one_step(index, walk) != 0 {
+    // SAFETY: made from references in `walk`.
+    let (sock, direction) = unsafe { ((*walk.operation).sock, (*walk.operation).direction) };
+    for _ in 0..PARTS {
+        if part(sock, direction) != 0 {
+            walk.finished = 1;
             break;
         }
     }
+}
+
+/// A part of the walk; 1 where it was the last. A global function, which the verifier looks at once and not in each turn
+/// of the loop; that is why it looks up again what its caller has.
+#[cfg(feature = "bounded-loops")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn part(sock: u64, direction: u32) -> u32 {
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 1 };
+    let Some(operation) = OPERATION.get_ptr_mut(0) else { return 1 };
+    // SAFETY: map values.
+    let Connection { received, sent, dialogue } = unsafe { &mut *connection };
+    let half = if direction == SENT as u32 { sent } else { received };
+    let mut walk = Walk { operation, dialogue, half, finished: 0 };
+    for index in 0..STEPS {
+        if one_step(index, &mut walk) != 0 {
+            return 1;
+        }
+    }
+    0
 }
 
 /// One step; 1 where it was the last.
@@ -170,7 +219,7 @@ fn hand_on(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) 
             http1::cut(half);
         }
     }
-    emit::bytes(operation, dialogue, half);
+    emit::record(kind::BYTES, operation, dialogue, half, 0, 0);
 }
 
 /// Puts the next bytes into the window; `true` where there are none.

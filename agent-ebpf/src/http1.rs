@@ -8,7 +8,7 @@ use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIREC
 use crate::emit;
 use crate::maps::{COUNTERS, count};
 use crate::operation::{FINE, Operation, mark};
-use spanwire_ebpf::Counter;
+use spanwire_ebpf::{Counter, kind};
 
 /// Values of [`Half::state`].
 pub(crate) mod state {
@@ -338,7 +338,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
 #[inline(always)]
 pub(crate) fn flush(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
     if operation.marks & mark::PENDING != 0 {
-        emit::bytes(operation, dialogue, half);
+        emit::record(kind::BYTES, operation, dialogue, half, 0, 0);
     }
 }
 
@@ -443,7 +443,7 @@ pub(crate) fn give_up(operation: &mut Operation, dialogue: &mut Dialogue, half: 
         unsafe { *counter += 1 }
     }
     if dialogue.announced != 0 {
-        emit::gap(operation, dialogue, half, position, length);
+        emit::record(kind::GAP, operation, dialogue, half, position, length);
     }
     half.state = state::LOST;
     half.carried = 0;
@@ -683,6 +683,6 @@ fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut H
         operation.content = half.content;
         operation.wire = position.wrapping_sub(operation.base + operation.copy_to as u64);
     } else {
-        emit::end(operation, dialogue, half, position);
+        emit::record(kind::END, operation, dialogue, half, position, 0);
     }
 }

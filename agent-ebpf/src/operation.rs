@@ -26,8 +26,6 @@ pub(crate) enum Source {
     Vectors(u64, u64),
     /// Nowhere that can be read from here.
     Nowhere,
-    /// In the layout of a 32-bit process.
-    Compat,
 }
 
 /// Marks of [`Operation::marks`].
@@ -125,9 +123,9 @@ pub(crate) fn user<T: Copy>(address: u64) -> Option<T> {
 }
 
 impl Operation {
-    /// Starts to walk `bytes` bytes at `position`.
+    /// Starts to walk `bytes` bytes at `position`, of which nothing can be read until a `read_from` says where they are.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, source: Source, bytes: u64, position: u64) {
+    pub(crate) fn begin(&mut self, bytes: u64, position: u64) {
         self.unread = bytes;
         self.skip = 0;
         self.next = position;
@@ -140,21 +138,22 @@ impl Operation {
         self.marks = 0;
         self.failure = FINE;
         self.nowhere = Counter::GapNoBuffer as u32;
-        self.buffer = 0;
         self.buffer_left = 0;
         self.vectors = 0;
-        match source {
-            Source::Buffer(address) => {
-                self.buffer = address;
-                self.buffer_left = bytes;
-            }
-            Source::Vectors(address, count) => {
-                self.vector = address;
-                self.vectors = count;
-            }
-            Source::Nowhere => {}
-            Source::Compat => self.nowhere = Counter::GapCompat as u32,
-        }
+    }
+
+    /// The bytes are in one buffer of the caller's.
+    #[inline(always)]
+    pub(crate) fn read_from(&mut self, buffer: u64, length: u64) {
+        self.buffer = buffer;
+        self.buffer_left = length;
+    }
+
+    /// The bytes are in so many buffers.
+    #[inline(always)]
+    pub(crate) fn read_from_vectors(&mut self, vectors: u64, count: u64) {
+        self.vector = vectors;
+        self.vectors = count;
     }
 
     /// Stream position of the cursor.

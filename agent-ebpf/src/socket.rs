@@ -1,6 +1,6 @@
 //! Hook set 1: tracepoints of the socket layer. Nothing is paid by who does not use a socket.
 
-use crate::connection::{Connection, HTTP1};
+use crate::connection::{self, Connection};
 use crate::frames;
 use crate::globals::{global, kernel};
 use crate::http1::state;
@@ -50,10 +50,11 @@ pub(crate) fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
 /// Notes when a send on a connection of interest began.
 #[inline(always)]
 pub(crate) fn before_send(sock: u64) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return };
+    // Nothing is queued yet.
+    let Some(connection) = connection::of(sock, SENT, 0) else { return };
     // SAFETY: a map value.
     let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
-    if dialogue.protocol <= HTTP1 && dialogue.send_began == 0 && sent.state <= state::CODING {
+    if dialogue.send_began == 0 && sent.state <= state::CODING {
         // SAFETY: the helper only reads the clock.
         dialogue.send_began = unsafe { bpf_ktime_get_ns() };
     }

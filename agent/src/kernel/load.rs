@@ -202,7 +202,7 @@ impl Capture {
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
         }
-        let object = if btf.helper("loop").is_some() { OBJECT_LOOP } else { OBJECT_BOUNDED };
+        let object = if std::env::var("SPB").is_err() && btf.helper("loop").is_some() { OBJECT_LOOP } else { OBJECT_BOUNDED };
         let mut refusals = Vec::new();
         for set in &options.hooks {
             match Self::load_set(*set, object, &globals, options)? {
