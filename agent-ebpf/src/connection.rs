@@ -130,11 +130,18 @@ pub(crate) fn of(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
         // SAFETY: a map value.
         let known = unsafe { &(*connection).dialogue };
-        if known.family != family::UNIX || known.inode == inode(sock)? {
+        if is_of(known, sock) {
             return (known.protocol != IGNORED).then_some(connection);
         }
     }
     create(sock, direction, bytes)
+}
+
+/// Whether what is known is of this very socket: the end of a Unix socket is not seen, and its sock's address is used
+/// again.
+#[inline(always)]
+pub(crate) fn is_of(dialogue: &Dialogue, sock: u64) -> bool {
+    dialogue.family != family::UNIX || inode(sock) == Some(dialogue.inode)
 }
 
 /// Number of the socket's inode in sockfs: unique for as long as the socket lives.

@@ -312,7 +312,7 @@ struct ProcessRecord {
 
 /// Reports something in a process's life, with the name of its command.
 #[inline(always)]
-pub(crate) fn process(kind: u8, tgid: u32, name: [u8; 16]) {
+pub(crate) fn process(kind: u8, tgid: u32, tid: u32, name: [u8; 16]) {
     // SAFETY: the helper only reads the clock.
     let time = unsafe { bpf_ktime_get_ns() };
     let record = Record {
@@ -329,7 +329,7 @@ pub(crate) fn process(kind: u8, tgid: u32, name: [u8; 16]) {
         ordinal: 0,
         sequence: 0,
         tgid,
-        tid: tgid,
+        tid,
         trace_id: [0; 2],
         span_id: 0,
     };

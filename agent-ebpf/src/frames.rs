@@ -8,7 +8,7 @@ use crate::http1::{self, Step, state};
 use crate::maps::{CONNECTIONS, OPERATION, count};
 use crate::operation::{Operation, ROOM, Source, mark};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use spanwire_ebpf::{Counter, HEAD_LIMIT, kind, RECEIVED, SENT};
+use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT, kind};
 
 /// Steps for one operation. A step takes up to 32 bytes of a head or a whole body.
 #[cfg(not(feature = "bounded-loops"))]
@@ -248,7 +248,7 @@ pub(crate) fn end_of_stream(sock: u64) {
     let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return };
     // SAFETY: a map value.
     let Connection { received: half, dialogue, .. } = unsafe { &mut *connection };
-    if dialogue.protocol != HTTP1 || half.ended != 0 {
+    if dialogue.protocol != HTTP1 || half.ended != 0 || !connection::is_of(dialogue, sock) {
         return;
     }
     // A read of no bytes returns 0 as well.

@@ -44,7 +44,6 @@ static GLOBALS: Globals = Globals {
     filter_ports: 0,
     parent_of_watched: 0,
     wake_at: 0,
-    has_send_hook: 0,
 };
 
 /// Reads one field of the globals: `global!(sock_family)`.

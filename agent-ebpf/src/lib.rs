@@ -29,8 +29,10 @@ pub mod kind {
     pub const CLOSED: u8 = 6;
     /// A process called `execve`; 16 bytes of command name follow.
     pub const EXEC: u8 = 7;
-    /// The last thread of a process is gone.
+    /// The main thread of a process is gone; as `EXEC`.
     pub const EXIT: u8 = 8;
+    /// A process was forked: `tid` is the parent's number.
+    pub const FORK: u8 = 9;
 }
 
 /// Bits of [`Record::flags`] in `BYTES` and `END` records.
@@ -227,8 +229,6 @@ pub struct Globals {
     pub parent_of_watched: u32,
     /// Bytes waiting in the ring buffer from which the agent is woken at once; below, it comes by itself.
     pub wake_at: u32,
-    /// 1 where a hook in front of the send gives the time it began.
-    pub has_send_hook: u32,
 }
 
 macro_rules! counters {

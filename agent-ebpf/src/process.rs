@@ -46,7 +46,11 @@ pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
     // A thread is no new process.
     if pid == tgid {
         let ours = global!(parent_of_watched) != 0 && parent == global!(parent_of_watched);
-        set_bit(tgid, ours || bit(parent));
+        let watched = ours || bit(parent);
+        set_bit(tgid, watched);
+        if watched {
+            emit::process(kind::FORK, tgid, parent, bpf_get_current_comm().unwrap_or_default());
+        }
     }
     0
 }
@@ -55,7 +59,7 @@ pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn process_exec(context: RawTracePointContext) -> i32 {
     let tgid: u32 = kernel(context.arg(0), global!(task_tgid)).unwrap_or(0);
-    emit::process(kind::EXEC, tgid, bpf_get_current_comm().unwrap_or_default());
+    emit::process(kind::EXEC, tgid, tgid, bpf_get_current_comm().unwrap_or_default());
     0
 }
 
@@ -66,7 +70,7 @@ pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
     let tgid: u32 = kernel(task, global!(task_tgid)).unwrap_or(0);
     let pid: u32 = kernel(task, global!(task_pid)).unwrap_or(0);
     if pid == tgid && bit(tgid) {
-        emit::process(kind::EXIT, tgid, bpf_get_current_comm().unwrap_or_default());
+        emit::process(kind::EXIT, tgid, tgid, bpf_get_current_comm().unwrap_or_default());
     }
     0
 }

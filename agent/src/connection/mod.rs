@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 pub mod piece;
+pub mod table;
+pub mod unix;
 
 /// Which way bytes go, as seen from the socket they were captured at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +13,17 @@ pub enum Direction {
     Received,
     /// Written to the socket.
     Sent,
+}
+
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Received => Self::Sent,
+            Self::Sent => Self::Received,
+        }
+    }
 }
 
 /// One end of a connection.

@@ -116,6 +116,15 @@ pub enum Event<'a> {
         /// Final responses that it carried.
         responses: u32,
     },
+    /// A process was forked.
+    Fork {
+        /// The new process.
+        pid: u32,
+        /// The one that forked.
+        parent: u32,
+        /// Its command name, which the new one begins with.
+        name: String,
+    },
     /// A process called `execve`.
     Exec {
         /// Process.
@@ -180,6 +189,7 @@ impl<'a> Event<'a> {
                 requests: record.ordinal,
                 responses: record.sequence,
             },
+            kind::FORK => Self::Fork { pid: record.tgid, parent: record.tid, name: name(data) },
             kind::EXEC => Self::Exec { pid: record.tgid, name: name(data) },
             kind::EXIT => Self::Exit { pid: record.tgid, name: name(data) },
             _ => return None,

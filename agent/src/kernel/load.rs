@@ -2,6 +2,7 @@
 
 use super::btf::{Btf, BtfError, VMLINUX};
 use super::offsets::{self, MissingField};
+use super::ring::Ring;
 use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -202,7 +203,7 @@ impl Capture {
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
         }
-        let object = if std::env::var("SPB").is_err() && btf.helper("loop").is_some() { OBJECT_LOOP } else { OBJECT_BOUNDED };
+        let object = if btf.helper("loop").is_some() { OBJECT_LOOP } else { OBJECT_BOUNDED };
         let mut refusals = Vec::new();
         for set in &options.hooks {
             match Self::load_set(*set, object, &globals, options)? {
@@ -285,12 +286,24 @@ impl Capture {
         self.set
     }
 
+    /// Takes all hooks out of the kernel. What they wrote stays in the ring buffer, and the counters stay.
+    pub fn detach(&mut self) {
+        for (name, program) in self.ebpf.programs_mut() {
+            // Not loaded is as good as detached: sets that are not in use are in the object too.
+            if let Err(error) = program.unload()
+                && !matches!(error, ProgramError::NotLoaded)
+            {
+                tracing::warn!("cannot detach {name}: {}", chain(&error));
+            }
+        }
+    }
+
     /// The ring buffer; once.
     ///
     /// # Errors
     /// Where it was taken before.
-    pub fn events(&mut self) -> Result<RingBuf<MapData>, LoadError> {
-        Ok(RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?)?)
+    pub fn events(&mut self) -> Result<Ring, LoadError> {
+        Ok(Ring::new(RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?)?))
     }
 
     /// Watches a process, or no longer.

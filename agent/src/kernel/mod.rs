@@ -1,6 +1,8 @@
 //! The kernel, as far as the agent meets it: the only user of aya and the only place for `unsafe`.
 
 pub mod btf;
+pub mod clock;
 pub mod events;
 pub mod load;
 pub mod offsets;
+pub mod ring;

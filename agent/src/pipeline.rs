@@ -1,0 +1,283 @@
+//! The only wiring: from the ring buffer to the exporters, in one thread.
+//!
+//! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
+//! anything but the kernel: sinks take what they have room for, and count the rest.
+
+use crate::connection::table::{Finished, Table};
+use crate::connection::{Direction, unix};
+use crate::health::{Counter, Health};
+use crate::kernel::clock::Clock;
+use crate::kernel::events::{Event, Ids};
+use crate::kernel::load::Capture;
+use crate::kernel::ring::Ring;
+use crate::process::watch::Filter;
+use crate::process::{self, Proc};
+use crate::redact::{self, Redacted};
+use crate::span::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
+use crate::span::{Kind, Span};
+use crate::protocol::http1::{self, Version};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often the ring buffer is looked at while little happens.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Most records between two hand-overs to the sinks.
+const BATCH: usize = 4096;
+
+/// How often what no event tells is looked for, in nanoseconds.
+const SWEEP: u64 = 1_000_000_000;
+
+/// Where spans go.
+pub trait Sink: Send {
+    /// Takes what there is room for, and counts the rest. Never waits.
+    fn push(&self, spans: Vec<Redacted>);
+}
+
+/// What of the configuration concerns spans.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What becomes of HTTP messages.
+    pub http: HttpRules,
+    /// What is taken out.
+    pub redact: redact::Rules,
+}
+
+/// All stages, and what they share.
+pub struct Pipeline {
+    capture: Capture,
+    ring: Ring,
+    table: Table,
+    processes: process::Table,
+    filter: Filter,
+    rules: Rules,
+    sinks: Vec<Box<dyn Sink>>,
+    health: Arc<Health>,
+    clock: Clock,
+    finished: Vec<Finished>,
+    spans: Vec<Redacted>,
+    swept: u64,
+}
+
+impl Pipeline {
+    /// Puts the stages together, with the ring buffer of `capture`.
+    #[must_use]
+    pub fn new(
+        capture: Capture,
+        ring: Ring,
+        table: Table,
+        processes: process::Table,
+        filter: Filter,
+        rules: Rules,
+        sinks: Vec<Box<dyn Sink>>,
+        health: Arc<Health>,
+    ) -> Self {
+        Self {
+            capture,
+            ring,
+            table,
+            processes,
+            filter,
+            rules,
+            sinks,
+            health,
+            clock: Clock::now(),
+            finished: Vec::new(),
+            spans: Vec::new(),
+            swept: 0,
+        }
+    }
+
+    /// Names the processes to the kernel half that run already and are wanted.
+    pub fn watch_running(&mut self) {
+        if !self.filter.is_selective() {
+            return;
+        }
+        for pid in Proc::host().pids() {
+            self.decide(pid);
+        }
+    }
+
+    /// Runs until `stop` is set; then takes the hooks out, and hands on all that was seen. Returns the kernel half's
+    /// counters, by name.
+    pub fn run(mut self, stop: &AtomicBool) -> Vec<(&'static str, u64)> {
+        while !stop.load(Ordering::Acquire) {
+            self.ring.wait(TICK);
+            self.turn();
+        }
+        self.capture.detach();
+        while self.turn() > 0 {}
+        self.table.stop(self.clock.monotonic(), &mut self.finished);
+        self.hand_on();
+        self.counters()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        match self.capture.counters() {
+            Ok(counters) => counters.into_iter().map(|(counter, value)| (counter.name(), value)).collect(),
+            Err(error) => {
+                tracing::warn!("cannot read the kernel half's counters: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Takes in what the ring buffer holds. Returns how many records that were.
+    fn turn(&mut self) -> usize {
+        // Once a turn, so that a clock that was set shows at once.
+        self.clock = Clock::now();
+        let Self { ring, table, processes, capture, filter, finished, .. } = self;
+        let count = ring.drain(BATCH, |event| {
+            follow(event, processes, capture, filter);
+            table.accept(event, finished);
+        });
+        if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
+            self.swept = self.clock.monotonic();
+            self.sweep();
+        }
+        self.hand_on();
+        count
+    }
+
+    /// Looks for Unix connections that are gone: no event tells their end.
+    fn sweep(&mut self) {
+        let now = self.clock.monotonic();
+        let suspects: Vec<_> = self.table.suspects(now.saturating_sub(SWEEP)).collect();
+        for suspect in unix::gone(&suspects) {
+            self.table.gone(suspect, now, &mut self.finished);
+        }
+    }
+
+    fn decide(&mut self, pid: u32) {
+        decide(pid, &mut self.processes, &mut self.capture, &self.filter);
+    }
+
+    /// Makes spans of what is finished, and hands them to the sinks.
+    fn hand_on(&mut self) {
+        for finished in std::mem::take(&mut self.finished) {
+            match self.span(&finished) {
+                Some(span) => self.spans.push(redact::span(span, &self.rules.redact)),
+                None => self.health.add(Counter::Exchanges, 1),
+            }
+        }
+        if self.spans.is_empty() {
+            return;
+        }
+        let spans = std::mem::take(&mut self.spans);
+        self.health.add(Counter::Spans, spans.len() as u64);
+        if let Some((last, others)) = self.sinks.split_last() {
+            for sink in others {
+                sink.push(spans.clone());
+            }
+            last.push(spans);
+        }
+    }
+
+    /// The span of an exchange; `None` where the record that held its ids was lost.
+    fn span(&mut self, finished: &Finished) -> Option<Span> {
+        let Finished { exchange, endpoints, requests } = finished;
+        let Ids { trace_id, span_id } = exchange.request.first.ids?;
+        let resource = self.processes.resource(exchange.request.first.pid);
+        let (start, end) = self.clock.span(exchange.request.first.time, exchange.ended.time);
+        let request = &exchange.request;
+        let method = String::from_utf8_lossy(request.head.method());
+        let target = String::from_utf8_lossy(request.head.target());
+        let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, &self.rules.http));
+        let request_headers: Vec<_> = request_headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let response_headers = exchange.response.as_ref().map(|response| {
+            headers(response.head.headers(), |name| {
+                self.rules.http.response_headers.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+            })
+        });
+        let response_headers: Option<Vec<_>> =
+            response_headers.as_ref().map(|all| all.iter().map(|(name, value)| (&**name, &**value)).collect());
+        let response = exchange.response.as_ref().zip(response_headers.as_ref()).map(|(response, headers)| {
+            HttpResponse {
+                status: response.head.status(),
+                headers,
+                body_size: response.complete.then_some(response.body),
+                first_byte: self.clock.within(start, request.first.time, response.first.time),
+                complete: response.complete,
+            }
+        });
+        Some(build::http(
+            &HttpExchange {
+                kind: match requests {
+                    Direction::Received => Kind::Server,
+                    Direction::Sent => Kind::Client,
+                },
+                trace_id,
+                span_id,
+                parent: None,
+                resource,
+                endpoints,
+                start,
+                end,
+                request: HttpRequest {
+                    method: &method,
+                    target: &target,
+                    version: match request.head.version() {
+                        Version::Http10 => HttpVersion::Http10,
+                        Version::Http11 => HttpVersion::Http11,
+                    },
+                    headers: &request_headers,
+                    body_size: request.complete.then_some(request.body),
+                },
+                response,
+                ending: match exchange.ending {
+                    http1::Ending::Complete => Ending::Complete,
+                    http1::Ending::Upgraded => Ending::Upgraded,
+                    http1::Ending::Close(close) => Ending::Close(close),
+                },
+            },
+            &self.rules.http,
+        ))
+    }
+}
+
+/// Header fields that are used, as text.
+fn headers<'a>(
+    all: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    used: impl Fn(&str) -> bool,
+) -> Vec<(std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)> {
+    all.filter_map(|(name, value)| {
+        let name = String::from_utf8_lossy(name);
+        used(&name).then(|| (name, String::from_utf8_lossy(value)))
+    })
+    .collect()
+}
+
+/// Follows the life of processes.
+fn follow(event: &Event<'_>, processes: &mut process::Table, capture: &mut Capture, filter: &Filter) {
+    match event {
+        Event::Opened { origin, .. } => {
+            // Now, while it lives.
+            let _ = processes.resource(origin.pid);
+        }
+        Event::Fork { pid, parent, name } => {
+            processes.on_fork(*parent, *pid);
+            processes.note_comm(*pid, name);
+        }
+        Event::Exec { pid, name } => {
+            processes.on_exec(*pid);
+            processes.note_comm(*pid, name);
+            if filter.is_selective() {
+                decide(*pid, processes, capture, filter);
+            }
+        }
+        Event::Exit { pid, name } => {
+            processes.note_comm(*pid, name);
+            processes.on_exit(*pid);
+        }
+        _ => {}
+    }
+}
+
+/// Tells the kernel half whether a process is watched.
+fn decide(pid: u32, processes: &mut process::Table, capture: &mut Capture, filter: &Filter) {
+    let watched = processes.identity(pid).is_some_and(|identity| filter.wants(&identity));
+    if let Err(error) = capture.set_watched(pid, watched) {
+        tracing::warn!("cannot {} process {pid}: {error}", if watched { "watch" } else { "leave alone" });
+    }
+}
