@@ -7,3 +7,6 @@ pub mod health;
 pub mod connection;
 pub mod protocol;
 pub mod span;
+
+pub mod export;
+pub mod redact;
