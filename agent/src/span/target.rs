@@ -89,9 +89,11 @@ impl<'a> Authority<'a> {
         let text = text.trim_matches([' ', '\t']);
         let (host, rest) = if let Some(bracketed) = text.strip_prefix('[') {
             let (host, rest) = bracketed.split_once(']')?;
-            host.bytes()
-                .all(|byte| byte.is_ascii_hexdigit() || b":.%".contains(&byte))
-                .then_some((host, rest))?
+            let (address, zone) = host.split_once('%').unwrap_or((host, ""));
+            let is_address = address
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.');
+            (is_address && zone.bytes().all(is_name_byte)).then_some((host, rest))?
         } else {
             let end = text.find(':').unwrap_or(text.len());
             let (host, rest) = text.split_at(end);
