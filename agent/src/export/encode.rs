@@ -61,33 +61,39 @@ const FLAGS_SAMPLED: u32 = 1;
 /// About what a span takes, so that the buffer rarely grows.
 const SPAN_BYTES: usize = 768;
 
-/// One request with all of `spans`, grouped by resource in order of first appearance.
+/// One request with all of `spans`, grouped by resource.
 pub(super) fn request(spans: &[Redacted]) -> Vec<u8> {
-    let mut resources: Vec<&Arc<Resource>> = Vec::new();
-    let mut groups: Vec<usize> = Vec::with_capacity(spans.len());
-    for redacted in spans {
-        let resource = &redacted.span().resource;
-        let known = resources.iter().position(|known| Arc::ptr_eq(known, resource));
-        groups.push(known.unwrap_or_else(|| {
-            resources.push(resource);
-            resources.len() - 1
-        }));
-    }
     let mut bytes = Vec::with_capacity(spans.len() * SPAN_BYTES);
-    for (group, resource) in resources.into_iter().enumerate() {
-        let members = groups
-            .iter()
-            .zip(spans)
-            .filter(|(index, _)| **index == group)
-            .map(|(_, span)| span.span());
+    for (resource, spans) in by_resource(spans) {
         message(&mut bytes, field::REQUEST_RESOURCE_SPANS, |bytes| {
-            resource_spans(bytes, resource, members)
+            resource_spans(bytes, resource, &spans);
         });
     }
     bytes
 }
 
-fn resource_spans<'a>(bytes: &mut Vec<u8>, resource: &Resource, spans: impl Iterator<Item = &'a Span>) {
+/// Spans by resource, in order of first appearance. A process's spans share one resource: its address is its identity.
+pub(super) fn by_resource(spans: &[Redacted]) -> Vec<(&Resource, Vec<&Span>)> {
+    let mut groups: Vec<(&Arc<Resource>, Vec<&Span>)> = Vec::new();
+    let mut last = 0;
+    for redacted in spans {
+        let span = redacted.span();
+        let same = |group: &(&Arc<Resource>, _)| Arc::ptr_eq(group.0, &span.resource);
+        if !groups.get(last).is_some_and(same) {
+            last = groups.iter().position(same).unwrap_or_else(|| {
+                groups.push((&span.resource, Vec::new()));
+                groups.len() - 1
+            });
+        }
+        groups[last].1.push(span);
+    }
+    groups
+        .into_iter()
+        .map(|(resource, spans)| (&**resource, spans))
+        .collect()
+}
+
+fn resource_spans(bytes: &mut Vec<u8>, resource: &Resource, spans: &[&Span]) {
     message(bytes, field::RESOURCE_SPANS_RESOURCE, |bytes| {
         attributes(bytes, field::RESOURCE_ATTRIBUTES, &resource.attributes);
     });
@@ -145,7 +151,7 @@ fn attributes(bytes: &mut Vec<u8>, field: u32, attributes: &[Attribute]) {
         message(bytes, field, |bytes| {
             text(bytes, field::KEY_VALUE_KEY, &attribute.key);
             message(bytes, field::KEY_VALUE_VALUE, |bytes| {
-                value(bytes, &attribute.value)
+                value(bytes, &attribute.value);
             });
         });
     }
@@ -160,7 +166,7 @@ fn value(bytes: &mut Vec<u8>, value: &Value) {
         Value::Texts(values) => message(bytes, field::ANY_VALUE_ARRAY, |bytes| {
             for value in values {
                 message(bytes, field::ARRAY_VALUE_VALUES, |bytes| {
-                    text(bytes, field::ANY_VALUE_STRING, value)
+                    text(bytes, field::ANY_VALUE_STRING, value);
                 });
             }
         }),

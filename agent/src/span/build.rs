@@ -312,7 +312,7 @@ impl Attributes {
         match (forwarded.client, &exchange.endpoints.remote) {
             (Some(client), _) => self.text(name::CLIENT_ADDRESS, client.to_string()),
             (None, Address::Ip(peer)) => {
-                self.text(name::CLIENT_ADDRESS, peer.ip().to_canonical().to_string())
+                self.text(name::CLIENT_ADDRESS, peer.ip().to_canonical().to_string());
             }
             (None, Address::Unix(Some(path))) => self.copy(name::CLIENT_ADDRESS, path),
             (None, Address::Unix(None)) => {}

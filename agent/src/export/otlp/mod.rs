@@ -56,7 +56,7 @@ impl Failure {
 /// A client of one endpoint, with one connection that all requests share.
 pub(super) enum Client {
     Grpc(grpc::Client),
-    Http(http1::Client),
+    Http(Box<http1::Client>),
 }
 
 impl Client {
@@ -70,7 +70,7 @@ impl Client {
         let headers = headers(&settings.headers)?;
         Ok(match settings.protocol {
             Protocol::Grpc => Self::Grpc(grpc::Client::new(endpoint, headers, settings)?),
-            Protocol::HttpProtobuf => Self::Http(http1::Client::new(endpoint, headers, settings)?),
+            Protocol::HttpProtobuf => Self::Http(Box::new(http1::Client::new(endpoint, headers, settings)?)),
         })
     }
 
