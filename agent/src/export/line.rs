@@ -389,7 +389,7 @@ mod tests {
         for span in [span(1, 1, &resource("shop")), client(), wide] {
             let whole = line(&span, Width::Unlimited);
             // Up to the arrow nothing is cut: a terminal as narrow as that has to wrap.
-            let columns = whole.split(['←', '→']).next().unwrap().width() + 2;
+            let columns = whole.split(['←', '→']).next().unwrap().width() + 3;
             for width in columns..whole.width() {
                 let line = line(&span, Width::Columns(width));
                 assert!(line.width() <= width && line.contains('…'), "{width}: {line}");

@@ -55,7 +55,7 @@ impl Failure {
 
 /// A client of one endpoint, with one connection that all requests share.
 pub(super) enum Client {
-    Grpc(grpc::Client),
+    Grpc(Box<grpc::Client>),
     Http(Box<http1::Client>),
 }
 
@@ -69,7 +69,7 @@ impl Client {
         let endpoint = endpoint(&settings.endpoint)?;
         let headers = headers(&settings.headers)?;
         Ok(match settings.protocol {
-            Protocol::Grpc => Self::Grpc(grpc::Client::new(endpoint, headers, settings)?),
+            Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(endpoint, headers, settings)?)),
             Protocol::HttpProtobuf => Self::Http(Box::new(http1::Client::new(endpoint, headers, settings)?)),
         })
     }
