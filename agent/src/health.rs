@@ -30,6 +30,8 @@ counters! {
     SpansQueueFull => "lost.spans.queue_full",
     /// Spans the endpoint refused, or that could not be delivered in time.
     SpansExportFailed => "lost.spans.export_failed",
+    /// Spans not shown because whoever reads standard output is too slow, or gone.
+    SpansNotShown => "lost.spans.not_shown",
     /// Exchanges without a span because a record of theirs was lost.
     Exchanges => "lost.exchanges.incomplete",
     /// Responses whose request was never seen.

@@ -35,6 +35,17 @@ pub enum Address {
     Unix(Option<String>),
 }
 
+impl Address {
+    /// TCP port, `None` for a Unix socket.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ip(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 /// Both ends of a connection, as the kernel's sock names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {

@@ -3,6 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub mod build;
+pub mod forwarded;
+pub mod semconv;
+pub mod target;
+
 /// W3C trace id: 16 bytes, not all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceId(pub [u8; 16]);

@@ -1,0 +1,386 @@
+//! Spans to the bytes of an `ExportTraceServiceRequest` (opentelemetry-proto 1.x, `trace_service.proto`).
+//!
+//! Written straight into the buffer that is sent. Measured against the generated messages (512 spans of 3 resources,
+//! nanoseconds a span): `opentelemetry-otlp`'s way through `SpanData` costs 3,900, building the generated messages
+//! 2,900, this about a fifth of that. The bytes are kept for retries, and the tests decode them with the generated
+//! messages, which nobody here wrote.
+
+use std::sync::Arc;
+
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+
+use crate::redact::Redacted;
+use crate::span::semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+use crate::span::{Attribute, Event, Kind, Resource, Span, Status, Value};
+
+/// Field numbers, by message.
+mod field {
+    pub(super) const REQUEST_RESOURCE_SPANS: u32 = 1;
+    pub(super) const RESOURCE_SPANS_RESOURCE: u32 = 1;
+    pub(super) const RESOURCE_SPANS_SCOPE_SPANS: u32 = 2;
+    pub(super) const RESOURCE_SPANS_SCHEMA_URL: u32 = 3;
+    pub(super) const RESOURCE_ATTRIBUTES: u32 = 1;
+    pub(super) const SCOPE_SPANS_SCOPE: u32 = 1;
+    pub(super) const SCOPE_SPANS_SPANS: u32 = 2;
+    pub(super) const SCOPE_SPANS_SCHEMA_URL: u32 = 3;
+    pub(super) const SCOPE_NAME: u32 = 1;
+    pub(super) const SCOPE_VERSION: u32 = 2;
+    pub(super) const SPAN_TRACE_ID: u32 = 1;
+    pub(super) const SPAN_SPAN_ID: u32 = 2;
+    pub(super) const SPAN_PARENT_SPAN_ID: u32 = 4;
+    pub(super) const SPAN_NAME: u32 = 5;
+    pub(super) const SPAN_KIND: u32 = 6;
+    pub(super) const SPAN_START: u32 = 7;
+    pub(super) const SPAN_END: u32 = 8;
+    pub(super) const SPAN_ATTRIBUTES: u32 = 9;
+    pub(super) const SPAN_EVENTS: u32 = 11;
+    pub(super) const SPAN_STATUS: u32 = 15;
+    pub(super) const SPAN_FLAGS: u32 = 16;
+    pub(super) const EVENT_TIME: u32 = 1;
+    pub(super) const EVENT_NAME: u32 = 2;
+    pub(super) const EVENT_ATTRIBUTES: u32 = 3;
+    pub(super) const STATUS_MESSAGE: u32 = 2;
+    pub(super) const STATUS_CODE: u32 = 3;
+    pub(super) const KEY_VALUE_KEY: u32 = 1;
+    pub(super) const KEY_VALUE_VALUE: u32 = 2;
+    pub(super) const ANY_VALUE_STRING: u32 = 1;
+    pub(super) const ANY_VALUE_BOOL: u32 = 2;
+    pub(super) const ANY_VALUE_INT: u32 = 3;
+    pub(super) const ANY_VALUE_ARRAY: u32 = 5;
+    pub(super) const ARRAY_VALUE_VALUES: u32 = 1;
+}
+
+/// `SPAN_KIND_SERVER`, `SPAN_KIND_CLIENT`, `STATUS_CODE_ERROR`.
+const KIND_SERVER: u64 = 2;
+const KIND_CLIENT: u64 = 3;
+const STATUS_ERROR: u64 = 2;
+
+/// The W3C `sampled` flag: what is exported was sampled. Whether the parent is remote is not claimed.
+const FLAGS_SAMPLED: u32 = 1;
+
+/// About what a span takes, so that the buffer rarely grows.
+const SPAN_BYTES: usize = 768;
+
+/// One request with all of `spans`, grouped by resource.
+pub(super) fn request(spans: &[Redacted]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(spans.len() * SPAN_BYTES);
+    for (resource, spans) in by_resource(spans) {
+        message(&mut bytes, field::REQUEST_RESOURCE_SPANS, |bytes| {
+            resource_spans(bytes, resource, &spans);
+        });
+    }
+    bytes
+}
+
+/// Spans by resource, in order of first appearance. A process's spans share one resource: its address is its identity.
+pub(super) fn by_resource(spans: &[Redacted]) -> Vec<(&Resource, Vec<&Span>)> {
+    let mut groups: Vec<(&Arc<Resource>, Vec<&Span>)> = Vec::new();
+    let mut last = 0;
+    for redacted in spans {
+        let span = redacted.span();
+        let same = |group: &(&Arc<Resource>, _)| Arc::ptr_eq(group.0, &span.resource);
+        if !groups.get(last).is_some_and(same) {
+            last = groups.iter().position(same).unwrap_or_else(|| {
+                groups.push((&span.resource, Vec::new()));
+                groups.len() - 1
+            });
+        }
+        groups[last].1.push(span);
+    }
+    groups
+        .into_iter()
+        .map(|(resource, spans)| (&**resource, spans))
+        .collect()
+}
+
+fn resource_spans(bytes: &mut Vec<u8>, resource: &Resource, spans: &[&Span]) {
+    message(bytes, field::RESOURCE_SPANS_RESOURCE, |bytes| {
+        attributes(bytes, field::RESOURCE_ATTRIBUTES, &resource.attributes);
+    });
+    message(bytes, field::RESOURCE_SPANS_SCOPE_SPANS, |bytes| {
+        message(bytes, field::SCOPE_SPANS_SCOPE, |bytes| {
+            text(bytes, field::SCOPE_NAME, SCOPE_NAME);
+            text(bytes, field::SCOPE_VERSION, SCOPE_VERSION);
+        });
+        for one in spans {
+            message(bytes, field::SCOPE_SPANS_SPANS, |bytes| span(bytes, one));
+        }
+        text(bytes, field::SCOPE_SPANS_SCHEMA_URL, SCHEMA_URL);
+    });
+    text(bytes, field::RESOURCE_SPANS_SCHEMA_URL, SCHEMA_URL);
+}
+
+fn span(bytes: &mut Vec<u8>, span: &Span) {
+    octets(bytes, field::SPAN_TRACE_ID, &span.trace_id.0);
+    octets(bytes, field::SPAN_SPAN_ID, &span.span_id.0);
+    if let Some(parent) = span.parent {
+        octets(bytes, field::SPAN_PARENT_SPAN_ID, &parent.0);
+    }
+    text(bytes, field::SPAN_NAME, &span.name);
+    let kind = match span.kind {
+        Kind::Server => KIND_SERVER,
+        Kind::Client => KIND_CLIENT,
+    };
+    varint(bytes, field::SPAN_KIND, kind);
+    fixed64(bytes, field::SPAN_START, span.start.0);
+    fixed64(bytes, field::SPAN_END, span.end.0);
+    attributes(bytes, field::SPAN_ATTRIBUTES, &span.attributes);
+    for one in &span.events {
+        message(bytes, field::SPAN_EVENTS, |bytes| event(bytes, one));
+    }
+    if let Status::Error(description) = &span.status {
+        message(bytes, field::SPAN_STATUS, |bytes| {
+            if !description.is_empty() {
+                text(bytes, field::STATUS_MESSAGE, description);
+            }
+            varint(bytes, field::STATUS_CODE, STATUS_ERROR);
+        });
+    }
+    encode_key(field::SPAN_FLAGS, WireType::ThirtyTwoBit, bytes);
+    bytes.extend_from_slice(&FLAGS_SAMPLED.to_le_bytes());
+}
+
+fn event(bytes: &mut Vec<u8>, event: &Event) {
+    fixed64(bytes, field::EVENT_TIME, event.time.0);
+    text(bytes, field::EVENT_NAME, &event.name);
+    attributes(bytes, field::EVENT_ATTRIBUTES, &event.attributes);
+}
+
+fn attributes(bytes: &mut Vec<u8>, field: u32, attributes: &[Attribute]) {
+    for attribute in attributes {
+        message(bytes, field, |bytes| {
+            text(bytes, field::KEY_VALUE_KEY, &attribute.key);
+            message(bytes, field::KEY_VALUE_VALUE, |bytes| {
+                value(bytes, &attribute.value);
+            });
+        });
+    }
+}
+
+/// The fields of an `AnyValue`. Members of a `oneof` are written even where they are 0 or empty.
+fn value(bytes: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Text(value) => text(bytes, field::ANY_VALUE_STRING, value),
+        Value::Integer(value) => varint(bytes, field::ANY_VALUE_INT, value.cast_unsigned()),
+        Value::Boolean(value) => varint(bytes, field::ANY_VALUE_BOOL, u64::from(*value)),
+        Value::Texts(values) => message(bytes, field::ANY_VALUE_ARRAY, |bytes| {
+            for value in values {
+                message(bytes, field::ARRAY_VALUE_VALUES, |bytes| {
+                    text(bytes, field::ANY_VALUE_STRING, value);
+                });
+            }
+        }),
+    }
+}
+
+/// A nested message. Its length is known only afterwards: one byte is left for it, which is enough for most, and the
+/// content of a longer one is moved up.
+fn message(bytes: &mut Vec<u8>, field: u32, content: impl FnOnce(&mut Vec<u8>)) {
+    encode_key(field, WireType::LengthDelimited, bytes);
+    let at = bytes.len();
+    bytes.push(0);
+    content(bytes);
+    let start = at + 1;
+    let length = bytes.len() - start;
+    let prefix = encoded_len_varint(length as u64);
+    if prefix > 1 {
+        let end = bytes.len();
+        bytes.resize(end + prefix - 1, 0);
+        bytes.copy_within(start..end, at + prefix);
+    }
+    encode_varint(length as u64, &mut &mut bytes[at..at + prefix]);
+}
+
+fn text(bytes: &mut Vec<u8>, field: u32, text: &str) {
+    octets(bytes, field, text.as_bytes());
+}
+
+fn octets(bytes: &mut Vec<u8>, field: u32, octets: &[u8]) {
+    encode_key(field, WireType::LengthDelimited, bytes);
+    encode_varint(octets.len() as u64, bytes);
+    bytes.extend_from_slice(octets);
+}
+
+fn varint(bytes: &mut Vec<u8>, field: u32, value: u64) {
+    encode_key(field, WireType::Varint, bytes);
+    encode_varint(value, bytes);
+}
+
+fn fixed64(bytes: &mut Vec<u8>, field: u32, value: u64) {
+    encode_key(field, WireType::SixtyFourBit, bytes);
+    bytes.extend_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::common::v1 as common;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+    use opentelemetry_proto::tonic::resource::v1 as resource;
+    use opentelemetry_proto::tonic::trace::v1 as trace;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::redact::{self, Rules};
+    use crate::span::{SpanId, TraceId, UnixNanoseconds};
+
+    /// The same request by way of the generated messages.
+    fn expected(spans: &[Redacted]) -> ExportTraceServiceRequest {
+        let mut resource_spans: Vec<(Arc<Resource>, trace::ResourceSpans)> = Vec::new();
+        for redacted in spans {
+            let one = redacted.span();
+            let found = resource_spans
+                .iter()
+                .position(|(resource, _)| Arc::ptr_eq(resource, &one.resource));
+            let index = found.unwrap_or_else(|| {
+                let scope = common::InstrumentationScope {
+                    name: "spanwire".to_owned(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    ..Default::default()
+                };
+                let scope_spans = trace::ScopeSpans {
+                    scope: Some(scope),
+                    spans: vec![],
+                    schema_url: SCHEMA_URL.to_owned(),
+                };
+                let resource = resource::Resource {
+                    attributes: key_values(&one.resource.attributes),
+                    ..Default::default()
+                };
+                let group = trace::ResourceSpans {
+                    resource: Some(resource),
+                    scope_spans: vec![scope_spans],
+                    schema_url: SCHEMA_URL.to_owned(),
+                };
+                resource_spans.push((one.resource.clone(), group));
+                resource_spans.len() - 1
+            });
+            resource_spans[index].1.scope_spans[0].spans.push(generated(one));
+        }
+        ExportTraceServiceRequest {
+            resource_spans: resource_spans.into_iter().map(|(_, group)| group).collect(),
+        }
+    }
+
+    fn generated(span: &Span) -> trace::Span {
+        let kind = match span.kind {
+            Kind::Server => trace::span::SpanKind::Server,
+            Kind::Client => trace::span::SpanKind::Client,
+        };
+        let events = span.events.iter().map(|event| trace::span::Event {
+            time_unix_nano: event.time.0,
+            name: event.name.to_string(),
+            attributes: key_values(&event.attributes),
+            ..Default::default()
+        });
+        let status = match &span.status {
+            Status::Unset => None,
+            Status::Error(message) => Some(trace::Status {
+                message: message.to_string(),
+                code: trace::status::StatusCode::Error.into(),
+            }),
+        };
+        trace::Span {
+            trace_id: span.trace_id.0.to_vec(),
+            span_id: span.span_id.0.to_vec(),
+            parent_span_id: span.parent.map(|parent| parent.0.to_vec()).unwrap_or_default(),
+            flags: 1,
+            name: span.name.to_string(),
+            kind: kind.into(),
+            start_time_unix_nano: span.start.0,
+            end_time_unix_nano: span.end.0,
+            attributes: key_values(&span.attributes),
+            events: events.collect(),
+            status,
+            ..Default::default()
+        }
+    }
+
+    fn key_values(attributes: &[Attribute]) -> Vec<common::KeyValue> {
+        let any = |value: Any| common::AnyValue { value: Some(value) };
+        attributes
+            .iter()
+            .map(|attribute| common::KeyValue {
+                key: attribute.key.to_string(),
+                value: Some(any(match &attribute.value {
+                    Value::Text(text) => Any::StringValue(text.to_string()),
+                    Value::Integer(integer) => Any::IntValue(*integer),
+                    Value::Boolean(boolean) => Any::BoolValue(*boolean),
+                    Value::Texts(texts) => Any::ArrayValue(common::ArrayValue {
+                        values: texts
+                            .iter()
+                            .map(|text| any(Any::StringValue(text.clone())))
+                            .collect(),
+                    }),
+                })),
+                ..Default::default()
+            })
+            .collect()
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            // Around the lengths at which a prefix grows from one byte to two.
+            "[a-zé]{0,140}".prop_map(|text| Value::Text(text.into())),
+            any::<i64>().prop_map(Value::Integer),
+            any::<bool>().prop_map(Value::Boolean),
+            proptest::collection::vec("[a-z]{0,9}", 0..4).prop_map(Value::Texts),
+        ]
+    }
+
+    fn any_attributes() -> impl Strategy<Value = Vec<Attribute>> {
+        let attribute = ("[a-z.]{1,20}", any_value()).prop_map(|(key, value)| Attribute {
+            key: key.into(),
+            value,
+        });
+        proptest::collection::vec(attribute, 0..8)
+    }
+
+    prop_compose! {
+        fn any_span()(
+            ids in any::<([u8; 16], [u8; 8], Option<[u8; 8]>)>(),
+            server in any::<bool>(),
+            times in any::<(u64, u64)>(),
+            attributes in any_attributes(),
+            events in proptest::collection::vec((any::<u64>(), any_attributes()), 0..3),
+            status in proptest::option::of("[a-z ]{0,30}"),
+        ) -> Span {
+            Span {
+                trace_id: TraceId(ids.0),
+                span_id: SpanId(ids.1),
+                parent: ids.2.map(SpanId),
+                kind: if server { Kind::Server } else { Kind::Client },
+                name: "GET".into(),
+                start: UnixNanoseconds(times.0),
+                end: UnixNanoseconds(times.1),
+                attributes,
+                events: events
+                    .into_iter()
+                    .map(|(time, attributes)| Event { name: "e".into(), time: UnixNanoseconds(time), attributes })
+                    .collect(),
+                status: status.map_or(Status::Unset, |text| Status::Error(text.into())),
+                resource: Arc::new(Resource { pid: 1, attributes: Vec::new() }),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_generated_messages_read_back_what_was_written(
+            spans in proptest::collection::vec((any_span(), 0usize..3), 0..12),
+            resources in proptest::collection::vec(any_attributes(), 3),
+        ) {
+            let resources: Vec<_> =
+                resources.into_iter().map(|attributes| Arc::new(Resource { pid: 1, attributes })).collect();
+            let spans: Vec<Redacted> = spans
+                .into_iter()
+                .map(|(span, group)| redact::span(Span { resource: resources[group].clone(), ..span }, &Rules::default()))
+                .collect();
+            let bytes = request(&spans);
+            prop_assert_eq!(ExportTraceServiceRequest::decode(&*bytes).unwrap(), expected(&spans));
+            // Not one byte longer than the generated encoder's: no padding, no doubled field.
+            prop_assert_eq!(bytes.len(), expected(&spans).encoded_len());
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! OTLP/JSON: one `ExportTraceServiceRequest` a line, as the collector's file exporter writes it.
+//!
+//! OTLP specification, "JSON Protobuf Encoding": lowerCamelCase keys, ids in hexadecimal, enums as numbers, 64-bit
+//! integers as strings. What has its default is left out.
+
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
+
+use super::encode::by_resource;
+use crate::redact::Redacted;
+use crate::span::semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+use crate::span::{self, Kind, Status};
+
+/// Writes `spans` as one line; nothing where there are none.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(spans: &[Redacted], out: &mut impl Write) -> io::Result<()> {
+    if spans.is_empty() {
+        return Ok(());
+    }
+    serde_json::to_writer(&mut *out, &request(spans)).map_err(io::Error::from)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    resource_spans: Vec<ResourceSpans<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpans<'a> {
+    resource: Resource<'a>,
+    scope_spans: [ScopeSpans<'a>; 1],
+    schema_url: &'static str,
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    attributes: Vec<Attribute<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScopeSpans<'a> {
+    scope: Scope,
+    spans: Vec<Span<'a>>,
+    schema_url: &'static str,
+}
+
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Span<'a> {
+    trace_id: Hex<'a>,
+    span_id: Hex<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<Hex<'a>>,
+    flags: u32,
+    name: &'a str,
+    kind: u8,
+    start_time_unix_nano: Decimal<u64>,
+    end_time_unix_nano: Decimal<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<Attribute<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<Event<'a>>,
+    status: SpanStatus<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    time_unix_nano: Decimal<u64>,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<Attribute<'a>>,
+}
+
+#[derive(Default, Serialize)]
+struct SpanStatus<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'a str,
+    value: Value<'a>,
+}
+
+#[derive(Serialize)]
+enum Value<'a> {
+    #[serde(rename = "stringValue")]
+    Text(&'a str),
+    #[serde(rename = "intValue")]
+    Integer(Decimal<i64>),
+    #[serde(rename = "boolValue")]
+    Boolean(bool),
+    #[serde(rename = "arrayValue")]
+    Array { values: Vec<Value<'a>> },
+}
+
+/// Bytes as lower-case hexadecimal.
+struct Hex<'a>(&'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let text: String = digits
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+/// A 64-bit integer as a string: JSON's numbers lose their last digits in many readers.
+struct Decimal<T>(T);
+
+impl<T: ToString> Serialize for Decimal<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_string())
+    }
+}
+
+fn request(spans: &[Redacted]) -> Request<'_> {
+    let resource_spans = by_resource(spans)
+        .into_iter()
+        .map(|(resource, spans)| ResourceSpans {
+            resource: Resource {
+                attributes: attributes(&resource.attributes),
+            },
+            scope_spans: [ScopeSpans {
+                scope: Scope {
+                    name: SCOPE_NAME,
+                    version: SCOPE_VERSION,
+                },
+                spans: spans.into_iter().map(span).collect(),
+                schema_url: SCHEMA_URL,
+            }],
+            schema_url: SCHEMA_URL,
+        })
+        .collect();
+    Request { resource_spans }
+}
+
+fn span(span: &span::Span) -> Span<'_> {
+    Span {
+        trace_id: Hex(&span.trace_id.0),
+        span_id: Hex(&span.span_id.0),
+        parent_span_id: span.parent.as_ref().map(|parent| Hex(&parent.0)),
+        flags: 1,
+        name: &span.name,
+        kind: match span.kind {
+            Kind::Server => 2,
+            Kind::Client => 3,
+        },
+        start_time_unix_nano: Decimal(span.start.0),
+        end_time_unix_nano: Decimal(span.end.0),
+        attributes: attributes(&span.attributes),
+        events: span.events.iter().map(event).collect(),
+        status: match &span.status {
+            Status::Unset => SpanStatus::default(),
+            Status::Error(message) => SpanStatus {
+                message,
+                code: Some(2),
+            },
+        },
+    }
+}
+
+fn event(event: &span::Event) -> Event<'_> {
+    Event {
+        time_unix_nano: Decimal(event.time.0),
+        name: &event.name,
+        attributes: attributes(&event.attributes),
+    }
+}
+
+fn attributes(attributes: &[span::Attribute]) -> Vec<Attribute<'_>> {
+    attributes
+        .iter()
+        .map(|span::Attribute { key, value }| Attribute {
+            key,
+            value: self::value(value),
+        })
+        .collect()
+}
+
+fn value(value: &span::Value) -> Value<'_> {
+    match value {
+        span::Value::Text(text) => Value::Text(text),
+        span::Value::Integer(integer) => Value::Integer(Decimal(*integer)),
+        span::Value::Boolean(boolean) => Value::Boolean(*boolean),
+        span::Value::Texts(texts) => Value::Array {
+            values: texts.iter().map(|text| Value::Text(text)).collect(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use prost::Message;
+
+    use super::*;
+    use crate::export::encode;
+    use crate::export::sample::{integer, redacted, resource, span, text};
+    use crate::span::{SpanId, Value};
+
+    fn line(spans: &[Redacted]) -> String {
+        let mut line = Vec::new();
+        write(spans, &mut line).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    fn samples() -> Vec<Redacted> {
+        let (shop, stock) = (resource("shop"), resource("stock"));
+        let mut child = span(0xab, 2, &stock);
+        child.parent = Some(SpanId([1; 8]));
+        child.kind = Kind::Client;
+        child.status = Status::Error("connection reset before the response".into());
+        child.events.clear();
+        child.attributes = vec![
+            integer("http.request.body.size", i64::MAX),
+            text("url.full", "http://e/\"\u{7f}\n"),
+            span::Attribute {
+                key: "a".into(),
+                value: Value::Boolean(false),
+            },
+            span::Attribute {
+                key: "b".into(),
+                value: Value::Texts(vec!["x".to_owned(), String::new()]),
+            },
+        ];
+        let mut empty = span(3, 3, &shop);
+        empty.attributes.clear();
+        empty.status = Status::Error("".into());
+        vec![redacted(span(0xab, 1, &shop)), redacted(child), redacted(empty)]
+    }
+
+    #[test]
+    fn a_line_is_what_the_collector_would_write() {
+        let spans = [redacted(span(0xab, 1, &resource("shop")))];
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = concat!(
+            r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"#,
+            r#""scopeSpans":[{"scope":{"name":"spanwire","version":"VERSION"},"spans":[{"#,
+            r#""traceId":"abababababababababababababababab","spanId":"0101010101010101","flags":1,"name":"GET","kind":2,"#,
+            r#""startTimeUnixNano":"1795239825123000000","endTimeUnixNano":"1795239825124500000","attributes":["#,
+            r#"{"key":"http.request.method","value":{"stringValue":"GET"}},"#,
+            r#"{"key":"url.path","value":{"stringValue":"/orders/7"}},"#,
+            r#"{"key":"client.address","value":{"stringValue":"10.0.0.2"}},"#,
+            r#"{"key":"http.response.status_code","value":{"intValue":"200"}}],"#,
+            r#""events":[{"timeUnixNano":"1795239825124000000","name":"http.response.first_byte"}],"status":{}}],"#,
+            r#""schemaUrl":"https://opentelemetry.io/schemas/1.44.0"}],"#,
+            r#""schemaUrl":"https://opentelemetry.io/schemas/1.44.0"}]}"#,
+            "\n"
+        );
+        assert_eq!(line(&spans), expected.replace("VERSION", version));
+    }
+
+    #[test]
+    fn others_read_the_same_from_json_as_from_protobuf() {
+        let spans = samples();
+        let line = line(&spans);
+        assert_eq!(line.matches('\n').count(), 1);
+        let mut read: ExportTraceServiceRequest = serde_json::from_str(&line).unwrap();
+        // A status that is unset is an absent message on the wire, and an empty one in the collector's JSON.
+        for span in read
+            .resource_spans
+            .iter_mut()
+            .flat_map(|group| &mut group.scope_spans[0].spans)
+        {
+            span.status = span.status.take().filter(|status| status.code != 0);
+        }
+        assert_eq!(
+            read,
+            ExportTraceServiceRequest::decode(&*encode::request(&spans)).unwrap()
+        );
+    }
+
+    #[test]
+    fn nothing_is_no_line() {
+        assert_eq!(line(&[]), "");
+    }
+}

@@ -1,0 +1,165 @@
+//! Redaction: the one door between building spans and everything that shows, keeps or sends them.
+
+use std::borrow::Cow;
+
+use crate::span::semconv as name;
+use crate::span::{Attribute, Span, Value};
+
+mod url;
+
+/// What is taken out of spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest text of an attribute, in characters, `None` without limit (`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`).
+    pub value_length: Option<usize>,
+    /// Query keys whose values are replaced, case-sensitive.
+    pub query_keys: Vec<String>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            value_length: Some(4096),
+            query_keys: name::SENSITIVE_QUERY_KEYS
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
+        }
+    }
+}
+
+/// A span that went through [`span`]. Nothing else makes one, and export takes nothing else.
+#[derive(Clone, Debug)]
+pub struct Redacted(Span);
+
+impl Redacted {
+    /// The span inside.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.0
+    }
+}
+
+/// Takes out of `span` what `rules` say.
+#[must_use]
+pub fn span(mut span: Span, rules: &Rules) -> Redacted {
+    let events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
+    for attribute in span.attributes.iter_mut().chain(events) {
+        self::attribute(attribute, rules);
+    }
+    Redacted(span)
+}
+
+fn attribute(attribute: &mut Attribute, rules: &Rules) {
+    match &mut attribute.value {
+        Value::Text(text) => {
+            let redacted = match &*attribute.key {
+                name::URL_FULL => url::full(text, &rules.query_keys),
+                name::URL_QUERY => url::query(text, &rules.query_keys),
+                _ => None,
+            };
+            if let Some(redacted) = redacted {
+                *text = Cow::Owned(redacted);
+            }
+            cut(text, rules.value_length);
+        }
+        Value::Texts(texts) => {
+            for text in texts {
+                let mut cow = Cow::Owned(std::mem::take(text));
+                cut(&mut cow, rules.value_length);
+                *text = cow.into_owned();
+            }
+        }
+        Value::Integer(_) | Value::Boolean(_) => {}
+    }
+}
+
+/// Cuts `text` to `limit` characters. Cut last: a cut URL no longer shows where its secrets end.
+fn cut(text: &mut Cow<'static, str>, limit: Option<usize>) {
+    // A text of no more bytes than that has no more characters either.
+    let Some(limit) = limit.filter(|limit| text.len() > *limit) else {
+        return;
+    };
+    if let Some((end, _)) = text.char_indices().nth(limit) {
+        match text {
+            Cow::Borrowed(borrowed) => *borrowed = &borrowed[..end],
+            Cow::Owned(owned) => owned.truncate(end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(key: &'static str, value: Value, rules: &Rules) -> Value {
+        let mut attribute = Attribute {
+            key: key.into(),
+            value,
+        };
+        self::attribute(&mut attribute, rules);
+        attribute.value
+    }
+
+    #[test]
+    fn urls_lose_credentials_and_signatures_only_where_a_url_is() {
+        let rules = Rules::default();
+        let text = "http://user:pass@e.com/?sig=abc";
+        for (key, expected) in [
+            ("url.full", "http://REDACTED:REDACTED@e.com/?sig=REDACTED"),
+            ("user_agent.original", text),
+        ] {
+            assert_eq!(
+                redacted(key, Value::Text(text.into()), &rules),
+                Value::Text(expected.into()),
+                "{key}"
+            );
+        }
+        assert_eq!(
+            redacted("url.query", Value::Text("a=1&sig=abc".into()), &rules),
+            Value::Text("a=1&sig=REDACTED".into())
+        );
+    }
+
+    #[test]
+    fn texts_are_cut_by_characters() {
+        let rules = Rules {
+            value_length: Some(3),
+            ..Rules::default()
+        };
+        for (text, expected) in [
+            ("abc", "abc"),
+            ("abcd", "abc"),
+            ("äöü", "äöü"),
+            ("äöüß", "äöü"),
+            ("", ""),
+        ] {
+            assert_eq!(
+                redacted("url.path", Value::Text(text.into()), &rules),
+                Value::Text(expected.into())
+            );
+            let owned = Value::Text(text.to_owned().into());
+            assert_eq!(redacted("url.path", owned, &rules), Value::Text(expected.into()));
+        }
+        let texts = Value::Texts(vec!["abcd".to_owned(), "x".to_owned()]);
+        let cut = Value::Texts(vec!["abc".to_owned(), "x".to_owned()]);
+        assert_eq!(redacted("http.request.header.a", texts, &rules), cut);
+        assert_eq!(
+            redacted("server.port", Value::Integer(80_000), &rules),
+            Value::Integer(80_000)
+        );
+    }
+
+    #[test]
+    fn a_secret_is_replaced_before_it_could_be_cut_in_two() {
+        let rules = Rules {
+            value_length: Some(28),
+            ..Rules::default()
+        };
+        let url = Value::Text("http://user:pass@e.com/".into());
+        assert_eq!(
+            redacted("url.full", url, &rules),
+            Value::Text("http://REDACTED:REDACTED@e.c".into())
+        );
+    }
+}

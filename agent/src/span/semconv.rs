@@ -1,0 +1,78 @@
+//! Names and fixed values of the OpenTelemetry semantic conventions, in the one version that spanwire speaks.
+//!
+//! The names are written out here rather than taken from the `opentelemetry-semantic-conventions` crate: it lags
+//! behind the conventions, and a few dozen constants are no reason to follow its releases.
+
+/// Schema URL of the conventions that every name and value of this agent follows.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// Name of the instrumentation scope of all spans.
+pub const SCOPE_NAME: &str = "spanwire";
+
+/// Version of the instrumentation scope of all spans.
+pub const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `http.request.method` and `error.type` of what has no name of its own.
+pub const OTHER: &str = "_OTHER";
+
+/// Methods that `http.request.method` may say without being told: RFC 9110, PATCH of RFC 5789, and QUERY.
+pub const KNOWN_METHODS: &[&str] = &[
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY",
+];
+
+/// Query keys whose values are redacted unless configuration says otherwise (`url.query`, `url.full`).
+pub const SENSITIVE_QUERY_KEYS: &[&str] = &[
+    "AWSAccessKeyId",
+    "Signature",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Goog-Signature",
+    "sig",
+];
+
+/// Event of ours, not of the conventions: the first byte of the final response was seen.
+pub const EVENT_FIRST_BYTE: &str = "http.response.first_byte";
+
+/// Client behind all proxies, else the peer.
+pub const CLIENT_ADDRESS: &str = "client.address";
+/// Class of error that the operation ended with.
+pub const ERROR_TYPE: &str = "error.type";
+/// Length of the request's content in bytes.
+pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
+/// Method, where it is a known one.
+pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+/// Method as it was sent, where it is not a known one.
+pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+/// Prefix of a request header's attribute; the lower-case name follows.
+pub const HTTP_REQUEST_HEADER: &str = "http.request.header.";
+/// Length of the response's content in bytes.
+pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
+/// Prefix of a response header's attribute; the lower-case name follows.
+pub const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
+/// Status code of the final response.
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// Address of the connection's other end.
+pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+/// Port of the connection's other end.
+pub const NETWORK_PEER_PORT: &str = "network.peer.port";
+/// Version of HTTP on the wire.
+pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+/// Transport, where it is not TCP.
+pub const NETWORK_TRANSPORT: &str = "network.transport";
+/// Host that the request is for.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// Port that the request is for.
+pub const SERVER_PORT: &str = "server.port";
+/// Name of the service, a resource attribute.
+pub const SERVICE_NAME: &str = "service.name";
+/// Whole URL of an outgoing request.
+pub const URL_FULL: &str = "url.full";
+/// Path of an incoming request.
+pub const URL_PATH: &str = "url.path";
+/// Query of an incoming request, without `?`.
+pub const URL_QUERY: &str = "url.query";
+/// Scheme of an incoming request.
+pub const URL_SCHEME: &str = "url.scheme";
+/// `User-Agent` as it was sent.
+pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
