@@ -1,3 +1,6 @@
 //! The kernel, as far as the agent meets it: the only user of aya and the only place for `unsafe`.
 
+mod bpf;
 pub mod btf;
+pub mod inspect;
+pub mod sockhash;
