@@ -1,8 +1,10 @@
 //! The kernel, as far as the agent meets it: the only user of aya and the only place for `unsafe`.
 
+pub mod bpf;
 pub mod btf;
 pub mod clock;
 pub mod events;
+pub mod inspect;
 pub mod load;
 pub mod offsets;
 pub mod ring;

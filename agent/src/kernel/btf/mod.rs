@@ -114,6 +114,12 @@ impl Btf {
         })
     }
 
+    /// How many types there are.
+    #[must_use]
+    pub fn type_count(&self) -> u32 {
+        self.sections.type_count()
+    }
+
     /// Bytes from the beginning of struct or union `of` to `field`; see [`Btf::field`]. `field` may be a path with
     /// dots (`"thread.fsbase"`). `None` for a bit-field, which has no byte of its own.
     #[must_use]

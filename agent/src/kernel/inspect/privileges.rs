@@ -1,0 +1,233 @@
+//! Who is asking: user, capabilities, limits, namespaces.
+
+use super::Context;
+use super::finding::Outcome;
+use crate::kernel::bpf::{Failure, Map, MapType};
+use procfs::process::Process;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs;
+use std::os::linux::fs::MetadataExt as _;
+
+/// Capabilities that spanwire has a use for, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Capability {
+    NetAdmin = 12,
+    SysPtrace = 19,
+    SysAdmin = 21,
+    SysResource = 24,
+    Perfmon = 38,
+    Bpf = 39,
+}
+
+impl Capability {
+    #[cfg(test)]
+    const ALL: [Self; 6] = [
+        Self::Bpf,
+        Self::Perfmon,
+        Self::NetAdmin,
+        Self::SysPtrace,
+        Self::SysResource,
+        Self::SysAdmin,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysResource => "CAP_SYS_RESOURCE",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::Bpf => "CAP_BPF",
+        }
+    }
+}
+
+/// The effective privileges of this process.
+pub(super) struct Privileges {
+    /// Bit mask by capability number; `None` where /proc does not tell.
+    effective: Option<u64>,
+    host_user_namespace: bool,
+}
+
+/// Inode numbers of the first namespaces (`include/linux/proc_ns.h`); they have been these since 3.8.
+const HOST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+const HOST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+fn namespace(kind: &str) -> Option<u64> {
+    fs::metadata(format!("/proc/self/ns/{kind}"))
+        .ok()
+        .map(|namespace| namespace.st_ino())
+}
+
+impl Privileges {
+    pub(super) fn read() -> Self {
+        let status = Process::myself().and_then(|process| process.status());
+        let host = namespace("user").is_none_or(|inode| inode == HOST_USER_NAMESPACE);
+        Self {
+            effective: status.ok().map(|status| status.capeff),
+            host_user_namespace: host,
+        }
+    }
+
+    /// Whether the kernel lets this process do what `capability` is for. CAP_SYS_ADMIN is what CAP_BPF and
+    /// CAP_PERFMON were split from (5.8), and still stands for both.
+    fn has(&self, capability: Capability) -> bool {
+        let Some(effective) = self.effective else {
+            return false;
+        };
+        let mask = match capability {
+            Capability::Bpf | Capability::Perfmon => {
+                1 << capability as u64 | 1 << Capability::SysAdmin as u64
+            }
+            _ => 1 << capability as u64,
+        };
+        self.host_user_namespace && effective & mask != 0
+    }
+
+    /// Why those capabilities are not there; `None` if they are.
+    pub(super) fn lack(&self, capabilities: &[Capability]) -> Option<String> {
+        let missing: Vec<&str> = capabilities
+            .iter()
+            .filter(|&&one| !self.has(one))
+            .map(|one| one.name())
+            .collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let names = missing.join(" and ");
+        match (self.effective, self.host_user_namespace) {
+            (None, _) => Some(format!(
+                "it needs {names}, and /proc does not tell what this process has"
+            )),
+            (_, false) => Some(format!(
+                "it needs {names} on the host, and this is a user namespace of its own"
+            )),
+            _ => Some(format!("{names} is missing")),
+        }
+    }
+
+    /// Whether nothing that capture needs is missing.
+    pub(super) fn all(&self) -> bool {
+        self.lack(&[Capability::Bpf, Capability::Perfmon]).is_none()
+    }
+}
+
+/// One line a capability.
+pub(super) fn capability(context: &Context, capability: Capability) -> Outcome {
+    match context.privileges.lack(&[capability]) {
+        None => Outcome::works(match capability {
+            Capability::Bpf => "loads programs, makes maps",
+            Capability::Perfmon => "lets programs trace and read kernel memory",
+            Capability::NetAdmin => "attaches programs to cgroups and sockets",
+            Capability::SysPtrace => "reads the environment and descriptors of processes of other users",
+            Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
+            Capability::SysAdmin => "sees other people's BPF programs; stands for CAP_BPF and CAP_PERFMON",
+        }),
+        Some(why) => Outcome::fails(why),
+    }
+}
+
+/// The limit of locked memory, which kernels before 5.11 count maps against.
+pub(super) fn locked_memory(context: &Context) -> Outcome {
+    const LARGE: u32 = 64 << 20;
+    let limit = getrlimit(Resource::Memlock);
+    let Some(current) = limit.current else {
+        return Outcome::works("unlimited");
+    };
+    let said = format!("the limit is {} KiB", current >> 10);
+    let below = u32::try_from(current)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(2)
+        .min(LARGE)
+        .next_power_of_two();
+    if u64::from(below) > current {
+        match Map::create(MapType::RingBuffer, 0, 0, below) {
+            Ok(_) => {
+                return Outcome::works(format!("{said}, but this kernel does not count maps against it"));
+            }
+            Err(Failure {
+                errno: libc::EPERM, ..
+            }) if !context.privileges.all() => {}
+            Err(failure) if failure.errno != libc::EPERM => {
+                return Outcome::unknown(format!("{said}; making a map above it: {failure}"));
+            }
+            Err(_) => {}
+        }
+    }
+    // Raised and put back at once: nothing else is to profit from the check.
+    let raised = setrlimit(
+        Resource::Memlock,
+        Rlimit {
+            current: None,
+            maximum: None,
+        },
+    );
+    match raised.and_then(|()| setrlimit(Resource::Memlock, limit)) {
+        Ok(()) => Outcome::works(format!("{said} and can be raised")),
+        Err(error) if context.privileges.all() => Outcome::fails(format!("{said}; raising it: {error}")),
+        Err(error) => Outcome::unknown(format!("{said}; raising it: {error}; no map could be tried")),
+    }
+}
+
+/// Whether process ids as the kernel half sees them are those of our own /proc.
+pub(super) fn pid_namespace(_: &Context) -> Outcome {
+    match namespace("pid") {
+        Some(HOST_PID_NAMESPACE) => Outcome::works("the host's"),
+        Some(inode) => Outcome::fails(format!("this process is in a pid namespace of its own ({inode})")),
+        None => Outcome::unknown("/proc/self/ns/pid cannot be read; is /proc mounted?"),
+    }
+}
+
+#[cfg(test)]
+impl Context {
+    /// A context of a process with those capabilities, on a host without BTF.
+    pub(super) fn with_capabilities(effective: u64) -> Self {
+        Self {
+            btf: crate::kernel::btf::Btf::parse(Vec::new()),
+            privileges: Privileges {
+                effective: Some(effective),
+                host_user_namespace: true,
+            },
+            sockhash: std::cell::OnceCell::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sys_admin_stands_for_bpf_and_perfmon_only() {
+        let admin = Privileges {
+            effective: Some(1 << 21),
+            host_user_namespace: true,
+        };
+        let has = Capability::ALL.map(|capability| admin.has(capability));
+        assert_eq!(has, [true, true, false, false, false, true]);
+    }
+
+    #[test]
+    fn capabilities_in_a_user_namespace_count_for_nothing() {
+        let inside = Privileges {
+            effective: Some(u64::MAX),
+            host_user_namespace: false,
+        };
+        assert!(
+            inside
+                .lack(&[Capability::Bpf])
+                .is_some_and(|why| why.contains("user namespace"))
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let none = Privileges {
+            effective: Some(0),
+            host_user_namespace: true,
+        };
+        let why = none.lack(&[Capability::Bpf, Capability::NetAdmin]).unwrap();
+        assert!(why.contains("CAP_BPF and CAP_NET_ADMIN"), "{why}");
+        assert!(!none.all());
+    }
+}

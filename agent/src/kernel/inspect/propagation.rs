@@ -1,0 +1,94 @@
+//! What injection into the traffic of other services needs, and what stands in its way.
+
+use super::Context;
+use super::finding::Outcome;
+use super::privileges::Capability::{Bpf, NetAdmin, SysAdmin};
+use crate::kernel::bpf::{AttachType, Failure, Map, MapType, Program, ProgramType, attached};
+use crate::kernel::sockhash::{Behaviour, SockhashError, Trial};
+use std::fs::File;
+use std::os::fd::AsFd as _;
+
+/// One behaviour of a socket that is in a sockhash.
+pub(super) fn enrolled(context: &Context, which: fn(&Behaviour) -> &Trial) -> Outcome {
+    match context.sockhash() {
+        Ok(behaviour) => match which(behaviour) {
+            Trial::Same => Outcome::works("as without a sockhash"),
+            Trial::Differs(how) => Outcome::fails(how.clone()),
+            Trial::Unclear(how) => Outcome::unknown(format!("fails without a sockhash too: {how}"))
+                .remedy("try again when the machine is less busy; is the loopback interface up?"),
+        },
+        Err(SockhashError::Refused(failure)) => context.refused(failure, &[Bpf, NetAdmin]),
+        Err(error @ SockhashError::Sockets(_)) => {
+            Outcome::unknown(error.to_string()).remedy("bring the loopback interface up")
+        }
+    }
+}
+
+/// A program of somebody else that redirects or rewrites what sockets send.
+struct Redirector {
+    id: u32,
+    text: String,
+}
+
+/// Programs on this host that work with a sockmap. Those of spanwire itself are not counted.
+fn redirectors() -> Result<Vec<Redirector>, Failure> {
+    let mut found = Vec::new();
+    let mut after = 0;
+    while let Some(id) = Program::next_id(after)? {
+        after = id;
+        // Gone in the meantime.
+        let Ok(info) = Program::by_id(id).and_then(|program| program.info()) else {
+            continue;
+        };
+        let kinds = [ProgramType::SockOps, ProgramType::SkMsg, ProgramType::SkSkb];
+        let Some(kind) = kinds.into_iter().find(|kind| *kind as u32 == info.kind) else {
+            continue;
+        };
+        let maps = info.maps.iter().filter_map(|&map| Map::info_of(map).ok());
+        let sockmap = maps
+            .filter(|(kind, _)| [MapType::SockMap as u32, MapType::SockHash as u32].contains(kind))
+            .map(|(_, name)| name)
+            .next();
+        if info.name.starts_with("spanwire") || (kind == ProgramType::SockOps && sockmap.is_none()) {
+            continue;
+        }
+        let kind = match kind {
+            ProgramType::SockOps => "sock_ops",
+            ProgramType::SkMsg => "sk_msg",
+            _ => "sk_skb",
+        };
+        let with = sockmap
+            .map(|map| format!(" with sockmap `{map}`"))
+            .unwrap_or_default();
+        found.push(Redirector {
+            id,
+            text: format!("{kind} program `{}` (id {id}){with}", info.name),
+        });
+    }
+    Ok(found)
+}
+
+pub(super) fn other_sockmaps(context: &Context) -> Outcome {
+    let found = match redirectors() {
+        Ok(found) if found.is_empty() => {
+            return Outcome::works("no sock_ops, sk_msg or sk_skb program of others");
+        }
+        Ok(found) => found,
+        Err(failure) => return context.refused(&failure, &[SysAdmin]),
+    };
+    let on_root = super::host::cgroup_root()
+        .ok()
+        .and_then(|root| File::open(root).ok());
+    let on_root = on_root
+        .and_then(|root| attached(root.as_fd(), AttachType::SockOps).ok())
+        .unwrap_or_default();
+    let texts = found.iter().map(|one| {
+        let place = if on_root.contains(&one.id) {
+            " on the cgroup root"
+        } else {
+            ""
+        };
+        format!("{}{place}", one.text)
+    });
+    Outcome::fails(format!("there is {}", texts.collect::<Vec<_>>().join(", ")))
+}

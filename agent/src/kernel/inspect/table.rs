@@ -1,0 +1,182 @@
+//! All checks, in the order of the report.
+
+use super::finding::{Group, Need};
+use super::privileges::{Capability, capability, locked_memory, pid_namespace};
+use super::{Check, hooks, host, programs, propagation};
+
+macro_rules! checks {
+    ($($group:ident { $($id:literal $title:literal $need:ident $attempt:expr, lost $lost:literal, do $remedy:literal;)+ })+) => {
+        /// All checks. Ids are stable.
+        pub(super) const CHECKS: &[Check] = &[$($(Check {
+            id: $id,
+            group: Group::$group,
+            title: $title,
+            need: Need::$need,
+            lost: $lost,
+            remedy: $remedy,
+            attempt: $attempt,
+        },)+)+];
+    };
+}
+
+checks! {
+    Privileges {
+        "capability.bpf" "CAP_BPF" Capture |context| capability(context, Capability::Bpf),
+            lost "no BPF program can be loaded: no capture",
+            do "run it as root (`sudo spanwire run`) or add the capability";
+        "capability.perfmon" "CAP_PERFMON" Capture |context| capability(context, Capability::Perfmon),
+            lost "no program may trace: no capture",
+            do "run it as root (`sudo spanwire run`) or add the capability";
+        "capability.net_admin" "CAP_NET_ADMIN" Detail |context| capability(context, Capability::NetAdmin),
+            lost "no context is injected into traffic to other hosts",
+            do "run it as root or add the capability";
+        "capability.sys_ptrace" "CAP_SYS_PTRACE" Detail |context| capability(context, Capability::SysPtrace),
+            lost "services of other users keep their plain process names, and TLS libraries of theirs are not found",
+            do "run it as root or add the capability";
+        "capability.sys_resource" "CAP_SYS_RESOURCE" Information |context| capability(context, Capability::SysResource),
+            lost "nothing where the line `locked memory` works",
+            do "nothing, unless the kernel is older than 5.11";
+        "capability.sys_admin" "CAP_SYS_ADMIN" Information |context| capability(context, Capability::SysAdmin),
+            lost "a conflict with another sockmap (Cilium, Envoy) is not noticed",
+            do "run it as root or add the capability";
+        "locked_memory" "locked memory" Capture locked_memory,
+            lost "maps do not fit: no capture",
+            do "add CAP_SYS_RESOURCE, or LimitMEMLOCK=infinity in the systemd unit";
+        "pid_namespace" "pid namespace" Detail pid_namespace,
+            lost "only processes of this namespace are seen, and pids mean something else than in the kernel",
+            do "share the host's: `hostPID: true` in Kubernetes, `--pid=host` in Docker";
+    }
+    Kernel {
+        "btf" "BTF" Capture host::btf,
+            lost "field offsets are not known: no capture",
+            do "run a kernel built with CONFIG_DEBUG_INFO_BTF, which the distributions' are; in a container, mount /sys";
+        "ring_buffer" "ring buffer" Capture programs::ring_buffer,
+            lost "records cannot reach the agent: no capture",
+            do "run a kernel of 5.8 or later";
+        "kernel_reads" "kernel memory reads" Capture programs::kernel_reads,
+            lost "sockets cannot be looked into: no capture",
+            do "boot without lockdown=confidentiality";
+        "lockdown" "lockdown" Information programs::lockdown,
+            lost "bpf_probe_write_user is refused, which spanwire has no need of",
+            do "nothing";
+        "task_registers" "task registers" Alternative programs::task_registers,
+            lost "hook set `socket` cannot find the buffer of a read; another set is used",
+            do "nothing, or run a kernel of 5.15 or later";
+        "bpf_loop" "bpf_loop" Information programs::loops,
+            lost "nothing: programs with bounded loops are loaded instead, which look at fewer frames a turn",
+            do "nothing";
+    }
+    Programs {
+        "program.raw_tracepoint" "raw tracepoint" Capture programs::raw_tracepoint,
+            lost "hook sets `socket` and `syscall`, and the life of processes: no capture",
+            do "run a kernel with CONFIG_BPF_EVENTS";
+        "program.tp_btf" "tp_btf" Information programs::typed_tracepoint,
+            lost "nothing: raw tracepoints are used",
+            do "nothing";
+        "program.fentry" "fentry" Alternative programs::fentry,
+            lost "hook set `trampoline` in its cheap form",
+            do "nothing where another hook set works";
+        "program.fexit" "fexit" Alternative programs::fexit,
+            lost "hook set `trampoline` in its cheap form",
+            do "nothing where another hook set works";
+        "program.kprobe" "kprobe" Alternative programs::kprobe,
+            lost "hook set `trampoline` where fentry is refused",
+            do "nothing where another hook set works";
+        "program.uprobe" "uprobe" Detail programs::uprobe,
+            lost "no view into TLS, and no exact context for Python and Go",
+            do "run a kernel with CONFIG_UPROBES; in a container, mount /sys";
+        "program.sock_ops" "sock_ops" Detail programs::sock_ops,
+            lost "no context in headers or TCP options of connections to other hosts",
+            do "mount cgroup2 where it is missing, and grant CAP_NET_ADMIN";
+        "program.sk_msg" "sk_msg" Detail programs::sk_msg,
+            lost "no `traceparent` is injected into requests",
+            do "run a kernel with CONFIG_NET_SOCK_MSG (part of CONFIG_BPF_STREAM_PARSER)";
+        "program.connect4" "cgroup connect4" Detail programs::connect,
+            lost "a connection's first address, before a load balancer rewrites it, is not known",
+            do "mount cgroup2 where it is missing, and grant CAP_NET_ADMIN";
+    }
+    Socket {
+        "raw_tracepoint.sock_send_length" "sock_send_length" Alternative |context| hooks::raw_tracepoint(context, "sock_send_length"),
+            lost "hook set `socket`; another set is used",
+            do "nothing where another hook set works; it came with 6.3";
+        "raw_tracepoint.sock_recv_length" "sock_recv_length" Alternative |context| hooks::raw_tracepoint(context, "sock_recv_length"),
+            lost "hook set `socket`; another set is used",
+            do "nothing where another hook set works; it came with 6.3";
+        "raw_tracepoint.tcp_sendmsg_locked" "tcp_sendmsg_locked" Alternative |context| hooks::raw_tracepoint(context, "tcp_sendmsg_locked"),
+            lost "hook set `socket`: bytes cannot be seen before they are sent",
+            do "nothing where another hook set works; it came with 6.16";
+    }
+    Trampoline {
+        "function.inet_sendmsg" "inet_sendmsg" Alternative |context| hooks::function(context, "inet_sendmsg"),
+            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            do "nothing where another hook set works";
+        "function.inet_recvmsg" "inet_recvmsg" Alternative |context| hooks::function(context, "inet_recvmsg"),
+            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            do "nothing where another hook set works";
+        "function.inet6_sendmsg" "inet6_sendmsg" Alternative |context| hooks::function(context, "inet6_sendmsg"),
+            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            do "nothing where another hook set works";
+        "function.inet6_recvmsg" "inet6_recvmsg" Alternative |context| hooks::function(context, "inet6_recvmsg"),
+            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            do "nothing where another hook set works";
+        "function.unix_stream_sendmsg" "unix_stream_sendmsg" Alternative |context| hooks::function(context, "unix_stream_sendmsg"),
+            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            do "nothing where another hook set works";
+        "function.unix_stream_recvmsg" "unix_stream_recvmsg" Alternative |context| hooks::function(context, "unix_stream_recvmsg"),
+            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            do "nothing where another hook set works";
+    }
+    Syscall {
+        "raw_tracepoint.sys_enter" "sys_enter" Alternative |context| hooks::raw_tracepoint(context, "sys_enter"),
+            lost "hook set `syscall`, the last resort",
+            do "run a kernel with CONFIG_FTRACE_SYSCALLS";
+        "raw_tracepoint.sys_exit" "sys_exit" Alternative |context| hooks::raw_tracepoint(context, "sys_exit"),
+            lost "hook set `syscall`, the last resort",
+            do "run a kernel with CONFIG_FTRACE_SYSCALLS";
+    }
+    Beside {
+        "raw_tracepoint.inet_sock_set_state" "inet_sock_set_state" Capture |context| hooks::raw_tracepoint(context, "inet_sock_set_state"),
+            lost "how a connection ended is not known",
+            do "run a kernel of 4.16 or later";
+        "raw_tracepoint.sched_process_fork" "sched_process_fork" Capture |context| hooks::raw_tracepoint(context, "sched_process_fork"),
+            lost "children of watched commands are not noticed",
+            do "run a kernel with CONFIG_TRACEPOINTS";
+        "raw_tracepoint.sched_process_exec" "sched_process_exec" Capture |context| hooks::raw_tracepoint(context, "sched_process_exec"),
+            lost "services that start later are not named rightly",
+            do "run a kernel with CONFIG_TRACEPOINTS";
+        "raw_tracepoint.sched_process_exit" "sched_process_exit" Capture |context| hooks::raw_tracepoint(context, "sched_process_exit"),
+            lost "what belongs to ended processes is kept too long",
+            do "run a kernel with CONFIG_TRACEPOINTS";
+    }
+    Propagation {
+        "cgroup2" "cgroup v2" Detail host::cgroup,
+            lost "no sock_ops and no connect4 program: no injection into traffic to other hosts",
+            do "mount -t cgroup2 none /sys/fs/cgroup (or /sys/fs/cgroup/unified beside version 1); in a container, mount the host's";
+        "sockhash.fionread" "sockhash: FIONREAD" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.fionread),
+            lost "processes that read by FIONREAD (nginx, Java NIO, .NET) would stall, so they are never enrolled: no `traceparent` is injected into their requests",
+            do "nothing: flow match and TCP options still connect them; kernels without commit 929e30f93125 are free of it";
+        "sockhash.edge_triggered" "sockhash: wake-up" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.edge_triggered),
+            lost "an enrolled service could miss bytes and stall, so nothing is enrolled: no `traceparent` is injected",
+            do "update the kernel";
+        "sockhash.half_close" "sockhash: half close" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.half_close),
+            lost "nothing is enrolled: no `traceparent` is injected",
+            do "update the kernel";
+        "sockhash.splice" "sockhash: splice" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.splice),
+            lost "proxies that splice would break, so nothing is enrolled: no `traceparent` is injected",
+            do "update the kernel";
+        "sockhash.data_then_end" "sockhash: data, end" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.data_then_end),
+            lost "the last bytes of a connection could be lost, so nothing is enrolled: no `traceparent` is injected",
+            do "update the kernel";
+        "sockhash.bytes" "sockhash: bytes" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.bytes),
+            lost "bytes could be changed, so nothing is enrolled: no `traceparent` is injected",
+            do "update the kernel";
+        "other_sockmaps" "other sockmaps" Detail propagation::other_sockmaps,
+            lost "two programs cannot share a socket, so those of the other are not enrolled: no `traceparent` is injected there",
+            do "nothing, or switch off the other's socket acceleration (Cilium: `sockops.enabled=false`)";
+    }
+    Host {
+        "io_uring" "io_uring" Information host::io_uring,
+            lost "what is received by io_uring shows as a gap in the stream, counted",
+            do "nothing, or let the service use ordinary system calls (kernel.io_uring_disabled=2 forbids it on the host)";
+    }
+}

@@ -1,0 +1,118 @@
+//! The report on a terminal.
+
+use super::{Finding, HookSet, Need, Status, Verdict};
+use std::io::{self, Write};
+
+/// Columns, at which texts are folded.
+const WIDTH: usize = 110;
+const STATUS: usize = 8;
+const TITLE: usize = 21;
+const INDENT: usize = 2 + STATUS + TITLE;
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Writes the findings under their headings, the hook sets, and the verdict.
+pub(super) fn write(
+    out: &mut impl Write,
+    color: bool,
+    findings: &[Finding],
+    hook_sets: &[HookSet],
+    verdict: &Verdict,
+) -> io::Result<()> {
+    let paint = |style: &str, text: &str| match color {
+        true => format!("{style}{text}{PLAIN}"),
+        false => text.to_owned(),
+    };
+    let line = |out: &mut dyn Write, style: &str, word: &str, title: &str, detail: &str| -> io::Result<()> {
+        let word = paint(style, &format!("{word:STATUS$}"));
+        let mut detail = fold(detail, WIDTH - INDENT).into_iter();
+        writeln!(out, "  {word}{title:TITLE$}{}", detail.next().unwrap_or_default())?;
+        detail.try_for_each(|rest| writeln!(out, "{:INDENT$}{rest}", ""))
+    };
+    for group in findings.chunk_by(|one, next| one.group == next.group) {
+        writeln!(out, "\n{}", paint(BOLD, group[0].group.heading()))?;
+        // Neighbours with the same advice share it.
+        for same in group.chunk_by(|one, next| one.lost == next.lost && one.remedy == next.remedy) {
+            for finding in same {
+                line(
+                    out,
+                    style(finding),
+                    finding.status.word(),
+                    finding.title,
+                    &finding.detail,
+                )?;
+            }
+            for (label, advice) in [("lost: ", &same[0].lost), ("do:   ", &same[0].remedy)] {
+                if advice.is_empty() {
+                    continue;
+                }
+                for (index, text) in fold(advice, WIDTH - INDENT - label.len()).iter().enumerate() {
+                    let label = if index == 0 { label } else { "      " };
+                    writeln!(out, "{:INDENT$}{}", "", paint(DIM, &format!("{label}{text}")))?;
+                }
+            }
+        }
+    }
+    writeln!(out, "\n{}", paint(BOLD, "Hook sets, loaded whole"))?;
+    for set in hook_sets {
+        let (style, word) = if set.works {
+            (GREEN, "works")
+        } else {
+            (YELLOW, "no")
+        };
+        line(
+            out,
+            style,
+            word,
+            &set.name,
+            set.reason.as_deref().unwrap_or("loads and attaches"),
+        )?;
+    }
+    if hook_sets.is_empty() {
+        line(out, YELLOW, "unknown", "none", "no hook set was tried")?;
+    }
+    let style = if verdict.capture { GREEN } else { RED };
+    writeln!(out, "\n{}", paint(style, &verdict.text))
+}
+
+/// Red is for what capture cannot do without.
+fn style(finding: &Finding) -> &'static str {
+    match (finding.status, finding.need) {
+        (Status::Works, _) => GREEN,
+        (Status::Fails, Need::Capture) => RED,
+        (Status::Fails, Need::Information) | (Status::Note, _) => DIM,
+        (Status::Fails | Status::Unknown, _) => YELLOW,
+    }
+}
+
+/// Breaks at blanks; a word that is too long stays whole.
+fn fold(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_folded_at_blanks() {
+        assert_eq!(fold("one two three", 7), ["one two", "three"]);
+        assert_eq!(fold("extraordinarily", 7), ["extraordinarily"]);
+        assert_eq!(fold("", 7), [""; 0]);
+    }
+}
