@@ -1,6 +1,6 @@
 //! The kernel, as far as the agent meets it: the only user of aya and the only place for `unsafe`.
 
-pub mod bpf;
+mod bpf;
 pub mod btf;
 pub mod clock;
 pub mod events;
@@ -8,3 +8,4 @@ pub mod inspect;
 pub mod load;
 pub mod offsets;
 pub mod ring;
+pub mod sockhash;

@@ -1,0 +1,279 @@
+//! `spanwire run`: puts everything together, waits for the end, and sees that nothing is lost on the way out.
+
+use crate::cli::Exit;
+use crate::config::{self, Config};
+use crate::connection::table::Table;
+use crate::export::settings::{self, Settings, SettingsError};
+use crate::export::stdout::{Format, Stdout};
+use crate::export::{Exporter, Handle, Look, Width, queue};
+use crate::health::Health;
+use crate::instance::{Instance, InstanceError, LOCK};
+use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
+use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
+use crate::process::watch::Filter;
+use crate::process::{self, Proc};
+use crate::span::build::HttpRules;
+use crate::{redact, summary};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+/// Longest that the way out takes.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Why it did not come to running, or how it went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another one runs.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The kernel half cannot be loaded.
+    #[error("{0}\n`spanwire check` says what is missing, and what to do about it")]
+    Load(#[from] LoadError),
+    /// Export cannot work as configured.
+    #[error(transparent)]
+    Export(#[from] SettingsError),
+    /// The command after `--` does not start.
+    #[error("cannot start {}: {source}", command.display())]
+    Command {
+        /// The program.
+        command: OsString,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system refuses something that it always has.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    /// What a script is told.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Instance(InstanceError::Running(_)) => Exit::AlreadyRunning,
+            Self::Instance(InstanceError::Lock { .. }) | Self::Load(_) => Exit::CannotCapture,
+            Self::Export(_) => Exit::Usage,
+            Self::Command { .. } | Self::System { .. } => Exit::Failed,
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Captures until a signal, the end of `command`, or that of whoever reads standard output.
+///
+/// # Errors
+/// Why it cannot.
+pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<Exit, RunError> {
+    let _instance = Instance::claim(Path::new(LOCK))?;
+    let health = Arc::new(Health::default());
+    // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
+    let sinks = sinks(config, &health)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen to SIGINT"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen to SIGTERM"))?;
+    let mut capture = Capture::load(&options(config, command))?;
+    let hooks = capture.hook_set();
+    let ring = capture.events()?;
+    let filter = Filter::new(&config.watch, std::process::id());
+    let mut pipeline = Pipeline::new(Stages {
+        capture,
+        ring,
+        table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
+        processes: process::Table::new(Proc::host(), config.resource.clone()),
+        filter,
+        rules: rules(config),
+        sinks: sinks.clone(),
+        health: Arc::clone(&health),
+    });
+    if command.is_empty() {
+        pipeline.watch_running();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ended, mut end_of_thread) = tokio::sync::oneshot::channel::<()>();
+    let flag = Arc::clone(&stop);
+    let pipeline = thread::Builder::new()
+        .name("spanwire-capture".to_owned())
+        .spawn(move || {
+            let _ended = ended;
+            pipeline.run(&flag)
+        })
+        .map_err(system("start a thread"))?;
+    if hooks == HookSet::Syscall {
+        tracing::warn!("this kernel takes no hooks on sockets: every system call of the host is looked at, at about 0.15 us each");
+    }
+    let child = start(command)?;
+    announce(config, hooks, quiet);
+    let ending = tokio::select! {
+        _ = interrupt.recv() => Ending::Signal,
+        _ = terminate.recv() => Ending::Signal,
+        status = wait(child) => Ending::Command(status),
+        () = sinks.closed() => Ending::Reader,
+        _ = &mut end_of_thread => Ending::Broken,
+    };
+    let deadline = Instant::now() + FLUSH;
+    stop.store(true, Ordering::Release);
+    let kernel = join(pipeline).await;
+    sinks.finish(deadline).await;
+    if !quiet {
+        summary::write(&health, &kernel, &mut io::stderr().lock());
+    }
+    Ok(match ending {
+        Ending::Signal | Ending::Reader => Exit::Success,
+        Ending::Command(Ok(status)) => Exit::of(status),
+        Ending::Command(Err(error)) => return Err(system("wait for the command")(error)),
+        Ending::Broken => Exit::Failed,
+    })
+}
+
+/// What made it end.
+enum Ending {
+    Signal,
+    Command(io::Result<ExitStatus>),
+    /// Whoever read standard output is gone.
+    Reader,
+    /// The pipeline's thread ended by itself.
+    Broken,
+}
+
+fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
+    let look = Look {
+        color: match config.output.color {
+            config::Color::Always => true,
+            config::Color::Never => false,
+            // https://no-color.org
+            config::Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()),
+        },
+        width: Width::Terminal,
+    };
+    let format = match config.output.format {
+        config::Format::Tree => Some(Format::Tree(look)),
+        config::Format::OtlpJson => Some(Format::OtlpJson),
+        config::Format::None => None,
+    };
+    let stdout = format
+        .map(|format| Stdout::start(format, io::stdout(), Arc::clone(health)))
+        .transpose()
+        .map_err(system("start a thread"))?;
+    let exporter = export(config).map(|settings| Exporter::start(settings, Arc::clone(health))).transpose()?;
+    Ok(Sinks::new(stdout, exporter))
+}
+
+fn export(config: &Config) -> Option<Settings> {
+    let otlp = config.export.as_ref()?;
+    /// No timeout at all would keep a batch for ever that an endpoint has swallowed.
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let protocol = match otlp.protocol {
+        config::Protocol::Grpc => settings::Protocol::Grpc,
+        config::Protocol::HttpProtobuf => settings::Protocol::HttpProtobuf,
+    };
+    let client = otlp.client.as_ref();
+    Some(Settings {
+        headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        timeout: otlp.timeout.unwrap_or(LONGEST),
+        export_timeout: config.batch.export_timeout.unwrap_or(LONGEST),
+        compression: match otlp.compression {
+            config::Compression::None => settings::Compression::None,
+            config::Compression::Gzip => settings::Compression::Gzip,
+        },
+        tls: settings::Tls {
+            certificate: otlp.certificate.clone(),
+            client_certificate: client.map(|client| client.certificate.clone()),
+            client_key: client.map(|client| client.key.clone()),
+        },
+        limits: queue::Limits {
+            queue_size: config.batch.max_queue_size,
+            batch_size: config.batch.max_export_batch_size,
+            schedule_delay: config.batch.schedule_delay,
+        },
+        ..Settings::new(otlp.url.clone(), protocol)
+    })
+}
+
+fn options(config: &Config, command: &[OsString]) -> Options {
+    let selective = Filter::new(&config.watch, std::process::id()).is_selective();
+    Options {
+        hooks: hook_sets(config.capture.hooks),
+        ring_buffer: config.capture.ring_buffer,
+        max_connections: config.capture.max_connections,
+        ports: config.watch.ports.iter().map(|range| range.from..=range.to).collect(),
+        watch: match (command.is_empty(), selective) {
+            (false, _) => Watch::Children,
+            (true, true) => Watch::Nothing,
+            (true, false) => Watch::Everything,
+        },
+    }
+}
+
+/// The sets that `--hooks` names.
+#[must_use]
+pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
+    match hooks {
+        config::Hooks::Auto => HookSet::ALL.to_vec(),
+        config::Hooks::Socket => vec![HookSet::Socket],
+        config::Hooks::Trampoline => vec![HookSet::Trampoline],
+        config::Hooks::Syscall => vec![HookSet::Syscall],
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        http: HttpRules {
+            request_headers: config.http.captured_request_headers.clone(),
+            response_headers: config.http.captured_response_headers.clone(),
+            ..HttpRules::default()
+        },
+        redact: redact::Rules { value_length: config.limits.attribute_value_length, ..redact::Rules::default() },
+    }
+}
+
+fn start(command: &[OsString]) -> Result<Option<Child>, RunError> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(None) };
+    let child = Command::new(program).args(arguments).spawn();
+    child.map(Some).map_err(|source| RunError::Command { command: program.clone(), source })
+}
+
+async fn wait(child: Option<Child>) -> io::Result<ExitStatus> {
+    match child {
+        Some(mut child) => child.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says that everything is in place: to people, and to systemd.
+fn announce(config: &Config, hooks: HookSet, quiet: bool) {
+    if !quiet {
+        let export = config.export.as_ref().map_or(String::new(), |otlp| format!(", exporting to {}", otlp.url));
+        eprintln!("spanwire ready: {hooks} hooks{export}");
+    }
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!("cannot tell systemd that spanwire is ready: {error}");
+    }
+}
+
+/// The kernel half's counters, from the end of the pipeline's thread.
+async fn join(pipeline: JoinHandle<Vec<(&'static str, u64)>>) -> Vec<(&'static str, u64)> {
+    let joined = tokio::task::spawn_blocking(move || pipeline.join()).await;
+    match joined {
+        Ok(Ok(counters)) => counters,
+        Ok(Err(_)) | Err(_) => {
+            tracing::error!("the capture thread ended by a panic, which is a bug of spanwire");
+            Vec::new()
+        }
+    }
+}
