@@ -1,9 +1,9 @@
 //! Spans to the bytes of an `ExportTraceServiceRequest` (opentelemetry-proto 1.x, `trace_service.proto`).
 //!
-//! Written straight into the buffer that is sent. Measured against the generated messages (512 spans of 3 resources,
-//! nanoseconds a span): `opentelemetry-otlp`'s way through `SpanData` costs 3,900, building the generated messages
-//! 2,900, this about a fifth of that. The bytes are kept for retries, and the tests decode them with the generated
-//! messages, which nobody here wrote.
+//! Written straight into the buffer that is sent. Measured with 512 spans of 3 resources, 14 attributes each, in
+//! nanoseconds a span: 420, against 2,900 by way of the generated messages and 3,900 by way of the SDK's `SpanData`, as
+//! `opentelemetry-otlp` does. The bytes are kept for retries. The tests read them back with the generated messages,
+//! which nobody here wrote.
 
 use std::sync::Arc;
 

@@ -26,6 +26,8 @@ use super::settings::{Compression, Protocol, Settings, SettingsError, Tls};
 use super::{Exporter, Handle};
 use crate::health::{Counter, Health};
 
+mod tls;
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Answers in turn, the last one from then on, and keeps what came in.
