@@ -2,7 +2,12 @@
 //!
 //! In reading order, which is also the order in which data flows.
 
+pub mod cli;
+pub mod config;
+
 pub mod health;
+
+pub mod process;
 
 pub mod connection;
 pub mod protocol;
