@@ -93,10 +93,14 @@ impl<'a> Reader<'a> {
 
     fn warn(&mut self, name: &str, problem: impl Into<String>) {
         let problem = problem.into();
-        self.spoken.warnings.push(Warning::Variable {
+        let warning = Warning::Variable {
             name: name.to_owned(),
             problem,
-        });
+        };
+        // A variable that sets two keys is still wrong only once.
+        if !self.spoken.warnings.contains(&warning) {
+            self.spoken.warnings.push(warning);
+        }
     }
 
     /// spanwire's own variable for `key`.
@@ -237,7 +241,7 @@ impl<'a> Reader<'a> {
                 "otlp" | "console" | "otlp/stdout" | "none" => known.push(exporter),
                 _ => self.warn(
                     name,
-                    Invalid::choice(&exporter, &["otlp", "console", "otlp/stdout", "none"]),
+                    Invalid::choice(&exporter, &["otlp", "console", "otlp/stdout", "none"]).to_string(),
                 ),
             }
         }
