@@ -2,8 +2,13 @@
 //!
 //! In reading order, which is also the order in which data flows.
 
+pub mod cli;
+pub mod config;
+
 pub mod health;
 pub mod kernel;
+
+pub mod process;
 
 pub mod connection;
 pub mod protocol;

@@ -1,0 +1,374 @@
+//! The environment as a layer: OTEL_* as the [specification] says, and SPANWIRE_* for what is spanwire's own.
+//!
+//! An OTEL_* variable is often set for other programs too, so a value that cannot be taken is a warning, and the
+//! variable counts as not set. SPANWIRE_* are for us alone: there a wrong value is an error. An empty value is as good
+//! as none.
+//!
+//! [specification]: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+
+use super::choice::Format;
+use super::layer::Layer;
+use super::print::{Origin, Origins};
+use super::value::{FieldName, Invalid, Period, Secret, nearest};
+use super::{Error, Warning, pairs};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Environment variables by name.
+pub type Environment = BTreeMap<String, String>;
+
+/// The variable that names the configuration file.
+pub const CONFIG: &str = "SPANWIRE_CONFIG";
+
+/// spanwire's own variables, with the key each sets. Lists are separated by commas. The filters are called
+/// SPANWIRE_WATCH_*, because Kubernetes sets SPANWIRE_PORT for a service called `spanwire`.
+pub const VARIABLES: &[(&str, &str)] = &[
+    (CONFIG, "the configuration file"),
+    ("SPANWIRE_WATCH_PID", "watch.pid"),
+    ("SPANWIRE_WATCH_EXE", "watch.exe"),
+    ("SPANWIRE_WATCH_PORT", "watch.port"),
+    ("SPANWIRE_WATCH_CONTAINER", "watch.container"),
+    ("SPANWIRE_HOOKS", "capture.hooks"),
+    ("SPANWIRE_RING_BUFFER", "capture.ring_buffer"),
+    ("SPANWIRE_MAX_CONNECTIONS", "capture.max_connections"),
+    ("SPANWIRE_KERNEL_LOG", "capture.kernel_log"),
+    (
+        "SPANWIRE_CAPTURED_REQUEST_HEADERS",
+        "http.captured_request_headers",
+    ),
+    (
+        "SPANWIRE_CAPTURED_RESPONSE_HEADERS",
+        "http.captured_response_headers",
+    ),
+    ("SPANWIRE_OUTPUT", "output.format"),
+    ("SPANWIRE_COLOR", "output.color"),
+];
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub(super) struct Spoken {
+    pub(super) layer: Layer,
+    pub(super) origins: Origins,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Reads all variables that mean something to spanwire.
+///
+/// # Errors
+/// The first SPANWIRE_* variable with a value that cannot be taken.
+pub(super) fn read(environment: &Environment) -> Result<Spoken, Error> {
+    let mut reader = Reader {
+        environment,
+        spoken: Spoken::default(),
+    };
+    let mut layer = reader.own()?;
+    reader.standard(&mut layer);
+    reader.unknown();
+    Ok(Spoken {
+        layer,
+        ..reader.spoken
+    })
+}
+
+struct Reader<'a> {
+    environment: &'a Environment,
+    spoken: Spoken,
+}
+
+impl<'a> Reader<'a> {
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.environment
+            .get(name)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn origin(&mut self, key: &str, name: &str) {
+        self.spoken
+            .origins
+            .insert(key.to_owned(), Origin::Variable(name.to_owned()));
+    }
+
+    fn warn(&mut self, name: &str, problem: impl Into<String>) {
+        let problem = problem.into();
+        let warning = Warning::Variable {
+            name: name.to_owned(),
+            problem,
+        };
+        // A variable that sets two keys is still wrong only once.
+        if !self.spoken.warnings.contains(&warning) {
+            self.spoken.warnings.push(warning);
+        }
+    }
+
+    /// spanwire's own variable for `key`.
+    fn one<T: FromStr<Err: ToString>>(&mut self, key: &str) -> Result<Option<T>, Error> {
+        Ok(self.list(key, None)?.and_then(|values| values.into_iter().next()))
+    }
+
+    fn many<T: FromStr<Err: ToString>>(&mut self, key: &str) -> Result<Option<Vec<T>>, Error> {
+        self.list(key, Some(','))
+    }
+
+    fn list<T: FromStr<Err: ToString>>(
+        &mut self,
+        key: &str,
+        split: Option<char>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let Some((name, _)) = VARIABLES.iter().find(|(_, sets)| *sets == key) else {
+            return Ok(None);
+        };
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        let wrong = |error: T::Err| Error::Variable {
+            name: (*name).to_owned(),
+            problem: error.to_string(),
+        };
+        let values = match split {
+            None => vec![value.parse().map_err(wrong)?],
+            Some(split) => {
+                let parts = value.split(split).map(str::trim).filter(|part| !part.is_empty());
+                parts.map(str::parse).collect::<Result<_, _>>().map_err(wrong)?
+            }
+        };
+        self.origin(key, name);
+        Ok(Some(values))
+    }
+
+    fn own(&mut self) -> Result<Layer, Error> {
+        let mut layer = Layer::default();
+        layer.watch.pid = self.many("watch.pid")?;
+        layer.watch.exe = self.many("watch.exe")?;
+        layer.watch.port = self.many("watch.port")?;
+        layer.watch.container = self.many("watch.container")?;
+        layer.capture.hooks = self.one("capture.hooks")?;
+        layer.capture.ring_buffer = self.one("capture.ring_buffer")?;
+        layer.capture.max_connections = self.one("capture.max_connections")?;
+        layer.capture.kernel_log = self.one("capture.kernel_log")?;
+        layer.http.captured_request_headers = self.many("http.captured_request_headers")?;
+        layer.http.captured_response_headers = self.many("http.captured_response_headers")?;
+        layer.output.format = self.one("output.format")?;
+        layer.output.color = self.one("output.color")?;
+        Ok(layer)
+    }
+
+    /// The first of `names` that is set to something `parse` takes; warns of one that it does not take.
+    fn otel<T>(
+        &mut self,
+        key: &str,
+        names: &[&str],
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        for name in names {
+            let Some(value) = self.value(name) else { continue };
+            match parse(value) {
+                Ok(parsed) => {
+                    self.origin(key, name);
+                    return Some(parsed);
+                }
+                Err(problem) => self.warn(name, problem.to_string()),
+            }
+        }
+        None
+    }
+
+    fn standard(&mut self, layer: &mut Layer) {
+        self.exporter(layer);
+        let otlp = &mut layer.export.otlp;
+        otlp.traces_endpoint = self.otel(
+            "export.otlp.traces_endpoint",
+            &["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"],
+            text,
+        );
+        otlp.endpoint = self.otel("export.otlp.endpoint", &["OTEL_EXPORTER_OTLP_ENDPOINT"], text);
+        otlp.protocol = self.otlp("protocol", word);
+        otlp.headers = self.otlp("headers", headers);
+        otlp.timeout = self.otlp("timeout", milliseconds);
+        otlp.compression = self.otlp("compression", word);
+        otlp.certificate = self.otlp("certificate", path);
+        otlp.client_certificate = self.otlp("client_certificate", path);
+        otlp.client_key = self.otlp("client_key", path);
+        otlp.insecure = self.otlp("insecure", boolean);
+
+        let batch = &mut layer.batch;
+        batch.schedule_delay = self.otel("batch.schedule_delay", &["OTEL_BSP_SCHEDULE_DELAY"], milliseconds);
+        batch.export_timeout = self.otel("batch.export_timeout", &["OTEL_BSP_EXPORT_TIMEOUT"], milliseconds);
+        batch.max_queue_size = self.otel("batch.max_queue_size", &["OTEL_BSP_MAX_QUEUE_SIZE"], positive);
+        let names = ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"];
+        batch.max_export_batch_size = self.otel("batch.max_export_batch_size", &names, positive);
+
+        let limits = &mut layer.limits;
+        let names = [
+            "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        ];
+        limits.attribute_value_length = self.otel("limits.attribute_value_length", &names, integer);
+        let names = ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
+        limits.attribute_count = self.otel("limits.attribute_count", &names, integer);
+        limits.event_count = self.otel("limits.event_count", &["OTEL_SPAN_EVENT_COUNT_LIMIT"], integer);
+        let names = ["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
+        limits.event_attribute_count = self.otel("limits.event_attribute_count", &names, integer);
+
+        self.resource(layer);
+    }
+
+    /// OTEL_EXPORTER_OTLP_TRACES_*, else OTEL_EXPORTER_OTLP_*.
+    fn otlp<T>(&mut self, option: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Option<T> {
+        let upper = option.to_uppercase();
+        let names = [
+            format!("OTEL_EXPORTER_OTLP_TRACES_{upper}"),
+            format!("OTEL_EXPORTER_OTLP_{upper}"),
+        ];
+        self.otel(&format!("export.otlp.{option}"), &[&names[0], &names[1]], parse)
+    }
+
+    /// OTEL_TRACES_EXPORTER and OTEL_SDK_DISABLED. The specification's default exporter is `otlp`; ours is `otlp` where
+    /// an endpoint is set, so that a first run needs no collector.
+    fn exporter(&mut self, layer: &mut Layer) {
+        let name = "OTEL_TRACES_EXPORTER";
+        let mut known = Vec::new();
+        for exporter in self
+            .value(name)
+            .unwrap_or_default()
+            .split(',')
+            .map(|exporter| exporter.trim().to_lowercase())
+        {
+            match exporter.as_str() {
+                "" => {}
+                "otlp" | "console" | "otlp/stdout" | "none" => known.push(exporter),
+                _ => self.warn(
+                    name,
+                    Invalid::choice(&exporter, &["otlp", "console", "otlp/stdout", "none"]).to_string(),
+                ),
+            }
+        }
+        if !known.is_empty() {
+            layer.export.enabled = Some(known.iter().any(|exporter| exporter == "otlp"));
+            self.origin("export.enabled", name);
+        }
+        // The specification leaves the form of `console` open. SPANWIRE_OUTPUT is nearer to us and goes before.
+        let format = known.iter().find_map(|exporter| match exporter.as_str() {
+            "console" => Some(Format::Tree),
+            "otlp/stdout" => Some(Format::OtlpJson),
+            _ => None,
+        });
+        if let (Some(format), None) = (format, layer.output.format) {
+            layer.output.format = Some(format);
+            self.origin("output.format", name);
+        }
+        // "A no-op SDK is used for all signals": nothing leaves this process. What the terminal shows stays, as it is
+        // the command's own output and not telemetry of an SDK.
+        let name = "OTEL_SDK_DISABLED";
+        match self.value(name).map(boolean) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => {
+                layer.export.enabled = Some(false);
+                self.origin("export.enabled", name);
+            }
+            Some(Err(problem)) => self.warn(name, problem.to_string()),
+        }
+    }
+
+    /// OTEL_RESOURCE_ATTRIBUTES of spanwire itself holds for the host and its environment, so all services get them. Its
+    /// name and instance are spanwire's own: given to the services, they would all be called the same. OTEL_SERVICE_NAME
+    /// is left alone for the same reason.
+    fn resource(&mut self, layer: &mut Layer) {
+        let name = "OTEL_RESOURCE_ATTRIBUTES";
+        match self.value(name).map(pairs::parse) {
+            None => {}
+            Some(Err(problem)) => self.warn(name, format!("{problem}; all of it is ignored")),
+            Some(Ok(found)) => {
+                layer.resource = found
+                    .into_iter()
+                    .filter(|(key, _)| !super::OWN_RESOURCE.contains(&&**key))
+                    .collect();
+                for key in layer.resource.keys() {
+                    self.spoken
+                        .origins
+                        .insert(format!("resource.{key}"), Origin::Variable(name.to_owned()));
+                }
+            }
+        }
+    }
+
+    /// A SPANWIRE_* variable that nobody reads is probably a slip.
+    fn unknown(&mut self) {
+        for name in self.environment.keys() {
+            let Some(rest) = name.strip_prefix("SPANWIRE_") else {
+                continue;
+            };
+            // What Kubernetes sets for a service called `spanwire`, and our own build script's switches.
+            let foreign = rest == "PORT"
+                || ["SERVICE_", "PORT_", "BPF_"]
+                    .iter()
+                    .any(|start| rest.starts_with(start));
+            if foreign || VARIABLES.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            let near = nearest(name, VARIABLES.iter().map(|(known, _)| *known));
+            let near = near
+                .map(|near| format!(", did you mean {near}?"))
+                .unwrap_or_default();
+            self.warn(name, format!("no such variable{near}"));
+        }
+    }
+}
+
+fn text<T: FromStr<Err = Invalid>>(value: &str) -> Result<T, Invalid> {
+    value.parse()
+}
+
+/// Enum values are taken in any case.
+fn word<T: FromStr<Err = Invalid>>(value: &str) -> Result<T, Invalid> {
+    value.to_lowercase().parse()
+}
+
+fn path(value: &str) -> Result<std::path::PathBuf, Invalid> {
+    Ok(value.into())
+}
+
+/// Only "true", in any case, is true.
+fn boolean(value: &str) -> Result<bool, Invalid> {
+    match value.to_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Invalid::new(format!(
+            "`{value}` is not true or false; false is taken"
+        ))),
+    }
+}
+
+fn integer(value: &str) -> Result<usize, Invalid> {
+    value
+        .parse()
+        .map_err(|_| Invalid::new(format!("`{value}` is not a number from 0; it is ignored")))
+}
+
+fn positive(value: &str) -> Result<NonZeroUsize, Invalid> {
+    value
+        .parse()
+        .map_err(|_| Invalid::new(format!("`{value}` is not a number from 1; it is ignored")))
+}
+
+/// A duration or timeout is an integer number of milliseconds.
+fn milliseconds(value: &str) -> Result<Period, Invalid> {
+    let number = value.parse::<u32>();
+    let number = number.map_err(|_| {
+        Invalid::new(format!(
+            "`{value}` is not a number of milliseconds; it is ignored"
+        ))
+    })?;
+    Ok(Period(Duration::from_millis(number.into())))
+}
+
+fn headers(value: &str) -> Result<BTreeMap<FieldName, Secret>, Invalid> {
+    let found =
+        pairs::parse(value).map_err(|problem| Invalid::new(format!("{problem}; all of it is ignored")))?;
+    found
+        .into_iter()
+        .map(|(name, value)| Ok((name.parse()?, value.parse()?)))
+        .collect()
+}

@@ -1,0 +1,246 @@
+//! What one source says: the same shape for the file, the environment and the flags, with every key optional.
+//!
+//! The file's grammar *is* this shape (serde refuses other keys), and so is its JSON schema. Doc comments here are what
+//! editors show.
+
+use super::choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
+use super::endpoint::Endpoint;
+use super::value::{FieldName, Pattern, Period, PortRange, Secret, Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+/// A section, all of whose keys may be left out. `over` puts one source's section over another's.
+macro_rules! section {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident { $($(#[$doc:meta])* pub $key:ident: Option<$type:ty>,)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default, expecting = "a mapping of keys to values")]
+        pub struct $name {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
+        }
+
+        impl $name {
+            fn over(self, lower: Self) -> Self {
+                Self { $($key: self.$key.or(lower.$key),)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// What is watched: everything, unless a key here narrows it. A service is watched when, for each key that is given,
+    /// one of its values fits.
+    pub struct Watch {
+        /// Process ids on the host.
+        pub pid: Option<Vec<NonZeroU32>>,
+        /// Executables: file names, or whole paths, with `*` and `**`.
+        pub exe: Option<Vec<Pattern>>,
+        /// TCP ports, or ranges of ports: the listening end of the connection.
+        pub port: Option<Vec<PortRange>>,
+        /// Containers: names, or ids (at least the first 4 characters).
+        pub container: Option<Vec<String>>,
+    }
+}
+
+section! {
+    /// How the kernel captures.
+    pub struct Capture {
+        /// The set of hooks to use.
+        pub hooks: Option<Hooks>,
+        /// Size of the ring buffer between kernel and agent; rounded up to a power of two of at least one page.
+        pub ring_buffer: Option<Size>,
+        /// Connections that are followed at a time.
+        pub max_connections: Option<NonZeroU32>,
+        /// Diagnostics of the programs in the kernel.
+        pub kernel_log: Option<KernelLog>,
+    }
+}
+
+section! {
+    /// What is kept of HTTP messages beside method, path, status and sizes.
+    pub struct Http {
+        /// Request headers that become attributes (`http.request.header.NAME`). None unless listed.
+        pub captured_request_headers: Option<Vec<FieldName>>,
+        /// Response headers that become attributes (`http.response.header.NAME`). None unless listed.
+        pub captured_response_headers: Option<Vec<FieldName>>,
+    }
+}
+
+section! {
+    /// What is written to standard output.
+    pub struct Output {
+        /// The form of finished traces.
+        pub format: Option<Format>,
+        /// When the tree has colours.
+        pub color: Option<Color>,
+    }
+}
+
+section! {
+    /// An OTLP endpoint, and how to speak to it.
+    pub struct Otlp {
+        /// Base URL of the collector, such as http://localhost:4318; over HTTP, `/v1/traces` is appended to its path.
+        pub endpoint: Option<Endpoint>,
+        /// URL for traces, taken as it is; goes before `endpoint`.
+        pub traces_endpoint: Option<Endpoint>,
+        /// Transport.
+        pub protocol: Option<Protocol>,
+        /// Headers of each request, such as credentials.
+        pub headers: Option<BTreeMap<FieldName, Secret>>,
+        /// Longest wait for an answer; 0 is no limit.
+        pub timeout: Option<Period>,
+        /// Compression of requests.
+        pub compression: Option<Compression>,
+        /// PEM file with the certificates that the server's is verified against, instead of the host's.
+        pub certificate: Option<PathBuf>,
+        /// PEM file with the certificate to show to the server (mutual TLS).
+        pub client_certificate: Option<PathBuf>,
+        /// PEM file with the private key of `client_certificate`.
+        pub client_key: Option<PathBuf>,
+        /// With gRPC and an endpoint without `http://` or `https://`: no TLS.
+        pub insecure: Option<bool>,
+    }
+}
+
+section! {
+    /// Batches of spans on their way to the endpoint.
+    pub struct Batch {
+        /// Time between two exports.
+        pub schedule_delay: Option<Period>,
+        /// Longest time for one export with its retries; 0 is no limit.
+        pub export_timeout: Option<Period>,
+        /// Spans that wait at most; more are dropped, and counted.
+        pub max_queue_size: Option<NonZeroUsize>,
+        /// Spans in one request at most.
+        pub max_export_batch_size: Option<NonZeroUsize>,
+    }
+}
+
+section! {
+    /// Limits of what a span carries.
+    pub struct Limits {
+        /// Longest text of an attribute, in characters. No limit unless set.
+        pub attribute_value_length: Option<usize>,
+        /// Most attributes of a span.
+        pub attribute_count: Option<usize>,
+        /// Most events of a span.
+        pub event_count: Option<usize>,
+        /// Most attributes of an event.
+        pub event_attribute_count: Option<usize>,
+    }
+}
+
+/// Where spans go beside standard output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of keys to values")]
+pub struct Export {
+    /// Whether to export. Unless set: when there is an endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// The OTLP endpoint.
+    #[serde(deserialize_with = "section")]
+    pub otlp: Otlp,
+}
+
+/// spanwire's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping of sections")]
+pub struct Layer {
+    /// What is watched.
+    #[serde(deserialize_with = "section")]
+    pub watch: Watch,
+    /// How the kernel captures.
+    #[serde(deserialize_with = "section")]
+    pub capture: Capture,
+    /// What is kept of HTTP messages.
+    #[serde(deserialize_with = "section")]
+    pub http: Http,
+    /// What is written to standard output.
+    #[serde(deserialize_with = "section")]
+    pub output: Output,
+    /// Where spans go beside standard output.
+    #[serde(deserialize_with = "section")]
+    pub export: Export,
+    /// Batches of spans on their way to the endpoint.
+    #[serde(deserialize_with = "section")]
+    pub batch: Batch,
+    /// Limits of what a span carries.
+    #[serde(deserialize_with = "section")]
+    pub limits: Limits,
+    /// Resource attributes added to every service, such as `deployment.environment.name: staging`.
+    #[serde(deserialize_with = "section")]
+    pub resource: BTreeMap<String, String>,
+}
+
+impl Layer {
+    /// This source's keys, and `lower`'s where this one is silent. Lists are replaced, not joined; resource attributes
+    /// are joined key by key.
+    pub(super) fn over(self, lower: Self) -> Self {
+        let mut resource = lower.resource;
+        resource.extend(self.resource);
+        Self {
+            watch: self.watch.over(lower.watch),
+            capture: self.capture.over(lower.capture),
+            http: self.http.over(lower.http),
+            output: self.output.over(lower.output),
+            export: Export {
+                enabled: self.export.enabled.or(lower.export.enabled),
+                otlp: self.export.otlp.over(lower.export.otlp),
+            },
+            batch: self.batch.over(lower.batch),
+            limits: self.limits.over(lower.limits),
+            resource,
+        }
+    }
+
+    /// What holds where nobody says anything. Keys that are absent here are off.
+    pub(super) fn defaults() -> Self {
+        let number = |number| NonZeroUsize::new(number);
+        let milliseconds = |number| Some(Period(std::time::Duration::from_millis(number)));
+        Self {
+            capture: Capture {
+                hooks: Some(Hooks::Auto),
+                ring_buffer: Some(Size(8 << 20)),
+                max_connections: NonZeroU32::new(65_536),
+                kernel_log: Some(KernelLog::Off),
+            },
+            output: Output {
+                format: Some(Format::Tree),
+                color: Some(Color::Auto),
+            },
+            export: Export {
+                enabled: None,
+                otlp: Otlp {
+                    protocol: Some(Protocol::HttpProtobuf),
+                    timeout: milliseconds(10_000),
+                    compression: Some(Compression::None),
+                    ..Otlp::default()
+                },
+            },
+            batch: Batch {
+                schedule_delay: milliseconds(5_000),
+                export_timeout: milliseconds(30_000),
+                max_queue_size: number(2_048),
+                max_export_batch_size: number(512),
+            },
+            limits: Limits {
+                attribute_value_length: None,
+                attribute_count: Some(128),
+                event_count: Some(128),
+                event_attribute_count: Some(128),
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// A section that is there but empty (`watch:` and nothing below) is one with all keys left out.
+fn section<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

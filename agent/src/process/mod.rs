@@ -1,0 +1,70 @@
+//! Processes: who sends and receives, by what name a person knows them, and which of them are watched.
+//!
+//! All is read from procfs, once in a process's life and once more after each exec. Command lines and environments
+//! hold secrets: of arguments, only what names the service is kept, and of the environment, only what its owner
+//! declared for telemetry (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`).
+
+mod cgroup;
+mod container;
+mod declared;
+mod elf;
+#[cfg(test)]
+mod fake;
+mod host;
+mod name;
+mod proc;
+mod resource;
+mod root;
+mod runtime;
+mod table;
+pub mod watch;
+
+pub use container::Container;
+pub use declared::Declared;
+pub use host::Host;
+pub use proc::{Proc, Unreadable};
+pub use resource::attributes;
+pub use runtime::Runtime;
+pub use table::Table;
+
+use std::path::PathBuf;
+
+/// What is known of one process, from one reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Process id on the host (the kernel's `tgid`).
+    pub pid: u32,
+    /// Process id of its parent.
+    pub parent: u32,
+    /// When it started, in clock ticks since the host's boot. With `pid`, this is unique until the next boot.
+    pub start: u64,
+    /// The kernel's short name of it: at most 15 bytes, and the process may change it.
+    pub comm: String,
+    /// Its executable, in its own mount namespace; `None` where we may not look.
+    pub executable: Option<PathBuf>,
+    /// The user whose rights it has, by the names of its own root; `None` where that has no name for it.
+    pub owner: Option<String>,
+    /// Its language runtime.
+    pub runtime: Option<Runtime>,
+    /// The container it is in.
+    pub container: Option<Container>,
+    /// The systemd service it belongs to, without `.service`.
+    pub unit: Option<String>,
+    /// The name that its command line suggests.
+    pub name: Option<String>,
+    /// What its owner declared for telemetry.
+    pub declared: Declared,
+}
+
+impl Identity {
+    /// File name of the executable; the kernel's short name where that is not known.
+    #[must_use]
+    pub fn executable_name(&self) -> &str {
+        let name = self
+            .executable
+            .as_deref()
+            .and_then(|path| path.file_name())
+            .and_then(|name| name.to_str());
+        name.unwrap_or(&self.comm)
+    }
+}

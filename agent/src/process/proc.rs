@@ -1,0 +1,238 @@
+//! One process out of procfs.
+
+use super::root::Root;
+use super::{Declared, Identity, cgroup, container, name, runtime};
+use procfs::process::Process;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// More than any argument list that says something about a name; the kernel's own limit is megabytes.
+const MAX_ARGUMENTS: u64 = 64 << 10;
+/// Environments are read up to here.
+const MAX_ENVIRONMENT: u64 = 4 << 20;
+/// /etc/passwd is read if it is not longer.
+const MAX_PASSWD: usize = 256 << 10;
+
+/// A mounted procfs.
+#[derive(Clone, Debug)]
+pub struct Proc {
+    path: PathBuf,
+}
+
+/// Why nothing is known of a process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It ended before it was read; `comm` is left of a zombie.
+    #[error("process {pid} is gone")]
+    Gone {
+        /// The process.
+        pid: u32,
+        /// The kernel's short name of it, if it is a zombie.
+        comm: Option<String>,
+    },
+    /// It is there, and we may not look.
+    #[error("process {pid} cannot be read: {reason}")]
+    Refused {
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+impl Proc {
+    /// The host's own.
+    #[must_use]
+    pub fn host() -> Self {
+        Self::at("/proc")
+    }
+
+    /// The one that is mounted (or, in a test, made) at `path`.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Processes that there are now, in no order.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect()
+    }
+
+    /// Whether the process is there, be it as a zombie.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> bool {
+        self.path.join(pid.to_string()).exists()
+    }
+
+    /// Reads a process.
+    ///
+    /// # Errors
+    /// It has ended, or we have no right to read even what is public.
+    pub fn identity(&self, pid: u32) -> Result<Identity, Unreadable> {
+        let process = Process::new_with_root(self.path.join(pid.to_string()))
+            .map_err(|error| unreadable(pid, &error))?;
+        // All below is read through one descriptor, and so of one process even when its id is used again.
+        let stat = process.stat().map_err(|error| unreadable(pid, &error))?;
+        if matches!(stat.state, 'Z' | 'X' | 'x') {
+            return Err(Unreadable::Gone {
+                pid,
+                comm: Some(stat.comm),
+            });
+        }
+        let executable = process.exe().ok().map(|path| without_deleted(&path));
+        let arguments = arguments(&process);
+        let root = root(&process);
+        let directory = process.cwd().ok().map(|path| without_deleted(&path));
+        let program = executable
+            .clone()
+            .or_else(|| arguments.first().map(PathBuf::from));
+        let file_name = program
+            .as_deref()
+            .and_then(Path::file_name)
+            .and_then(OsStr::to_str)
+            .unwrap_or(&stat.comm);
+        let family = runtime::Family::of(file_name);
+        let cgroups: Vec<String> = process
+            .cgroups()
+            .map(|groups| groups.0.into_iter().map(|group| group.pathname).collect())
+            .unwrap_or_default();
+        let host = self.root();
+        let name = name::infer(&name::Invocation {
+            executable: file_name,
+            family,
+            arguments: &arguments,
+            directory: directory.as_deref(),
+            root: root.as_ref(),
+        });
+        Ok(Identity {
+            pid,
+            parent: u32::try_from(stat.ppid).unwrap_or(0),
+            start: stat.starttime,
+            owner: owner(&process, root.as_ref()),
+            runtime: runtime::describe(family, executable.as_deref(), root.as_ref(), || {
+                process.open_relative("exe").ok().map(|file| file.into())
+            }),
+            container: container::find(&cgroups, host.as_ref()),
+            unit: cgroup::unit(&cgroups, file_name),
+            name,
+            declared: declared(&process),
+            comm: stat.comm,
+            executable,
+        })
+    }
+
+    /// The host's root: that of its first process, so that it is found from within a container as well.
+    pub(super) fn root(&self) -> Option<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty()).ok();
+        let first = open(&self.path.join("1/root"));
+        // Without the right to look there, ours is most likely the same.
+        first
+            .or_else(|| {
+                if self.path == Path::new("/proc") {
+                    open(Path::new("/"))
+                } else {
+                    None
+                }
+            })
+            .map(Root::new)
+    }
+
+    /// A setting of the kernel, such as `kernel/hostname`.
+    pub(super) fn setting(&self, name: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.path.join("sys").join(name)).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+}
+
+fn unreadable(pid: u32, error: &procfs::ProcError) -> Unreadable {
+    match error {
+        procfs::ProcError::PermissionDenied(_) => Unreadable::Refused {
+            pid,
+            reason: error.to_string(),
+        },
+        _ => Unreadable::Gone { pid, comm: None },
+    }
+}
+
+/// The kernel appends this to the path of a file that was removed, as an update of a running program does.
+fn without_deleted(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)).into()
+}
+
+fn root(process: &Process) -> Option<Root> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    process
+        .open_relative_flags("root", flags)
+        .ok()
+        .map(|file| Root::new(File::from(file)))
+}
+
+fn arguments(process: &Process) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let read = process
+        .open_relative("cmdline")
+        .map(|file| file.take(MAX_ARGUMENTS).read_to_end(&mut bytes));
+    if !matches!(read, Ok(Ok(_))) {
+        return Vec::new();
+    }
+    // A process that writes its title over its arguments leaves a tail of NULs.
+    let parts = bytes
+        .split(|byte| *byte == 0)
+        .map(|part| String::from_utf8_lossy(part).into_owned());
+    let mut parts: Vec<String> = parts.collect();
+    while parts.last().is_some_and(String::is_empty) {
+        parts.pop();
+    }
+    parts
+}
+
+/// One variable at a time passes through memory; the two that count stay.
+fn declared(process: &Process) -> Declared {
+    let mut declared = Declared::default();
+    let Ok(file) = process.open_relative("environ") else {
+        return declared;
+    };
+    let mut reader = BufReader::new(file.take(MAX_ENVIRONMENT));
+    let mut variable = Vec::new();
+    while reader.read_until(0, &mut variable).is_ok_and(|length| length > 0) {
+        declared.note(&variable);
+        variable.clear();
+    }
+    declared
+}
+
+/// `Uid:` of proc_pid_status(5) has the real, effective, saved and file system user.
+fn owner(process: &Process, root: Option<&Root>) -> Option<String> {
+    let mut status = String::new();
+    process
+        .open_relative("status")
+        .ok()?
+        .take(16 << 10)
+        .read_to_string(&mut status)
+        .ok()?;
+    let uid = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))?
+        .split_whitespace()
+        .nth(1)?;
+    let passwd = root?.text(Path::new("/etc/passwd"), MAX_PASSWD)?;
+    let owner = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    owner.filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Processes that were asked for, each read once.
+
+use super::{Host, Identity, Proc, Unreadable, resource};
+use crate::span::Resource;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Ended processes that are remembered for their last spans.
+const REMEMBERED: usize = 4_096;
+/// From this many on, processes whose end was never told are looked for.
+const SWEEP: usize = 16_384;
+
+/// Resources by process. Each process is read at most once in its life, and once more after each exec, when it is first
+/// asked for.
+#[derive(Debug)]
+pub struct Table {
+    proc: Proc,
+    host: Host,
+    shared: Vec<(String, String)>,
+    entries: HashMap<u32, Entry>,
+    /// Ended processes in order, with the life that ended.
+    ended: VecDeque<(u32, u64)>,
+    lives: u64,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Tells one process from a later one with the same id.
+    life: u64,
+    /// Who forked it (process and life), as long as it runs its parent's program.
+    copy_of: Option<(u32, u64)>,
+    comm: Option<String>,
+    ended: bool,
+    known: Option<Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    identity: Option<Arc<Identity>>,
+    resource: Arc<Resource>,
+}
+
+impl Table {
+    /// A table of the processes of `proc`, with `shared` attributes for all.
+    #[must_use]
+    pub fn new(proc: Proc, shared: Vec<(String, String)>) -> Self {
+        let host = Host::read(&proc);
+        Self {
+            proc,
+            host,
+            shared,
+            entries: HashMap::new(),
+            ended: VecDeque::new(),
+            lives: 0,
+            sweep_at: SWEEP,
+        }
+    }
+
+    /// The resource of a process, always the same one for the same life of it.
+    pub fn resource(&mut self, pid: u32) -> Arc<Resource> {
+        self.known(pid).resource
+    }
+
+    /// The identity of a process; `None` when it was gone before it could be read.
+    pub fn identity(&mut self, pid: u32) -> Option<Arc<Identity>> {
+        self.known(pid).identity
+    }
+
+    /// A process was forked. This also ends what the table believes of an earlier process with the id `child`.
+    pub fn on_fork(&mut self, parent: u32, child: u32) {
+        let (life, comm) = match self.entries.get(&parent) {
+            Some(entry) => (entry.life, entry.comm.clone()),
+            None => (self.begin(parent).life, None),
+        };
+        let entry = self.begin(child);
+        entry.copy_of = Some((parent, life));
+        entry.comm = comm;
+        self.sweep();
+    }
+
+    /// A process runs another program now.
+    pub fn on_exec(&mut self, pid: u32) {
+        self.begin(pid);
+        self.sweep();
+    }
+
+    /// A process (not only a thread of it) has ended. It is remembered until 4,096 others have ended after it.
+    pub fn on_exit(&mut self, pid: u32) {
+        let Some(entry) = self.entries.get_mut(&pid) else {
+            return;
+        };
+        if !std::mem::replace(&mut entry.ended, true) {
+            self.ended.push_back((pid, entry.life));
+        }
+        while self.ended.len() > REMEMBERED {
+            self.forget_oldest();
+        }
+    }
+
+    /// The kernel's short name of a process, as an event had it: what is left when the process is gone before it is read.
+    pub fn note_comm(&mut self, pid: u32, comm: &str) {
+        let entry = match self.entries.get_mut(&pid) {
+            Some(entry) => entry,
+            None => self.begin(pid),
+        };
+        entry.comm = Some(comm.to_owned());
+    }
+
+    fn begin(&mut self, pid: u32) -> &mut Entry {
+        self.lives += 1;
+        let entry = Entry {
+            life: self.lives,
+            copy_of: None,
+            comm: None,
+            ended: false,
+            known: None,
+        };
+        self.entries.entry(pid).insert_entry(entry).into_mut()
+    }
+
+    fn known(&mut self, pid: u32) -> Known {
+        let (copy_of, comm) = match self.entries.get(&pid) {
+            Some(Entry {
+                known: Some(known), ..
+            }) => return known.clone(),
+            Some(entry) => (entry.copy_of, entry.comm.clone()),
+            None => (None, None),
+        };
+        let known = match self.proc.identity(pid) {
+            Ok(identity) => self.complete(identity),
+            Err(error) => self.incomplete(pid, copy_of, comm, &error),
+        };
+        let entry = match self.entries.get_mut(&pid) {
+            Some(entry) => entry,
+            None => self.begin(pid),
+        };
+        entry.known = Some(known.clone());
+        known
+    }
+
+    fn complete(&self, identity: Identity) -> Known {
+        let attributes = resource::attributes(&identity, &self.host, &self.shared);
+        Known {
+            resource: Arc::new(Resource {
+                pid: identity.pid,
+                attributes,
+            }),
+            identity: Some(Arc::new(identity)),
+        }
+    }
+
+    /// A child that never ran a program of its own is what its parent is.
+    fn incomplete(
+        &mut self,
+        pid: u32,
+        copy_of: Option<(u32, u64)>,
+        comm: Option<String>,
+        error: &Unreadable,
+    ) -> Known {
+        let left = match error {
+            Unreadable::Gone { comm, .. } => comm.clone(),
+            Unreadable::Refused { .. } => None,
+        };
+        let attributes = match copy_of.and_then(|(parent, life)| self.original(parent, life)) {
+            Some(parent) => resource::of_child(pid, &parent, &self.host, &self.shared),
+            None => resource::of_event(pid, left.or(comm).as_deref(), &self.host, &self.shared),
+        };
+        Known {
+            identity: None,
+            resource: Arc::new(Resource { pid, attributes }),
+        }
+    }
+
+    /// The process that forked, if it still runs the program that it ran then.
+    fn original(&mut self, pid: u32, life: u64) -> Option<Arc<Identity>> {
+        let entry = self.entries.get(&pid).filter(|entry| entry.life == life)?;
+        if let Some(known) = &entry.known {
+            return known.identity.clone();
+        }
+        let known = self.complete(self.proc.identity(pid).ok()?);
+        let identity = known.identity.clone();
+        self.entries.get_mut(&pid)?.known = Some(known);
+        identity
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((pid, life)) = self.ended.pop_front() else {
+            return;
+        };
+        if self.entries.get(&pid).is_some_and(|entry| entry.life == life) {
+            self.entries.remove(&pid);
+        }
+    }
+
+    /// An event of an end may be lost: what is no longer there has ended, too.
+    fn sweep(&mut self) {
+        if self.entries.len() < self.sweep_at {
+            return;
+        }
+        let gone: Vec<u32> = self
+            .entries
+            .iter()
+            .filter(|(pid, entry)| !entry.ended && !self.proc.has(**pid))
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in gone {
+            self.on_exit(pid);
+        }
+        self.sweep_at = SWEEP.max(2 * self.entries.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Which processes are watched.
+
+use super::Identity;
+use crate::config::Watch;
+use crate::config::value::PortRange;
+use globset::GlobMatcher;
+
+/// The shortest beginning of a container's id that counts as one.
+const MIN_ID: usize = 4;
+
+/// What the configuration wants to be watched: a process that fits one of the values of each kind that is given.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    own: u32,
+    pids: Vec<u32>,
+    executables: Vec<(GlobMatcher, bool)>,
+    containers: Vec<String>,
+    ports: Vec<PortRange>,
+}
+
+impl Filter {
+    /// The filter that `watch` describes. `own` is spanwire's own process, which is never watched: each export would be
+    /// a span to export.
+    #[must_use]
+    pub fn new(watch: &Watch, own: u32) -> Self {
+        Self {
+            own,
+            pids: watch.pids.clone(),
+            executables: watch
+                .executables
+                .iter()
+                .map(crate::config::value::Pattern::matcher)
+                .collect(),
+            containers: watch.containers.clone(),
+            ports: watch.ports.clone(),
+        }
+    }
+
+    /// Whether the process is watched. Ports are not looked at: connections have them, not processes.
+    #[must_use]
+    pub fn wants(&self, identity: &Identity) -> bool {
+        identity.pid != self.own
+            && (self.pids.is_empty() || self.pids.contains(&identity.pid))
+            && (self.executables.is_empty()
+                || self.executables.iter().any(|it| fits_executable(it, identity)))
+            && (self.containers.is_empty() || self.containers.iter().any(|it| fits_container(it, identity)))
+    }
+
+    /// Whether it takes an [`Identity`] to decide: without, every process but our own is watched.
+    #[must_use]
+    pub fn is_selective(&self) -> bool {
+        !(self.pids.is_empty() && self.executables.is_empty() && self.containers.is_empty())
+    }
+
+    /// Ports of the listening end that are watched; empty for all.
+    #[must_use]
+    pub fn ports(&self) -> &[PortRange] {
+        &self.ports
+    }
+}
+
+fn fits_executable((glob, whole_path): &(GlobMatcher, bool), identity: &Identity) -> bool {
+    match (&identity.executable, whole_path) {
+        (Some(path), true) => glob.is_match(path),
+        (None, true) => false,
+        (_, false) => glob.is_match(identity.executable_name()),
+    }
+}
+
+fn fits_container(wanted: &str, identity: &Identity) -> bool {
+    identity.container.as_ref().is_some_and(|container| {
+        container.name.as_deref() == Some(wanted)
+            || container.id == wanted
+            || (wanted.len() >= MIN_ID && container.id.starts_with(wanted))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Container, Declared};
+    use super::*;
+
+    fn identity(pid: u32, executable: Option<&str>, container: Option<(&str, Option<&str>)>) -> Identity {
+        Identity {
+            pid,
+            parent: 1,
+            start: 1,
+            comm: "short".into(),
+            executable: executable.map(Into::into),
+            owner: None,
+            runtime: None,
+            container: container.map(|(id, name)| Container {
+                id: id.into(),
+                name: name.map(Into::into),
+                service: None,
+            }),
+            unit: None,
+            name: None,
+            declared: Declared::default(),
+        }
+    }
+
+    fn filter(pids: &[u32], executables: &[&str], containers: &[&str]) -> Filter {
+        let watch = Watch {
+            pids: pids.to_vec(),
+            executables: executables
+                .iter()
+                .map(|pattern| pattern.parse().unwrap())
+                .collect(),
+            ports: vec![],
+            containers: containers.iter().map(|&name| name.to_owned()).collect(),
+        };
+        Filter::new(&watch, 99)
+    }
+
+    #[test]
+    fn everything_but_spanwire_itself() {
+        let all = filter(&[], &[], &[]);
+        assert!(!all.is_selective() && all.ports().is_empty());
+        assert!(all.wants(&identity(5, None, None)));
+        assert!(!all.wants(&identity(99, None, None)));
+        assert!(!filter(&[99], &[], &[]).wants(&identity(99, None, None)));
+    }
+
+    #[test]
+    fn one_of_each_kind_has_to_fit() {
+        let some = filter(&[5, 6], &["nginx", "/opt/*/server"], &[]);
+        assert!(some.is_selective());
+        assert!(some.wants(&identity(5, Some("/usr/sbin/nginx"), None)));
+        assert!(some.wants(&identity(6, Some("/opt/shop/server"), None)));
+        assert!(!some.wants(&identity(7, Some("/usr/sbin/nginx"), None)));
+        assert!(!some.wants(&identity(5, Some("/usr/bin/node"), None)));
+        assert!(!some.wants(&identity(5, Some("/opt/a/b/server"), None)));
+    }
+
+    #[test]
+    fn without_a_path_the_short_name_is_matched() {
+        assert!(filter(&[], &["sho*"], &[]).wants(&identity(5, None, None)));
+        assert!(!filter(&[], &["/**"], &[]).wants(&identity(5, None, None)));
+    }
+
+    #[test]
+    fn containers_by_name_or_beginning_of_the_id() {
+        let check = |wanted: &str, fits: bool| {
+            let web = identity(5, None, Some(("abc123def456", Some("web"))));
+            assert_eq!(filter(&[], &[], &[wanted]).wants(&web), fits, "{wanted}");
+        };
+        check("web", true);
+        check("we", false);
+        check("abc1", true);
+        check("abc", false);
+        check("abc123def456", true);
+        check("bc123", false);
+        assert!(!filter(&[], &[], &["web"]).wants(&identity(5, None, None)));
+        assert!(filter(&[], &[], &["a"]).wants(&identity(5, None, Some(("a", None)))));
+    }
+}
