@@ -1,2 +1,67 @@
-//! Set-up, tests, benches and checks of the workspace.
-fn main() {}
+//! Set-up, tests, benches and checks of the spanwire workspace: `cargo xtask --help`.
+
+mod bench;
+mod kernels;
+mod run;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Build, try and check spanwire.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing to build the kernel object; says each step before it does it.
+    Setup {
+        /// Also what the tests need: servers, qemu, a Python environment, cargo-deny.
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Set up, build and start `spanwire run`, through sudo when not root.
+    Run {
+        /// Arguments of `spanwire run`, such as `-- --output tree --port 8080`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Set up for tests and run all of them, or the one suite that is named.
+    Test {
+        /// Which part; all when none is named.
+        suite: Option<test::Suite>,
+    },
+    /// Check the house rules: layers, file sizes, names.
+    Tidy,
+    /// Measure what spanwire costs, in paired and interleaved runs.
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Setup { tests } => setup::command(tests),
+        Task::Run { arguments } => run::command(&arguments),
+        Task::Test { suite } => test::command(suite),
+        Task::Tidy => tidy::command(),
+        Task::Bench(arguments) => bench::command(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! stub
+pub(crate) fn command() -> anyhow::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! What is needed, for what, and where it comes from: one table a purpose.
+
+/// A Debian package, and the program whose presence makes it superfluous.
+pub(crate) struct Need {
+    /// Package name in Debian.
+    pub(crate) package: &'static str,
+    /// A program that the package is installed for; however it came here, it will do.
+    pub(crate) program: Option<&'static str>,
+}
+
+const fn package(package: &'static str) -> Need {
+    Need {
+        package,
+        program: None,
+    }
+}
+
+const fn program(program: &'static str, package: &'static str) -> Need {
+    Need {
+        package,
+        program: Some(program),
+    }
+}
+
+/// Debian's recent Rust (it follows Firefox and Chromium) with the source of its library.
+pub(crate) const DEBIAN_RUST: &[Need] = &[
+    package("rustc-web"),
+    package("cargo-web"),
+    package("rust-web-src"),
+];
+
+/// The same compiler's clippy.
+pub(crate) const KERNEL_OBJECT_LINTS: &[Need] = &[package("rust-web-clippy")];
+
+/// To build bpf-linker, beside LLVM's own packages.
+pub(crate) const LINKER: &[Need] = &[
+    program("g++", "g++"),
+    package("zlib1g-dev"),
+    package("libzstd-dev"),
+    package("libxml2-dev"),
+];
+
+/// What tests start or call.
+pub(crate) const TESTS: &[Need] = &[
+    // Live tests: servers and clients.
+    program("nginx", "nginx"),
+    program("redis-server", "redis-server"),
+    program("node", "nodejs"),
+    program("go", "golang-go"),
+    program("gcc", "gcc"),
+    program("curl", "curl"),
+    program("openssl", "openssl"),
+    program("wrk", "wrk"),
+    package("python3-venv"),
+    // Lower privileges, and who listens where.
+    program("setpriv", "util-linux"),
+    program("capsh", "libcap2-bin"),
+    program("ss", "iproute2"),
+    // Kernels under qemu. The rom files come only as a recommendation of qemu-system-x86.
+    program("qemu-system-x86_64", "qemu-system-x86"),
+    package("seabios"),
+    package("busybox-static"),
+    program("cpio", "cpio"),
+    program("dpkg-deb", "dpkg"),
+    // The agent's Debian keys sign the suites that the kernels come from.
+    package("debian-archive-keyring"),
+];
+
+/// Python packages of the live tests' workloads, pinned.
+pub(crate) const PYTHON: &[&str] = &["requests==2.32.5", "gunicorn==23.0.0"];
+
+/// What to install by hand where there are no Debian packages and no rustup.
+pub(crate) fn advice(llvm: Option<u32>) -> String {
+    let llvm = llvm.map_or("N".to_owned(), |major| major.to_string());
+    format!(
+        "this system's package manager is not one that set-up knows; install by hand:\n\
+         \x20 1. rustup (https://rustup.rs), then: rustup toolchain install nightly --profile minimal --component rust-src\n\
+         \x20 2. LLVM {llvm} with headers and static libraries, N being the number behind `LLVM version` in\n\
+         \x20    `rustup run nightly rustc -vV` (Fedora: llvm-devel, Arch: llvm, Alpine: llvm{llvm}-dev, macOS has no BPF)\n\
+         \x20 3. LLVM_PREFIX=$(llvm-config --prefix) cargo install bpf-linker --version {} --no-default-features --features llvm-{llvm}\n\
+         and run this again",
+        super::linker::VERSION
+    )
+}

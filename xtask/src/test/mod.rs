@@ -1,0 +1,132 @@
+//! `cargo xtask test`: every check there is, one after the other, each with its time.
+
+mod stages;
+
+use crate::{kernels, setup};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::time::{Duration, Instant};
+
+/// A part of the tests that can be asked for alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// What needs no kernel: house rules, format, lints, licences, documentation, unit tests.
+    Unit,
+    /// Real servers and clients on this machine's kernel; as root.
+    Live,
+    /// Capture on other kernels, under qemu.
+    Kernels,
+}
+
+/// One check: its name, the suite it belongs to, and what it does.
+type Stage = (&'static str, Suite, fn() -> Result<()>);
+
+/// Cheap ones first: a mistake in a name should not be found after half an hour.
+const STAGES: &[Stage] = &[
+    ("tidy", Suite::Unit, crate::tidy::command),
+    ("fmt", Suite::Unit, stages::fmt),
+    ("deny", Suite::Unit, stages::deny),
+    ("clippy", Suite::Unit, stages::clippy),
+    (
+        "clippy of the kernel object",
+        Suite::Unit,
+        stages::clippy_kernel_object,
+    ),
+    ("doc", Suite::Unit, stages::doc),
+    ("unit tests", Suite::Unit, stages::unit),
+    ("live tests", Suite::Live, stages::live),
+    ("kernels", Suite::Kernels, kernels::command),
+];
+
+/// How one stage went.
+struct Outcome {
+    name: &'static str,
+    took: Duration,
+    result: Result<()>,
+}
+
+/// Runs all stages of `suite`, or of every suite. One that fails does not keep the others from being run.
+pub(crate) fn command(suite: Option<Suite>) -> Result<()> {
+    let started = Instant::now();
+    header("set-up");
+    setup::kernel_object()?;
+    setup::tests()?;
+    println!("-- set-up: {:.0} s", started.elapsed().as_secs_f64());
+    let stages = STAGES
+        .iter()
+        .filter(|(_, of, _)| suite.is_none_or(|suite| suite == *of));
+    let outcomes: Vec<_> = stages.map(|(name, _, run)| stage(name, *run)).collect();
+    println!("\n== all stages, {:.0} s", started.elapsed().as_secs_f64());
+    conclude(&outcomes)
+}
+
+fn header(name: &str) {
+    println!("\n== {name}");
+}
+
+fn stage(name: &'static str, run: fn() -> Result<()>) -> Outcome {
+    header(name);
+    let started = Instant::now();
+    let result = run();
+    let took = started.elapsed();
+    match &result {
+        Ok(()) => println!("-- {name}: ok, {:.0} s", took.as_secs_f64()),
+        Err(error) => println!("-- {name}: FAILED, {:.0} s: {error:#}", took.as_secs_f64()),
+    }
+    Outcome { name, took, result }
+}
+
+/// Prints one line a stage, the failed ones last; fails when one did.
+fn conclude(outcomes: &[Outcome]) -> Result<()> {
+    for outcome in outcomes.iter().filter(|outcome| outcome.result.is_ok()) {
+        println!(
+            "   ok     {:>5.0} s  {}",
+            outcome.took.as_secs_f64(),
+            outcome.name
+        );
+    }
+    let failed: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| outcome.result.is_err())
+        .collect();
+    for outcome in &failed {
+        println!(
+            "   FAILED {:>5.0} s  {}",
+            outcome.took.as_secs_f64(),
+            outcome.name
+        );
+    }
+    if !failed.is_empty() {
+        let names: Vec<_> = failed.iter().map(|outcome| outcome.name).collect();
+        bail!("failed: {}", names.join(", "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_failed_stage_is_named_and_fails_the_whole() {
+        let outcome = |name, result| Outcome {
+            name,
+            took: Duration::ZERO,
+            result,
+        };
+        assert!(conclude(&[outcome("fmt", Ok(()))]).is_ok());
+        let outcomes = [
+            outcome("fmt", Err(anyhow!("not formatted"))),
+            outcome("doc", Ok(())),
+        ];
+        assert_eq!(conclude(&outcomes).unwrap_err().to_string(), "failed: fmt");
+    }
+
+    #[test]
+    fn each_suite_has_stages() {
+        for suite in Suite::value_variants() {
+            assert!(STAGES.iter().any(|(_, of, _)| of == suite), "{suite:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What each stage of the tests runs.
+
+use crate::setup::toolchain::Toolchain;
+use crate::{run, setup, shell, workspace};
+use anyhow::{Context as _, Result};
+use std::env;
+use std::ffi::OsString;
+use std::process::Command;
+
+/// Everything but the kernel object, which is a program for another machine.
+const HOST: &[&str] = &["--workspace", "--exclude", "spanwire-ebpf"];
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(workspace::root()).args(arguments);
+    command
+}
+
+pub(crate) fn fmt() -> Result<()> {
+    shell::run(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+/// Without advisories: their database is a git repository that a build machine may not reach.
+pub(crate) fn deny() -> Result<()> {
+    let mut deny = Command::new(setup::deny::program());
+    deny.current_dir(workspace::root())
+        .args(["--locked", "check", "--hide-inclusion-graph"]);
+    shell::run(deny.args(["licenses", "bans", "sources"]))
+}
+
+pub(crate) fn clippy() -> Result<()> {
+    shell::run(
+        cargo(&["clippy", "--all-targets"])
+            .args(HOST)
+            .args(["--", "-D", "warnings"]),
+    )?;
+    shell::run(&mut cargo(&[
+        "clippy",
+        "-p",
+        "spanwire-ebpf",
+        "--lib",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// With the compiler, target and flags that build it; once for each of the two objects.
+pub(crate) fn clippy_kernel_object() -> Result<()> {
+    let toolchain = Toolchain::installed().context("cargo xtask setup installs the compiler for it")?;
+    for features in ["", "bounded-loops"] {
+        let mut cargo = toolchain.command("cargo");
+        cargo
+            .current_dir(workspace::root())
+            .env("PATH", toolchain.search_path()?);
+        // This process's own toolchain, set by rustup's cargo, is not meant for that one.
+        cargo
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("RUSTC")
+            .env_remove("CARGO");
+        let flags = format!("--cfg=bpf_target_arch=\"{}\"\x1f-Dwarnings", env::consts::ARCH);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).arg("clippy");
+        cargo.args([
+            "-p",
+            "spanwire-ebpf",
+            "--bins",
+            "--release",
+            "--target",
+            "bpfel-unknown-none",
+        ]);
+        cargo.args(["-Z", "build-std=core", "--features", features, "--target-dir"]);
+        shell::run(cargo.arg(workspace::target().join("kernel-object")))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn doc() -> Result<()> {
+    let flags = "-D warnings";
+    shell::run(
+        cargo(&["doc", "--no-deps", "--document-private-items"])
+            .args(HOST)
+            .env("RUSTDOCFLAGS", flags),
+    )?;
+    shell::run(cargo(&["doc", "--no-deps", "-p", "spanwire-ebpf", "--lib"]).env("RUSTDOCFLAGS", flags))
+}
+
+pub(crate) fn unit() -> Result<()> {
+    shell::run(&mut cargo(&[
+        "test",
+        "-p",
+        "spanwire",
+        "-p",
+        "xtask",
+        "--no-fail-fast",
+    ]))?;
+    shell::run(&mut cargo(&[
+        "test",
+        "-p",
+        "spanwire-ebpf",
+        "-p",
+        "spanwire-tests",
+        "--lib",
+    ]))
+}
+
+/// As root, against the release build; one at a time, because each watches the host.
+pub(crate) fn live() -> Result<()> {
+    run::build()?;
+    let mut tests = cargo(&["test", "-p", "spanwire-tests", "--test", "*", "--no-fail-fast"]);
+    tests.env("SPANWIRE_BIN", workspace::target().join("release/spanwire"));
+    if !shell::is_root() {
+        // Built as who we are, run as root: no file in the work tree becomes root's.
+        let host = host_triple()?.to_uppercase().replace('-', "_");
+        let mut runner = OsString::from("sudo -E env PATH=");
+        runner.push(env::var_os("PATH").unwrap_or_default());
+        tests.env(format!("CARGO_TARGET_{host}_RUNNER"), runner);
+    }
+    shell::run(tests.args(["--", "--test-threads=1"]))
+}
+
+fn host_triple() -> Result<String> {
+    let version = shell::output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
