@@ -4,10 +4,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod instance;
 
 pub mod health;
 pub mod kernel;
-
 pub mod process;
 
 pub mod connection;
@@ -16,3 +16,7 @@ pub mod span;
 
 pub mod export;
 pub mod redact;
+
+pub mod pipeline;
+pub mod run;
+pub mod summary;

@@ -3,27 +3,81 @@
 use clap::Parser as _;
 use spanwire::cli::{self, CheckOutput, Cli, Command, Exit, Run};
 use spanwire::kernel::inspect;
-use spanwire::kernel::load::{Capture, HookSet, Options, Watch};
+use spanwire::config::environment::Environment;
+use spanwire::kernel::load::Capture;
 use spanwire::{config, run};
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> Exit {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose, cli.quiet);
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let result = match cli.command {
-        Command::Run(command) => capture(&command, cli.quiet),
+        Command::Run(command) => capture(&command, &environment, cli.quiet),
         Command::Check { output } => check(output),
-        Command::Config(command) => return config::command::run(&command, &environment(), &mut io::stdout(), &mut io::stderr()),
+        Command::Config(command) => {
+            config::run(&command, &environment, &mut io::stdout(), &mut io::stderr())
+        }
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()).map(|()| Exit::Success),
         Command::Man { command } => cli::man(&command, &mut io::stdout()).map(|()| Exit::Success),
     };
     result.unwrap_or_else(|error| {
-        // `spanwire check | head`
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            eprintln!("spanwire: {error}");
+        // `spanwire check | head` is no failure of ours.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Exit::Success;
         }
+        eprintln!("spanwire: {error}");
         Exit::Failed
     })
+}
+
+fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<Exit> {
+    let settings = &command.settings;
+    let resolved = match config::read(settings.config.as_deref(), environment, settings.layer()) {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            eprintln!("spanwire: {error}");
+            return Ok(Exit::Usage);
+        }
+    };
+    for warning in &resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(run::run(&resolved.config, &command.command, quiet));
+    // What still waits for a dead endpoint is not waited for.
+    runtime.shutdown_background();
+    Ok(ended.unwrap_or_else(|error| {
+        eprintln!("spanwire: {error}");
+        error.exit()
+    }))
+}
+
+fn check(output: CheckOutput) -> io::Result<Exit> {
+    let report = inspect::report(&inspect::Options { hook_sets: Capture::try_all(), ..inspect::Options::default() });
+    let mut out = io::stdout().lock();
+    match output {
+        CheckOutput::Text => report.write_text(&mut out, io::stdout().is_terminal())?,
+        CheckOutput::Json => {
+            serde_json::to_writer_pretty(&mut out, &report)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(if report.capture_can_run() { Exit::Success } else { Exit::CannotCapture })
+}
+
+/// Warnings and errors, more with `-v`, `RUST_LOG` before both.
+fn log_to_stderr(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info,spanwire=debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let color = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color).with_target(false).init();
 }

@@ -5,6 +5,8 @@
 
 use crate::connection::table::{Finished, Table};
 use crate::connection::{Direction, unix};
+use crate::export::Handle;
+use crate::export::stdout::Stdout;
 use crate::health::{Counter, Health};
 use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids};
@@ -19,6 +21,7 @@ use crate::protocol::http1::{self, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often the ring buffer is looked at while little happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -29,10 +32,60 @@ const BATCH: usize = 4096;
 /// How often what no event tells is looked for, in nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
 
-/// Where spans go.
-pub trait Sink: Send {
-    /// Takes what there is room for, and counts the rest. Never waits.
-    fn push(&self, spans: Vec<Redacted>);
+/// Where spans go: standard output, an exporter, both or neither.
+#[derive(Clone, Debug, Default)]
+pub struct Sinks {
+    stdout: Option<Arc<Stdout>>,
+    exporter: Option<Arc<Handle>>,
+}
+
+impl Sinks {
+    /// These, and no others.
+    #[must_use]
+    pub fn new(stdout: Option<Stdout>, exporter: Option<Handle>) -> Self {
+        Self { stdout: stdout.map(Arc::new), exporter: exporter.map(Arc::new) }
+    }
+
+    /// Hands spans to all of them. Never waits.
+    fn push(&self, spans: Vec<Redacted>) {
+        match (&self.stdout, &self.exporter) {
+            (Some(stdout), Some(exporter)) => {
+                exporter.push(spans.clone());
+                stdout.push(spans);
+            }
+            (Some(stdout), None) => stdout.push(spans),
+            (None, Some(exporter)) => exporter.push(spans),
+            (None, None) => {}
+        }
+    }
+
+    /// Ends when whoever reads standard output is gone.
+    pub async fn closed(&self) {
+        match &self.stdout {
+            Some(stdout) => stdout.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Writes and sends what waits, until `deadline`. To be called when nobody else holds a clone.
+    pub async fn finish(self, deadline: Instant) {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let Self { stdout, exporter } = self;
+        let exporter = async {
+            if let Some(exporter) = exporter.and_then(Arc::into_inner) {
+                let lost = exporter.shutdown(left()).await;
+                if lost > 0 {
+                    tracing::warn!("{lost} spans could not be exported in time and are lost");
+                }
+            }
+        };
+        let stdout = async {
+            if let Some(stdout) = stdout.and_then(Arc::into_inner) {
+                stdout.finish(left()).await;
+            }
+        };
+        tokio::join!(exporter, stdout);
+    }
 }
 
 /// What of the configuration concerns spans.
@@ -44,54 +97,45 @@ pub struct Rules {
     pub redact: redact::Rules,
 }
 
-/// All stages, and what they share.
+/// The stages, and what they share.
+pub struct Stages {
+    /// The kernel half.
+    pub capture: Capture,
+    /// Connections.
+    pub table: Table,
+    /// Resources.
+    pub processes: process::Table,
+    /// Which processes are watched.
+    pub filter: Filter,
+    /// What becomes of exchanges.
+    pub rules: Rules,
+    /// Where spans go.
+    pub sinks: Sinks,
+    /// Counters.
+    pub health: Arc<Health>,
+}
+
+/// The stages at work.
 pub struct Pipeline {
-    capture: Capture,
-    ring: Ring,
-    table: Table,
-    processes: process::Table,
-    filter: Filter,
-    rules: Rules,
-    sinks: Vec<Box<dyn Sink>>,
-    health: Arc<Health>,
+    stages: Stages,
+    ring: Option<Ring>,
     clock: Clock,
     finished: Vec<Finished>,
-    spans: Vec<Redacted>,
+    /// When what no event tells was last looked for.
     swept: u64,
 }
 
 impl Pipeline {
-    /// Puts the stages together, with the ring buffer of `capture`.
+    /// Puts the stages together.
     #[must_use]
-    pub fn new(
-        capture: Capture,
-        ring: Ring,
-        table: Table,
-        processes: process::Table,
-        filter: Filter,
-        rules: Rules,
-        sinks: Vec<Box<dyn Sink>>,
-        health: Arc<Health>,
-    ) -> Self {
-        Self {
-            capture,
-            ring,
-            table,
-            processes,
-            filter,
-            rules,
-            sinks,
-            health,
-            clock: Clock::now(),
-            finished: Vec::new(),
-            spans: Vec::new(),
-            swept: 0,
-        }
+    pub fn new(mut stages: Stages) -> Self {
+        let ring = stages.capture.take_ring();
+        Self { stages, ring, clock: Clock::now(), finished: Vec::new(), swept: 0 }
     }
 
     /// Names the processes to the kernel half that run already and are wanted.
     pub fn watch_running(&mut self) {
-        if !self.filter.is_selective() {
+        if !self.stages.filter.is_selective() {
             return;
         }
         for pid in Proc::host().pids() {
@@ -103,18 +147,24 @@ impl Pipeline {
     /// counters, by name.
     pub fn run(mut self, stop: &AtomicBool) -> Vec<(&'static str, u64)> {
         while !stop.load(Ordering::Acquire) {
-            self.ring.wait(TICK);
+            self.wait();
             self.turn();
         }
-        self.capture.detach();
+        self.stages.capture.detach();
         while self.turn() > 0 {}
-        self.table.stop(self.clock.monotonic(), &mut self.finished);
+        self.stages.table.stop(self.clock.monotonic(), &mut self.finished);
         self.hand_on();
         self.counters()
     }
 
+    fn wait(&self) {
+        if let Some(ring) = &self.ring {
+            ring.wait(TICK);
+        }
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        match self.capture.counters() {
+        match self.stages.capture.counters() {
             Ok(counters) => counters.into_iter().map(|(counter, value)| (counter.name(), value)).collect(),
             Err(error) => {
                 tracing::warn!("cannot read the kernel half's counters: {error}");
@@ -127,7 +177,9 @@ impl Pipeline {
     fn turn(&mut self) -> usize {
         // Once a turn, so that a clock that was set shows at once.
         self.clock = Clock::now();
-        let Self { ring, table, processes, capture, filter, finished, .. } = self;
+        let Some(ring) = &mut self.ring else { return 0 };
+        let Stages { table, processes, capture, filter, .. } = &mut self.stages;
+        let finished = &mut self.finished;
         let count = ring.drain(BATCH, |event| {
             follow(event, processes, capture, filter);
             table.accept(event, finished);
@@ -143,34 +195,28 @@ impl Pipeline {
     /// Looks for Unix connections that are gone: no event tells their end.
     fn sweep(&mut self) {
         let now = self.clock.monotonic();
-        let suspects: Vec<_> = self.table.suspects(now.saturating_sub(SWEEP)).collect();
+        let suspects: Vec<_> = self.stages.table.suspects(now.saturating_sub(SWEEP)).collect();
         for suspect in unix::gone(&suspects) {
-            self.table.gone(suspect, now, &mut self.finished);
+            self.stages.table.gone(suspect, now, &mut self.finished);
         }
     }
 
     fn decide(&mut self, pid: u32) {
-        decide(pid, &mut self.processes, &mut self.capture, &self.filter);
+        decide(pid, &mut self.stages.processes, &mut self.stages.capture, &self.stages.filter);
     }
 
     /// Makes spans of what is finished, and hands them to the sinks.
     fn hand_on(&mut self) {
+        let mut spans = Vec::with_capacity(self.finished.len());
         for finished in std::mem::take(&mut self.finished) {
             match self.span(&finished) {
-                Some(span) => self.spans.push(redact::span(span, &self.rules.redact)),
-                None => self.health.add(Counter::Exchanges, 1),
+                Some(span) => spans.push(redact::span(span, &self.stages.rules.redact)),
+                None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
-        if self.spans.is_empty() {
-            return;
-        }
-        let spans = std::mem::take(&mut self.spans);
-        self.health.add(Counter::Spans, spans.len() as u64);
-        if let Some((last, others)) = self.sinks.split_last() {
-            for sink in others {
-                sink.push(spans.clone());
-            }
-            last.push(spans);
+        if !spans.is_empty() {
+            self.stages.health.add(Counter::Spans, spans.len() as u64);
+            self.stages.sinks.push(spans);
         }
     }
 
@@ -178,16 +224,16 @@ impl Pipeline {
     fn span(&mut self, finished: &Finished) -> Option<Span> {
         let Finished { exchange, endpoints, requests } = finished;
         let Ids { trace_id, span_id } = exchange.request.first.ids?;
-        let resource = self.processes.resource(exchange.request.first.pid);
+        let resource = self.stages.processes.resource(exchange.request.first.pid);
         let (start, end) = self.clock.span(exchange.request.first.time, exchange.ended.time);
         let request = &exchange.request;
         let method = String::from_utf8_lossy(request.head.method());
         let target = String::from_utf8_lossy(request.head.target());
-        let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, &self.rules.http));
+        let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, &self.stages.rules.http));
         let request_headers: Vec<_> = request_headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let response_headers = exchange.response.as_ref().map(|response| {
             headers(response.head.headers(), |name| {
-                self.rules.http.response_headers.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+                self.stages.rules.http.response_headers.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
             })
         });
         let response_headers: Option<Vec<_>> =
@@ -202,7 +248,7 @@ impl Pipeline {
             }
         });
         Some(build::http(
-            &HttpExchange {
+            HttpExchange {
                 kind: match requests {
                     Direction::Received => Kind::Server,
                     Direction::Sent => Kind::Client,
@@ -231,7 +277,7 @@ impl Pipeline {
                     http1::Ending::Close(close) => Ending::Close(close),
                 },
             },
-            &self.rules.http,
+            &self.stages.rules.http,
         ))
     }
 }

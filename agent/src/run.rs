@@ -5,7 +5,8 @@ use crate::config::{self, Config};
 use crate::connection::table::Table;
 use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};
-use crate::export::{Exporter, Handle, Look, Width, queue};
+use crate::export::console::{Look, Width};
+use crate::export::{Exporter, queue};
 use crate::health::Health;
 use crate::instance::{Instance, InstanceError, LOCK};
 use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
@@ -87,13 +88,11 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     let sinks = sinks(config, &health)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen to SIGINT"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("listen to SIGTERM"))?;
-    let mut capture = Capture::load(&options(config, command))?;
+    let capture = Capture::load(&options(config, command))?;
     let hooks = capture.hook_set();
-    let ring = capture.events()?;
     let filter = Filter::new(&config.watch, std::process::id());
     let mut pipeline = Pipeline::new(Stages {
         capture,
-        ring,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         processes: process::Table::new(Proc::host(), config.resource.clone()),
         filter,
@@ -211,7 +210,7 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         hooks: hook_sets(config.capture.hooks),
         ring_buffer: config.capture.ring_buffer,
         max_connections: config.capture.max_connections,
-        ports: config.watch.ports.iter().map(|range| range.from..=range.to).collect(),
+        ports: config.watch.ports.iter().map(|range| range.first..=range.last).collect(),
         watch: match (command.is_empty(), selective) {
             (false, _) => Watch::Children,
             (true, true) => Watch::Nothing,

@@ -14,7 +14,7 @@ pub mod pairs;
 mod print;
 pub mod value;
 
-use choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
+pub use choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
 pub use command::run;
 use environment::Environment;
 pub use file::{File, FileError, Problem};

@@ -142,7 +142,7 @@ impl Table {
                 let Some(flow) = self.flow(origin) else { return };
                 self.hand_over(origin, flow, finished, |connection, outcomes| {
                     connection.elide_rest(flow, origin, *end, outcomes);
-                    connection.http.end(flow, stamp(origin, None), outcomes);
+                    connection.http.end(flow, outcomes);
                     end.wire
                 });
             }
@@ -185,7 +185,7 @@ impl Table {
         if origin.direction == Direction::Sent && close == Close::Closed {
             // A server that closes in order ends a response that has no other end (RFC 9112, section 6.3, rule 8).
             connection.elide_rest(Flow::Response, origin, end, &mut self.outcomes);
-            connection.http.end(Flow::Response, stamp, &mut self.outcomes);
+            connection.http.end(Flow::Response, &mut self.outcomes);
         }
         connection.http.close(stamp, close, &mut self.outcomes);
         connection.settle(&mut self.outcomes, responses, &self.health, finished);

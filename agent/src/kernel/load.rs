@@ -184,7 +184,9 @@ const SYSCALL: &[Program] = &[tracepoint("sys_exit", "sys_exit", true)];
 /// The kernel half, loaded and attached. Dropping it takes everything out of the kernel, and so does the end of the
 /// process, however it comes.
 pub struct Capture {
-    ebpf: Ebpf,
+    /// `None` once the hooks are out.
+    ebpf: Option<Ebpf>,
+    ring: Option<Ring>,
     set: HookSet,
     processes: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
@@ -214,6 +216,28 @@ impl Capture {
         Err(LoadError::Hooks(refusals))
     }
 
+    /// Whether each hook set could be used here, by loading and attaching it for a moment with next to no memory.
+    #[must_use]
+    pub fn try_all() -> Vec<(String, Result<(), String>)> {
+        let attempt = |set| {
+            let options = Options {
+                hooks: vec![set],
+                ring_buffer: 64 * 1024,
+                max_connections: 64,
+                ports: Vec::new(),
+                watch: Watch::Nothing,
+            };
+            match Self::load(&options) {
+                Ok(_) => Ok(()),
+                Err(LoadError::Hooks(refusals)) => {
+                    Err(refusals.iter().map(|(_, refusal)| refusal.to_string()).collect::<Vec<_>>().join("; "))
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        HookSet::ALL.iter().map(|set| (set.name().to_owned(), attempt(*set))).collect()
+    }
+
     fn load_set(
         set: HookSet,
         object: &[u8],
@@ -237,7 +261,8 @@ impl Capture {
             ports.set(u32::try_from(index).unwrap_or(u32::MAX), *word, 0)?;
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
-        let mut capture = Self { ebpf, set, processes, counters };
+        let ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
+        let mut capture = Self { ebpf: None, ring, set, processes, counters };
         capture.set_watched(std::process::id(), false)?;
         let hooks = match set {
             HookSet::Socket => SOCKET,
@@ -246,38 +271,15 @@ impl Capture {
         };
         // The hooks last: what they see must find all else in place.
         for program in ALWAYS.iter().chain(hooks) {
-            if let Err(source) = capture.attach(program) {
+            if let Err(source) = attach(&mut ebpf, program) {
                 if program.required {
                     return Ok(Err(Refusal { program: program.name, source }));
                 }
                 tracing::debug!("optional hook {} is not there: {}", program.name, chain(&source));
             }
         }
+        capture.ebpf = Some(ebpf);
         Ok(Ok(capture))
-    }
-
-    fn attach(&mut self, program: &Program) -> Result<(), ProgramError> {
-        let found = self.ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
-        match program.hook {
-            Hook::RawTracepoint(name) => {
-                let found: &mut RawTracePoint = found.try_into()?;
-                found.load()?;
-                found.attach(name)?;
-            }
-            Hook::FEntry(function) => {
-                let btf = aya::Btf::from_sys_fs()?;
-                let found: &mut FEntry = found.try_into()?;
-                found.load(function, &btf)?;
-                found.attach()?;
-            }
-            Hook::FExit(function) => {
-                let btf = aya::Btf::from_sys_fs()?;
-                let found: &mut FExit = found.try_into()?;
-                found.load(function, &btf)?;
-                found.attach()?;
-            }
-        }
-        Ok(())
     }
 
     /// The hook set that is in use.
@@ -288,22 +290,12 @@ impl Capture {
 
     /// Takes all hooks out of the kernel. What they wrote stays in the ring buffer, and the counters stay.
     pub fn detach(&mut self) {
-        for (name, program) in self.ebpf.programs_mut() {
-            // Not loaded is as good as detached: sets that are not in use are in the object too.
-            if let Err(error) = program.unload()
-                && !matches!(error, ProgramError::NotLoaded)
-            {
-                tracing::warn!("cannot detach {name}: {}", chain(&error));
-            }
-        }
+        self.ebpf = None;
     }
 
-    /// The ring buffer; once.
-    ///
-    /// # Errors
-    /// Where it was taken before.
-    pub fn events(&mut self) -> Result<Ring, LoadError> {
-        Ok(Ring::new(RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?)?))
+    /// The ring buffer; `None` the second time.
+    pub fn take_ring(&mut self) -> Option<Ring> {
+        self.ring.take()
     }
 
     /// Watches a process, or no longer.
@@ -329,6 +321,30 @@ impl Capture {
         }
         Ok(counters)
     }
+}
+
+fn attach(ebpf: &mut Ebpf, program: &Program) -> Result<(), ProgramError> {
+    let found = ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
+    match program.hook {
+        Hook::RawTracepoint(name) => {
+            let found: &mut RawTracePoint = found.try_into()?;
+            found.load()?;
+            found.attach(name)?;
+        }
+        Hook::FEntry(function) => {
+            let btf = aya::Btf::from_sys_fs()?;
+            let found: &mut FEntry = found.try_into()?;
+            found.load(function, &btf)?;
+            found.attach()?;
+        }
+        Hook::FExit(function) => {
+            let btf = aya::Btf::from_sys_fs()?;
+            let found: &mut FExit = found.try_into()?;
+            found.load(function, &btf)?;
+            found.attach()?;
+        }
+    }
+    Ok(())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError> {
