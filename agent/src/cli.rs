@@ -20,28 +20,30 @@ Exit status:
   4  it failed while running
 With `-- COMMAND`, the command's own status is passed on (128 + N when signal N ended it).";
 
+// Lines of at most 98 columns: clap wraps at 100, and would break an example in two.
 const EXAMPLES: &str = "\
 Examples:
-  sudo spanwire run                             every service on this host, as trees on the terminal
+  sudo spanwire run                             every service on this host, as trees
   sudo spanwire run --exe nginx --exe 'node*'   just these two
   sudo spanwire run --port 8000-8999            just services that listen there
-  sudo spanwire run -- python3 app.py           start a program, watch it and what it starts, end with it
+  sudo spanwire run -- python3 app.py           start a program, watch it, end with it
   sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 spanwire run
                                                 export as well
-  spanwire check                                what works on this kernel, and what root would add";
+  spanwire check                                what works here, and what root would add";
 
 const RUN_EXAMPLES: &str = "\
 Filters:
   Values of one filter are alternatives, different filters must all fit:
   `--exe nginx --exe node --port 8080` watches what is called nginx or node, on port 8080.
-  Without any, everything is watched but spanwire itself. A filter here replaces the one of the same name
-  in the file or the environment.
+  Without any, everything is watched but spanwire itself. A filter here replaces the one of the
+  same name in the file or the environment.
 
 Configuration:
-  Defaults < file (--config) < environment < flags; `spanwire config print` shows what comes out and why.
-  OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED and the
-  span limits mean what OpenTelemetry's specification says. OTEL_SERVICE_NAME is each service's own: spanwire
-  takes it from the environment of the process it watches.
+  Defaults < file (--config) < environment < flags; `spanwire config print` shows the outcome.
+  OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES,
+  OTEL_SDK_DISABLED and the span limits mean what OpenTelemetry's specification says, but that
+  without an endpoint or an exporter nothing is exported. OTEL_SERVICE_NAME is each service's
+  own: spanwire takes it from the environment of the process it watches.
 
 Examples:
   sudo spanwire run                                    all there is, as trees
@@ -50,7 +52,7 @@ Examples:
   sudo spanwire run --exe '/opt/shop/**'               all programs below a folder
   sudo spanwire run --container web --port 80          one container's port
   sudo spanwire run --config spanwire.yaml --output none
-  sudo spanwire run -- ./server --listen :8080         a program of yours, for as long as it runs";
+  sudo spanwire run -- ./server --listen :8080         a program, for as long as it runs";
 
 /// Distributed traces out of what services put on the wire: nothing is changed in them, nothing restarted.
 #[derive(Debug, Parser)]
@@ -317,6 +319,16 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn examples_are_not_broken_in_two() {
+        for line in [STATUSES, EXAMPLES, RUN_EXAMPLES]
+            .iter()
+            .flat_map(|text| text.lines())
+        {
+            assert!(line.len() <= 98, "{line}");
+        }
     }
 
     #[test]

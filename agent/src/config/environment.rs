@@ -46,6 +46,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_COLOR", "output.color"),
 ];
 
+/// The environment of this process. Variables that are not UTF-8 mean nothing to us.
+#[must_use]
+pub fn current() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// What the environment says.
 #[derive(Debug, Default)]
 pub(super) struct Spoken {

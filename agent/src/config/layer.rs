@@ -151,6 +151,7 @@ pub struct Export {
 /// spanwire's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of sections")]
+#[schemars(title = "spanwire")]
 pub struct Layer {
     /// What is watched.
     #[serde(deserialize_with = "section")]

@@ -1,20 +1,50 @@
 //! What an executable says of the compiler that made it.
 
-use object::{Object as _, ObjectSection as _, ReadCache};
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader as _, SectionHeader as _};
+use object::{Endianness, ReadCache, ReadRef};
 use std::fs::File;
+use std::ops::Range;
+
+/// No table of section headers is longer, unless it was made to harm its reader.
+const MAX_READ: u64 = 1 << 20;
 
 /// The version of Go that built the executable, such as `go1.26.8`; empty for one that is too old to say (before 1.18).
 ///
 /// From the section `.go.buildinfo`, as Go's `debug/buildinfo` reads it: 14 bytes of magic, the size of a pointer, flags,
-/// and, when the flag 2 is set, at offset 32 the version behind its length as a varint.
+/// and, when the flag 2 is set, at offset 32 the version behind its length as a varint. Only the section headers and this
+/// are read: executables may have a gigabyte of symbols.
 pub(super) fn go_version(executable: File) -> Option<String> {
     let cache = ReadCache::new(executable);
-    let file = object::File::parse(&cache).ok()?;
-    let section = file.section_by_name(".go.buildinfo")?;
-    let start = section
-        .data_range(section.address(), section.size().min(256))
-        .ok()??;
-    version(start)
+    let data = Bounded(&cache);
+    let header = FileHeader64::<Endianness>::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, data).ok()?;
+    let (_, section) = sections.section_by_name(endian, b".go.buildinfo")?;
+    let (offset, size) = section.file_range(endian)?;
+    version(data.read_bytes_at(offset, size.min(256)).ok()?)
+}
+
+/// A file of someone else's: it is not believed when it wants much to be read at once.
+#[derive(Clone, Copy)]
+struct Bounded<'a>(&'a ReadCache<File>);
+
+impl<'a> ReadRef<'a> for Bounded<'a> {
+    fn len(self) -> Result<u64, ()> {
+        self.0.len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
+        if size > MAX_READ {
+            Err(())
+        } else {
+            self.0.read_bytes_at(offset, size)
+        }
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
+        self.0.read_bytes_at_until(range, delimiter)
+    }
 }
 
 fn version(section: &[u8]) -> Option<String> {
@@ -47,6 +77,23 @@ mod tests {
         assert_eq!(version(&section).as_deref(), Some(""));
         assert_eq!(version(b"\x7fELF"), None);
         assert_eq!(version(b""), None);
+    }
+
+    #[test]
+    fn a_file_that_wants_gigabytes_to_be_read_is_not_believed() {
+        let folder = super::super::fake::Folder::new();
+        folder.write("executable", "");
+        let path = folder.path("executable");
+        let mut header = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        header.truncate(64);
+        header[40..48].copy_from_slice(&64_u64.to_le_bytes()); // e_shoff: section headers right behind
+        header[60..62].copy_from_slice(&0_u16.to_le_bytes()); // e_shnum: their number is in the first one
+        header.resize(128, 0);
+        header[64 + 32..64 + 40].copy_from_slice(&(1_u64 << 30).to_le_bytes()); // sh_size: 2^30 of 64 bytes
+        std::fs::write(&path, header).unwrap();
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        file.set_len(1 << 38).unwrap();
+        assert_eq!(go_version(file), None);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use super::{Declared, Identity, cgroup, container, name, runtime};
 use procfs::process::Process;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -118,7 +117,7 @@ impl Proc {
             start: stat.starttime,
             owner: owner(&process, root.as_ref()),
             runtime: runtime::describe(family, executable.as_deref(), root.as_ref(), || {
-                process.open_relative("exe").ok().map(|file| file.into())
+                process.open_relative("exe").ok()
             }),
             container: container::find(&cgroups, host.as_ref()),
             unit: cgroup::unit(&cgroups, file_name),
@@ -171,10 +170,7 @@ fn without_deleted(path: &Path) -> PathBuf {
 
 fn root(process: &Process) -> Option<Root> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    process
-        .open_relative_flags("root", flags)
-        .ok()
-        .map(|file| Root::new(File::from(file)))
+    process.open_relative_flags("root", flags).ok().map(Root::new)
 }
 
 fn arguments(process: &Process) -> Vec<String> {

@@ -4,6 +4,7 @@ use super::super::fake::{FakeProc, FakeProcess, Folder};
 use super::super::{Host, Runtime, attributes};
 use super::*;
 use crate::span::Value;
+use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 const ID: &str = "8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a";
