@@ -40,9 +40,15 @@ impl<S: Copy> Connection<S> {
         match &mut side.state {
             State::Idle => {
                 // Empty lines before a request are ignored (RFC 9112, section 2.2).
-                let blank = rest.iter().take_while(|byte| matches!(**byte, b'\r' | b'\n')).count();
+                let blank = rest
+                    .iter()
+                    .take_while(|byte| matches!(**byte, b'\r' | b'\n'))
+                    .count();
                 if blank < rest.len() {
-                    side.state = State::Head { reader: HeadReader::new(flow, limit), first: stamp };
+                    side.state = State::Head {
+                        reader: HeadReader::new(flow, limit),
+                        first: stamp,
+                    };
                 }
                 blank
             }
@@ -187,7 +193,7 @@ impl<S: Copy> Connection<S> {
             }
         }
         self.lose(flow, out);
-        if flow == Flow::Request && in_body.is_none() {
+        if flow == Flow::Request && (in_body.is_none() || !self.marked && !counted) {
             self.pairing.skip_request(mark);
         }
     }
@@ -217,7 +223,11 @@ impl<S: Copy> Connection<S> {
         stamps: [S; 2],
         out: &mut Vec<Outcome<S>>,
     ) {
-        if self.requests.mark.is_some_and(|ordinal| ordinal < self.pairing.next_request()) {
+        if self
+            .requests
+            .mark
+            .is_some_and(|ordinal| ordinal < self.pairing.next_request())
+        {
             // Counted without a number, since its number is another's.
             out.push(Outcome::Lost(Reason::Unparsed(Malformed::Mark)));
             self.requests.mark = None;
@@ -261,7 +271,13 @@ impl<S: Copy> Connection<S> {
             out.push(Outcome::Lost(Reason::Unparsed(Malformed::Mark)));
             return self.lose(Flow::Response, out);
         }
-        self.responses.state = State::Waiting(Waiting { ordinal, head, framing, first, last });
+        self.responses.state = State::Waiting(Waiting {
+            ordinal,
+            head,
+            framing,
+            first,
+            last,
+        });
         self.resolve(out);
     }
 
@@ -323,7 +339,9 @@ impl<S: Copy> Connection<S> {
                 self.finish();
             }
             // Without a mark on the next message, its length is needed, and that depends on the method.
-            Ok(Follows::Body(body)) if self.marked => self.responses.state = State::Body { body, ordinal: None },
+            Ok(Follows::Body(body)) if self.marked => {
+                self.responses.state = State::Body { body, ordinal: None }
+            }
             Ok(Follows::Body(_)) | Err(_) => self.lose(Flow::Response, out),
         }
     }
@@ -333,7 +351,13 @@ impl<S: Copy> Connection<S> {
         let State::Waiting(waiting) = mem::replace(&mut self.responses.state, State::Idle) else {
             return;
         };
-        let Waiting { ordinal, head, framing, first, last } = waiting;
+        let Waiting {
+            ordinal,
+            head,
+            framing,
+            first,
+            last,
+        } = waiting;
         let follows = match after_response(&head, &framing, self.pairing.method(ordinal)) {
             Ok(follows) => follows,
             Err(malformed) => {
@@ -343,13 +367,27 @@ impl<S: Copy> Connection<S> {
         };
         self.pairing.reach_response(ordinal, out);
         let complete = follows == Follows::Tunnel;
-        self.pairing.begin_response(ordinal, Response { head, first, last, body: 0, complete });
+        self.pairing.begin_response(
+            ordinal,
+            Response {
+                head,
+                first,
+                last,
+                body: 0,
+                complete,
+            },
+        );
         match follows {
             Follows::Tunnel => {
                 self.pairing.upgrade(ordinal, last, out);
                 return self.finish();
             }
-            Follows::Body(body) => self.responses.state = State::Body { body, ordinal: Some(ordinal) },
+            Follows::Body(body) => {
+                self.responses.state = State::Body {
+                    body,
+                    ordinal: Some(ordinal),
+                }
+            }
             Follows::Nothing => self.end_message(Flow::Response, Some(ordinal), out),
         }
         // Refused: what follows the request is HTTP/1.x.
@@ -358,7 +396,11 @@ impl<S: Copy> Connection<S> {
 
     /// The direction of the responses has ended, and with it a response that has no other end.
     pub(super) fn end_unframed(&mut self, out: &mut Vec<Outcome<S>>) {
-        if let State::Body { body: Body::UntilEnd | Body::Unseen, ordinal } = self.responses.state {
+        if let State::Body {
+            body: Body::UntilEnd | Body::Unseen,
+            ordinal,
+        } = self.responses.state
+        {
             self.end_message(Flow::Response, ordinal, out);
         }
     }

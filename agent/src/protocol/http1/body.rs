@@ -66,18 +66,30 @@ pub(super) fn after_response(
 }
 
 fn of_length(length: u64) -> Follows {
-    if length == 0 { Follows::Nothing } else { Follows::Body(Body::Length(length)) }
+    if length == 0 {
+        Follows::Nothing
+    } else {
+        Follows::Body(Body::Length(length))
+    }
 }
 
 impl Body {
     /// Steps over as much of `data` as belongs to the body.
     pub(super) fn read(&mut self, data: &[u8]) -> Result<Progress, Malformed> {
-        let all = Progress { used: data.len(), content: data.len() as u64, done: false };
+        let all = Progress {
+            used: data.len(),
+            content: data.len() as u64,
+            done: false,
+        };
         match self {
             Self::Length(left) => {
                 let used = usize::try_from(*left).map_or(data.len(), |left| left.min(data.len()));
                 *left -= used as u64;
-                Ok(Progress { used, content: used as u64, done: *left == 0 })
+                Ok(Progress {
+                    used,
+                    content: used as u64,
+                    done: *left == 0,
+                })
             }
             Self::Chunked(chunked) => chunked.read(data),
             Self::UntilEnd | Self::Unseen => Ok(all),

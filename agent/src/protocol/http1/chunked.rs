@@ -42,7 +42,9 @@ pub(super) struct Progress {
 
 impl Chunked {
     pub(super) fn new() -> Self {
-        Self { state: State::Size { size: 0, digits: 0 } }
+        Self {
+            state: State::Size { size: 0, digits: 0 },
+        }
     }
 
     /// Steps over as much of `data` as belongs to the body.
@@ -56,7 +58,10 @@ impl Chunked {
             self.state = match self.state {
                 State::Size { size, digits } => match (char::from(byte).to_digit(16), byte) {
                     (Some(_), _) if digits == 16 => return Err(Malformed::Chunk),
-                    (Some(digit), _) => State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 },
+                    (Some(digit), _) => State::Size {
+                        size: size << 4 | u64::from(digit),
+                        digits: digits + 1,
+                    },
                     (None, b'\n') if digits > 0 => Self::after_size(size),
                     (None, b';' | b' ' | b'\t' | b'\r') if digits > 0 => State::Extension { size },
                     _ => return Err(Malformed::Chunk),
@@ -110,11 +115,19 @@ impl Chunked {
     }
 
     fn after_size(size: u64) -> State {
-        if size == 0 { State::Trailer { empty: true } } else { State::Data(size) }
+        if size == 0 {
+            State::Trailer { empty: true }
+        } else {
+            State::Data(size)
+        }
     }
 
     fn after_data(left: u64) -> State {
-        if left == 0 { State::DataEnd } else { State::Data(left) }
+        if left == 0 {
+            State::DataEnd
+        } else {
+            State::Data(left)
+        }
     }
 }
 
@@ -125,7 +138,11 @@ mod tests {
     /// Reads `input` in one go and byte by byte; both must come to the same.
     fn check(input: &str, expect: Result<(usize, u64, bool), Malformed>) {
         let whole = Chunked::new().read(input.as_bytes());
-        assert_eq!(whole.map(|it| (it.used, it.content, it.done)), expect, "{input:?}");
+        assert_eq!(
+            whole.map(|it| (it.used, it.content, it.done)),
+            expect,
+            "{input:?}"
+        );
         let (mut chunked, mut sum) = (Chunked::new(), Ok(Progress::default()));
         for byte in input.bytes() {
             if let Ok(so_far) = &mut sum
@@ -141,7 +158,11 @@ mod tests {
                 }
             }
         }
-        assert_eq!(sum.map(|it| (it.used, it.content, it.done)), expect, "{input:?} byte by byte");
+        assert_eq!(
+            sum.map(|it| (it.used, it.content, it.done)),
+            expect,
+            "{input:?} byte by byte"
+        );
     }
 
     #[test]
@@ -151,7 +172,10 @@ mod tests {
         check("3\r\nabc\r\n0\r\n\r\n", Ok((13, 3, true)));
         check("3;name=\"v;\"\r\nabc\r\n0;x\r\n\r\n", Ok((25, 3, true)));
         check("3 \nabc\n0\n\n", Ok((10, 3, true)));
-        check("A\r\n0123456789\r\n000\r\nTrailer: 1\r\nX: 2\r\n\r\n", Ok((40, 10, true)));
+        check(
+            "A\r\n0123456789\r\n000\r\nTrailer: 1\r\nX: 2\r\n\r\n",
+            Ok((40, 10, true)),
+        );
         check("3\r\nab", Ok((5, 2, false)));
         check("3\r\nabc\r\n0\r\n", Ok((11, 3, false)));
     }

@@ -64,7 +64,10 @@ impl<S: Copy> Connection<S> {
         if self.done {
             return;
         }
-        self.marked |= matches!(piece, Piece::Bytes { starts: Some(_), .. });
+        if !self.marked && matches!(piece, Piece::Bytes { starts: Some(_), .. }) {
+            self.marked = true;
+            self.pairing.trust_marks();
+        }
         if self.side(flow).deferred.is_empty() && !self.is_stalled(flow) {
             let used = self.advance(flow, stamp, piece, out);
             match piece {
@@ -72,7 +75,15 @@ impl<S: Copy> Connection<S> {
                 Piece::Bytes { data, .. } => {
                     let rest = data.get(used.unwrap_or_default()..).unwrap_or_default();
                     if !rest.is_empty() {
-                        self.hold(flow, stamp, Piece::Bytes { data: rest, starts: None }, out);
+                        self.hold(
+                            flow,
+                            stamp,
+                            Piece::Bytes {
+                                data: rest,
+                                starts: None,
+                            },
+                            out,
+                        );
                     }
                 }
                 Piece::Elided { .. } | Piece::Gap { .. } => self.hold(flow, stamp, piece, out),
@@ -174,7 +185,10 @@ impl<S: Copy> Connection<S> {
     /// Reads what was held back, as far as it can be read by now.
     fn catch_up(&mut self, out: &mut Vec<Outcome<S>>) {
         loop {
-            if self.upgrading.is_some_and(|ordinal| self.pairing.asked(ordinal) != Asked::InFlight) {
+            if self
+                .upgrading
+                .is_some_and(|ordinal| self.pairing.asked(ordinal) != Asked::InFlight)
+            {
                 self.abandon_upgrade();
             }
             let resolved = self.resolve(out);
@@ -203,7 +217,13 @@ impl<S: Copy> Connection<S> {
     }
 
     /// Reads `piece`; `Some` where `flow` stalled, with the number of bytes that were read before.
-    fn advance(&mut self, flow: Flow, stamp: S, piece: Piece<'_>, out: &mut Vec<Outcome<S>>) -> Option<usize> {
+    fn advance(
+        &mut self,
+        flow: Flow,
+        stamp: S,
+        piece: Piece<'_>,
+        out: &mut Vec<Outcome<S>>,
+    ) -> Option<usize> {
         match piece {
             Piece::Bytes { data, starts } => self.bytes(flow, stamp, data, starts, out),
             Piece::Elided { wire, content, last } => self.elided(flow, stamp, (wire, content, last), out),

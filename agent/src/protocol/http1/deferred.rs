@@ -9,9 +9,19 @@ const OVERHEAD: usize = 64;
 #[derive(Debug)]
 enum Held {
     /// `data[from..]` is still to be read.
-    Bytes { data: Vec<u8>, from: usize, starts: Option<u64> },
-    Elided { wire: u64, content: u64, last: bool },
-    Gap { length: u64 },
+    Bytes {
+        data: Vec<u8>,
+        from: usize,
+        starts: Option<u64>,
+    },
+    Elided {
+        wire: u64,
+        content: u64,
+        last: bool,
+    },
+    Gap {
+        length: u64,
+    },
 }
 
 /// A queue of pieces with their stamps.
@@ -30,7 +40,10 @@ pub(super) struct Released<S> {
 
 impl<S: Copy> Deferred<S> {
     pub(super) fn new() -> Self {
-        Self { pieces: VecDeque::new(), cost: 0 }
+        Self {
+            pieces: VecDeque::new(),
+            cost: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,17 +81,20 @@ impl<S: Copy> Deferred<S> {
     pub(super) fn cost(&self) -> usize {
         self.cost
     }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::new();
-    }
 }
 
 impl<S> Released<S> {
     pub(super) fn piece(&self) -> Piece<'_> {
         match &self.held {
-            Held::Bytes { data, from, starts } => Piece::Bytes { data: &data[*from..], starts: *starts },
-            Held::Elided { wire, content, last } => Piece::Elided { wire: *wire, content: *content, last: *last },
+            Held::Bytes { data, from, starts } => Piece::Bytes {
+                data: &data[*from..],
+                starts: *starts,
+            },
+            Held::Elided { wire, content, last } => Piece::Elided {
+                wire: *wire,
+                content: *content,
+                last: *last,
+            },
             Held::Gap { length } => Piece::Gap { length: *length },
         }
     }
@@ -93,7 +109,11 @@ fn cost(piece: &Piece<'_>) -> usize {
 
 fn held(piece: Piece<'_>) -> Held {
     match piece {
-        Piece::Bytes { data, starts } => Held::Bytes { data: data.to_vec(), from: 0, starts },
+        Piece::Bytes { data, starts } => Held::Bytes {
+            data: data.to_vec(),
+            from: 0,
+            starts,
+        },
         Piece::Elided { wire, content, last } => Held::Elided { wire, content, last },
         Piece::Gap { length } => Held::Gap { length },
     }

@@ -7,6 +7,7 @@ mod start_line;
 pub(super) use framing::Framing;
 pub(super) use read::{Head, HeadReader, is_field_line};
 pub(super) use start_line::StartLine;
+pub(in crate::protocol) use start_line::{is_target, is_token};
 
 use std::fmt;
 
@@ -34,7 +35,8 @@ impl Span {
     }
 
     pub(super) fn of(self, raw: &[u8]) -> &[u8] {
-        raw.get(self.start as usize..self.end as usize).unwrap_or_default()
+        raw.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -56,11 +58,15 @@ pub(super) struct Section {
 
 impl Section {
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|field| (field.name.of(&self.raw), field.value.of(&self.raw)))
+        self.fields
+            .iter()
+            .map(|field| (field.name.of(&self.raw), field.value.of(&self.raw)))
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.headers()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
     }
 }
 

@@ -27,6 +27,7 @@ mod properties;
 
 pub use connection::Connection;
 pub use head::{RequestHead, ResponseHead, Version};
+pub(super) use head::{is_target, is_token};
 
 use crate::connection::Close;
 
@@ -52,7 +53,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 64 << 10, in_flight: 256, deferred: 256 << 10 }
+        Self {
+            head: 64 << 10,
+            in_flight: 256,
+            deferred: 256 << 10,
+        }
     }
 }
 

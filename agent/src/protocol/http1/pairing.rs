@@ -91,17 +91,28 @@ impl<S: Copy> Pairing<S> {
     /// The request numbered `ordinal`, as long as it is in flight.
     pub(super) fn request(&mut self, ordinal: u64) -> Option<&mut Request<S>> {
         // Nearly always the newest: the one that is just being read.
-        self.in_flight.iter_mut().rev().find(|one| one.ordinal == ordinal).map(|one| &mut one.request)
+        self.in_flight
+            .iter_mut()
+            .rev()
+            .find(|one| one.ordinal == ordinal)
+            .map(|one| &mut one.request)
     }
 
     /// The response of the exchange numbered `ordinal`, as far as it was seen.
     pub(super) fn response(&mut self, ordinal: u64) -> Option<&mut Response<S>> {
-        self.in_flight.iter_mut().find(|one| one.ordinal == ordinal)?.response.as_mut()
+        self.in_flight
+            .iter_mut()
+            .find(|one| one.ordinal == ordinal)?
+            .response
+            .as_mut()
     }
 
     /// Method of the request numbered `ordinal`, as long as it is in flight.
     pub(super) fn method(&self, ordinal: u64) -> Option<&[u8]> {
-        self.in_flight.iter().find(|one| one.ordinal == ordinal).map(|one| one.request.head.method())
+        self.in_flight
+            .iter()
+            .find(|one| one.ordinal == ordinal)
+            .map(|one| one.request.head.method())
     }
 
     /// Takes a request whose head has been read, marked `marked` if it was; returns its number, `None` where it was
@@ -115,7 +126,6 @@ impl<S: Copy> Pairing<S> {
         out: &mut Vec<Outcome<S>>,
     ) -> Option<u64> {
         if let Some(ordinal) = marked {
-            self.doubt = None;
             self.next_request = ordinal;
         } else if !self.settle(between, out) {
             return None;
@@ -125,8 +135,19 @@ impl<S: Copy> Pairing<S> {
         }
         let ordinal = self.next_request;
         self.next_request += 1;
-        let request = Request { head, first, last, body: 0, complete: false };
-        self.in_flight.push_back(InFlight { ordinal, request, request_over: false, response: None });
+        let request = Request {
+            head,
+            first,
+            last,
+            body: 0,
+            complete: false,
+        };
+        self.in_flight.push_back(InFlight {
+            ordinal,
+            request,
+            request_over: false,
+            response: None,
+        });
         Some(ordinal)
     }
 
@@ -164,6 +185,12 @@ impl<S: Copy> Pairing<S> {
                 false => Outcome::Lost(Reason::TooManyInFlight),
             });
         }
+    }
+
+    /// Messages are marked: nothing is counted, and nothing in doubt.
+    pub(super) fn trust_marks(&mut self) {
+        self.doubt = None;
+        self.inferred = false;
     }
 
     /// The next request was seen to be there, but cannot be told; the caller has counted it.
@@ -216,7 +243,8 @@ impl<S: Copy> Pairing<S> {
 
     /// Ties a final response's head to the request numbered `ordinal`, which is in flight.
     pub(super) fn begin_response(&mut self, ordinal: u64, response: Response<S>) {
-        self.pipelines |= self.doubt.is_none() && self.in_flight.back().is_some_and(|one| one.ordinal > ordinal);
+        self.pipelines |=
+            self.doubt.is_none() && self.in_flight.back().is_some_and(|one| one.ordinal > ordinal);
         if let Some(one) = self.in_flight.iter_mut().find(|one| one.ordinal == ordinal) {
             one.response = Some(response);
         }
@@ -286,16 +314,28 @@ impl<S: Copy> Pairing<S> {
 
     /// Bytes of the client were lost that may have held the beginning of a request, and nothing is marked.
     pub(super) fn lose_requests(&mut self) {
-        let (hidden_responses, owed) = self.doubt.map_or((false, 0), |doubt| (doubt.hidden_responses, doubt.owed));
-        self.doubt = Some(Doubt { hidden_requests: true, hidden_responses, owed });
+        let (hidden_responses, owed) = self
+            .doubt
+            .map_or((false, 0), |doubt| (doubt.hidden_responses, doubt.owed));
+        self.doubt = Some(Doubt {
+            hidden_requests: true,
+            hidden_responses,
+            owed,
+        });
     }
 
     /// Bytes of the server were lost that may have held the beginning of a response, and nothing is marked.
     pub(super) fn lose_responses(&mut self, out: &mut Vec<Outcome<S>>) {
-        let (hidden_requests, owed) = self.doubt.map_or((false, 0), |doubt| (doubt.hidden_requests, doubt.owed));
+        let (hidden_requests, owed) = self
+            .doubt
+            .map_or((false, 0), |doubt| (doubt.hidden_requests, doubt.owed));
         let unanswered = self.in_flight.iter().filter(|one| one.response.is_none()).count() as u64;
         self.give_up_all(out);
-        self.doubt = Some(Doubt { hidden_requests, hidden_responses: true, owed: owed + unanswered });
+        self.doubt = Some(Doubt {
+            hidden_requests,
+            hidden_responses: true,
+            owed: owed + unanswered,
+        });
     }
 
     /// All that is in flight and not answered is lost.
@@ -316,7 +356,18 @@ impl<S: Copy> Pairing<S> {
 
 /// The exchange `one`, ended at `stamp`, or with its response's last byte.
 fn told<S: Copy>(one: InFlight<S>, ending: Ending, stamp: Option<S>) -> Outcome<S> {
-    let InFlight { ordinal, request, response, .. } = one;
+    let InFlight {
+        ordinal,
+        request,
+        response,
+        ..
+    } = one;
     let last = response.as_ref().map_or(request.last, |response| response.last);
-    Outcome::Exchange(Exchange { ordinal, request, response, ending, ended: stamp.unwrap_or(last) })
+    Outcome::Exchange(Exchange {
+        ordinal,
+        request,
+        response,
+        ending,
+        ended: stamp.unwrap_or(last),
+    })
 }

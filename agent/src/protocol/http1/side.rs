@@ -1,9 +1,9 @@
 //! One direction of a connection: where in which message its reader is.
 
+use super::Flow;
 use super::body::Body;
 use super::deferred::Deferred;
 use super::head::{Framing, HeadReader, ResponseHead, StartLine, is_field_line};
-use super::Flow;
 use memchr::memchr_iter;
 
 /// Where a reader is.
@@ -45,7 +45,12 @@ pub(super) struct Side<S> {
 
 impl<S: Copy> Side<S> {
     pub(super) fn new() -> Self {
-        Self { state: State::Idle, mark: None, deferred: Deferred::new(), over: false }
+        Self {
+            state: State::Idle,
+            mark: None,
+            deferred: Deferred::new(),
+            over: false,
+        }
     }
 
     /// Whether no message is in progress.
@@ -61,7 +66,7 @@ pub(super) fn is_provable(flow: Flow, piece: &[u8]) -> bool {
     let (Some(first), Some(second)) = (newlines.next(), newlines.next()) else {
         return false;
     };
-    let [start_line, field_line] = [&piece[..first], &piece[first + 1..second]]
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let [start_line, field_line] =
+        [&piece[..first], &piece[first + 1..second]].map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     StartLine::parse(flow, start_line).is_ok() && (field_line.is_empty() || is_field_line(field_line))
 }

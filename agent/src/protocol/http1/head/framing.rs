@@ -17,7 +17,12 @@ pub(in crate::protocol::http1) struct Framing {
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { length: Ok(None), chunked: None, upgrade: false, unseen: false }
+        Self {
+            length: Ok(None),
+            chunked: None,
+            upgrade: false,
+            unseen: false,
+        }
     }
 }
 
@@ -35,8 +40,15 @@ impl Framing {
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                let last = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|one| !one.is_empty());
-                let coding = last.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default();
+                let last = value
+                    .rsplit(|byte| *byte == b',')
+                    .map(<[u8]>::trim_ascii)
+                    .find(|one| !one.is_empty());
+                let coding = last
+                    .unwrap_or_default()
+                    .split(|byte| *byte == b';')
+                    .next()
+                    .unwrap_or_default();
                 // `identity` was no coding at all in RFC 2616, section 3.6, and is still sent.
                 if !coding.eq_ignore_ascii_case(b"identity") {
                     self.chunked = Some(coding.trim_ascii_end().eq_ignore_ascii_case(b"chunked"));

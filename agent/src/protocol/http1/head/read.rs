@@ -71,7 +71,11 @@ impl HeadReader {
 
     /// Adds a line's bytes, or as many as still fit.
     fn keep(&mut self, part: &[u8]) -> Result<(), Malformed> {
-        let limit = if self.cut { self.line + LINE_BEHIND_LIMIT } else { self.limit };
+        let limit = if self.cut {
+            self.line + LINE_BEHIND_LIMIT
+        } else {
+            self.limit
+        };
         let room = limit.saturating_sub(self.raw.len());
         if part.len() <= room {
             self.raw.extend_from_slice(part);
@@ -120,9 +124,8 @@ impl HeadReader {
             self.unfold(end)?;
         } else if self.fields.len() < FIELDS {
             let (name, value) = field(line).ok_or(Malformed::FieldLine)?;
-            let [name, value] = [name, value].map(|part| {
-                Span::new(self.line + part.start as usize, self.line + part.end as usize)
-            });
+            let [name, value] = [name, value]
+                .map(|part| Span::new(self.line + part.start as usize, self.line + part.end as usize));
             self.fields.push(Field { name, value });
         } else {
             self.cut = true;
@@ -159,16 +162,35 @@ impl HeadReader {
         let start = self.start.ok_or(Malformed::StartLine)?;
         self.raw.truncate(self.line);
         for field in &self.fields {
-            self.framing.add(field.name.of(&self.raw), field.value.of(&self.raw));
+            self.framing
+                .add(field.name.of(&self.raw), field.value.of(&self.raw));
         }
-        let section = |version: Version| Section { raw: self.raw, fields: self.fields, version, cut: self.cut };
+        let section = |version: Version| Section {
+            raw: self.raw,
+            fields: self.fields,
+            version,
+            cut: self.cut,
+        };
         Ok(match start {
-            StartLine::Request { method, target, version } => {
-                Head::Request(RequestHead { section: section(version), method, target }, self.framing)
-            }
-            StartLine::Status { status, version } => {
-                Head::Response(ResponseHead { section: section(version), status }, self.framing)
-            }
+            StartLine::Request {
+                method,
+                target,
+                version,
+            } => Head::Request(
+                RequestHead {
+                    section: section(version),
+                    method,
+                    target,
+                },
+                self.framing,
+            ),
+            StartLine::Status { status, version } => Head::Response(
+                ResponseHead {
+                    section: section(version),
+                    status,
+                },
+                self.framing,
+            ),
         })
     }
 }
@@ -191,6 +213,10 @@ fn trimmed(raw: &[u8], start: usize, end: usize) -> Span {
     let blank = |byte: &u8| matches!(*byte, b' ' | b'\t');
     let text = &raw[start..end];
     let leading = text.iter().take_while(|byte| blank(byte)).count();
-    let trailing = text[leading..].iter().rev().take_while(|byte| blank(byte)).count();
+    let trailing = text[leading..]
+        .iter()
+        .rev()
+        .take_while(|byte| blank(byte))
+        .count();
     Span::new(start + leading, end - trailing)
 }

@@ -8,22 +8,39 @@ use memchr::{memchr, memrchr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::protocol::http1) enum StartLine {
     /// `method SP request-target SP HTTP-version`
-    Request { method: Span, target: Span, version: Version },
+    Request {
+        method: Span,
+        target: Span,
+        version: Version,
+    },
     /// `HTTP-version SP status-code [ SP reason-phrase ]`
     Status { status: u16, version: Version },
 }
 
 /// `tchar` (RFC 9110, section 5.6.2).
-pub(in crate::protocol::http1) const fn is_token(byte: u8) -> bool {
+pub(in crate::protocol) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
 /// Bytes that a target may hold. Raw non-ASCII is not allowed by the standard, but sent, and served.
-fn is_target(byte: u8) -> bool {
+pub(in crate::protocol) const fn is_target(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f
 }
 
@@ -58,7 +75,11 @@ fn request_line(line: &[u8]) -> Option<StartLine> {
     let end = memrchr(b' ', line).filter(|end| *end > start)?;
     let valid = line[start..end].iter().all(|byte| is_target(*byte));
     let version = version(&line[end + 1..])?;
-    valid.then(|| StartLine::Request { method, target: Span::new(start, end), version })
+    valid.then(|| StartLine::Request {
+        method,
+        target: Span::new(start, end),
+        version,
+    })
 }
 
 fn cut_request_line(line: &[u8]) -> Option<StartLine> {
@@ -68,18 +89,32 @@ fn cut_request_line(line: &[u8]) -> Option<StartLine> {
     let length = memchr(b' ', rest).unwrap_or(rest.len());
     let valid = length > 0 && rest[..length].iter().all(|byte| is_target(*byte));
     let target = Span::new(start, start + length);
-    valid.then_some(StartLine::Request { method, target, version: Version::Http11 })
+    valid.then_some(StartLine::Request {
+        method,
+        target,
+        version: Version::Http11,
+    })
 }
 
 fn status_line(line: &[u8]) -> Option<StartLine> {
     let (version_part, rest) = line.split_at_checked(8)?;
     let version = version(version_part)?;
     // The space behind the code belongs there even without a reason phrase, but is often left out.
-    let ([b' ', hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9'], reason) = rest.split_first_chunk()?
+    let (
+        [
+            b' ',
+            hundreds @ b'1'..=b'9',
+            tens @ b'0'..=b'9',
+            ones @ b'0'..=b'9',
+        ],
+        reason,
+    ) = rest.split_first_chunk()?
     else {
         return None;
     };
-    let status = [hundreds, tens, ones].iter().fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
+    let status = [hundreds, tens, ones]
+        .iter()
+        .fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
     matches!(reason.first(), None | Some(b' ')).then_some(StartLine::Status { status, version })
 }
 
