@@ -75,7 +75,7 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info,spanwire=debug",
-        (false, _) => "trace",
+        (false, _) => "debug,aya=info,aya_obj=info,spanwire=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let color = io::stderr().is_terminal();
