@@ -26,16 +26,8 @@ fn main() -> anyhow::Result<()> {
     let root_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent-ebpf");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
     let explain = "building the kernel object; `cargo xtask setup` installs what that needs";
-    for (features, object) in [
-        (&["bounded-loops"][..], "spanwire-bpf-bounded"),
-        (&[][..], "spanwire-bpf-loop"),
-    ] {
-        let package = Package {
-            name: "spanwire-ebpf",
-            root_dir,
-            features,
-            ..Package::default()
-        };
+    for (features, object) in [(&["bounded-loops"][..], "spanwire-bpf-bounded"), (&[][..], "spanwire-bpf-loop")] {
+        let package = Package { name: "spanwire-ebpf", root_dir, features, ..Package::default() };
         aya_build::build_ebpf([package], Toolchain::default()).context(explain)?;
         fs::rename(out_dir.join("spanwire-bpf"), out_dir.join(object)).context(explain)?;
     }
@@ -50,31 +42,22 @@ fn tools_folder() -> Option<PathBuf> {
 }
 
 fn nightly_has_rust_src() -> bool {
-    let sysroot = Command::new("rustup")
-        .args(["run", "nightly", "rustc", "--print", "sysroot"])
-        .output();
+    let sysroot = Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]).output();
     sysroot.is_ok_and(|sysroot| {
-        let library =
-            String::from_utf8_lossy(&sysroot.stdout).trim().to_owned() + "/lib/rustlib/src/rust/library";
+        let library = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned() + "/lib/rustlib/src/rust/library";
         sysroot.status.success() && Path::new(&library).join("Cargo.lock").exists()
     })
 }
 
 fn debian_has_rust_src() -> bool {
-    let sysroot = Command::new("/usr/bin/rustc")
-        .args(["--print", "sysroot"])
-        .output();
+    let sysroot = Command::new("/usr/bin/rustc").args(["--print", "sysroot"]).output();
     sysroot.is_ok_and(|sysroot| {
-        let library =
-            String::from_utf8_lossy(&sysroot.stdout).trim().to_owned() + "/lib/rustlib/src/rust/library";
+        let library = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned() + "/lib/rustlib/src/rust/library";
         Path::new(&library).join("core").exists()
     })
 }
 
-#[expect(
-    unsafe_code,
-    reason = "aya-build takes its toolchain from the environment only"
-)]
+#[expect(unsafe_code, reason = "aya-build takes its toolchain from the environment only")]
 fn set_environment(name: &str, value: &str) {
     // SAFETY: a build script's only thread.
     unsafe { env::set_var(name, value) }
