@@ -22,6 +22,9 @@ use crate::redact::Redacted;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
+/// Largest request in bytes: receivers of gRPC take 4 MiB unless told otherwise, and refuse all of a larger one.
+const LARGEST_REQUEST: usize = 3 * 1024 * 1024;
+
 /// Least time between two log lines of the same matter.
 const QUIET: Duration = Duration::from_mins(1);
 
@@ -111,13 +114,19 @@ impl Delivery {
         loop {
             self.wait_until(self.not_before).await;
             let Some(batch) = queue.batch().await else { break };
-            let spans = batch.len() as u64;
-            self.in_flight.store(spans, Ordering::Release);
-            let request = Bytes::from(encode::request(&batch));
-            drop(batch);
-            let outcome = self.deliver(request).await;
-            self.in_flight.store(0, Ordering::Release);
-            self.count(spans, outcome);
+            self.in_flight.store(batch.len() as u64, Ordering::Release);
+            let mut parts = vec![&*batch];
+            while let Some(part) = parts.pop() {
+                let request = encode::request(part);
+                if request.len() > LARGEST_REQUEST && part.len() > 1 {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                    continue;
+                }
+                let outcome = self.deliver(request.into()).await;
+                self.in_flight.fetch_sub(part.len() as u64, Ordering::AcqRel);
+                self.count(part.len() as u64, outcome);
+            }
         }
     }
 

@@ -25,6 +25,7 @@ use super::sample::{redacted, resource, span, spans};
 use super::settings::{Compression, Protocol, Settings, SettingsError, Tls};
 use super::{Exporter, Handle};
 use crate::health::{Counter, Health};
+use crate::span::{Attribute, Value};
 
 mod tls;
 
@@ -286,6 +287,35 @@ async fn what_was_pushed_goes_without_a_shutdown() {
     until("three batches", || counts(&health)[0] == 120).await;
     let sizes: Vec<usize> = collector.received().iter().map(|request| request[0].1).collect();
     assert_eq!(sizes, [50, 50, 20]);
+}
+
+#[tokio::test]
+async fn a_batch_too_large_for_the_receiver_is_sent_in_parts() {
+    let (collector, settings) = grpc(&[Ok(taken())]).await;
+    let (handle, health) = start(settings);
+    let shop = resource("shop");
+    let large = |id| {
+        let mut large = span(id, id, &shop);
+        // 120 KiB a span, 6 MiB in all.
+        large.attributes = vec![
+            Attribute {
+                key: "url.path".into(),
+                value: Value::Text("/".repeat(4096).into())
+            };
+            30
+        ];
+        redacted(large)
+    };
+    handle.push((1..=50).map(large).collect());
+    handle.shutdown(LIMIT).await;
+    assert_eq!(counts(&health), [50, 0, 0]);
+    let sizes: Vec<usize> = collector.received().iter().map(|request| request[0].1).collect();
+    assert_eq!(sizes, [25, 25]);
+    let requests = collector.requests.lock().unwrap();
+    let spans = requests
+        .iter()
+        .flat_map(|(request, _)| &request.resource_spans[0].scope_spans[0].spans);
+    assert!(spans.map(|span| span.span_id[0]).eq(1..=50));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! An HTTP exchange becomes a span, to the letter of the stable HTTP conventions
-//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, version in [`semconv::SCHEMA_URL`]).
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, version in [`name::SCHEMA_URL`]).
 //!
 //! What is not known has no attribute: nothing here is made up.
 
