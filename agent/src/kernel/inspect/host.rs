@@ -1,7 +1,7 @@
 //! What is there on the host: BTF, cgroups, io_uring.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -65,8 +65,7 @@ pub(super) fn io_uring(_: &Context) -> Outcome {
     };
     match (users.names.as_slice(), users.unreadable, users.complete) {
         ([], 0, true) => Outcome::works("no process has one open"),
-        ([], _, true) => Outcome::unknown(format!("none found{unseen}"))
-            .remedy("run it as root, for example `sudo spanwire check`"),
+        ([], _, true) => Outcome::unknown(format!("none found{unseen}")).remedy(AS_ROOT),
         ([], _, false) => Outcome::unknown(format!(
             "none found in {DESCRIPTORS} descriptors; the rest was left{unseen}"
         ))

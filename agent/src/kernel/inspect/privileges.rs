@@ -1,10 +1,10 @@
 //! Who is asking: user, capabilities, limits, namespaces.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
 use crate::kernel::bpf::{Failure, Map, MapType};
-use procfs::process::Process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::capabilities;
 use std::fs;
 use std::os::linux::fs::MetadataExt as _;
 
@@ -42,10 +42,10 @@ impl Capability {
     }
 }
 
-/// The effective privileges of this process.
+/// The effective privileges of the thread that asks.
 pub(super) struct Privileges {
-    /// Bit mask by capability number; `None` where /proc does not tell.
-    effective: Option<u64>,
+    /// Bit mask by capability number.
+    effective: u64,
     host_user_namespace: bool,
 }
 
@@ -61,10 +61,11 @@ fn namespace(kind: &str) -> Option<u64> {
 
 impl Privileges {
     pub(super) fn read() -> Self {
-        let status = Process::myself().and_then(|process| process.status());
+        // capget(2) of oneself fails only where a sandbox refuses it: then the attempts will tell.
+        let effective = capabilities(None).map_or(0, |sets| sets.effective.bits());
         let host = namespace("user").is_none_or(|inode| inode == HOST_USER_NAMESPACE);
         Self {
-            effective: status.ok().map(|status| status.capeff),
+            effective,
             host_user_namespace: host,
         }
     }
@@ -72,16 +73,13 @@ impl Privileges {
     /// Whether the kernel lets this process do what `capability` is for. CAP_SYS_ADMIN is what CAP_BPF and
     /// CAP_PERFMON were split from (5.8), and still stands for both.
     fn has(&self, capability: Capability) -> bool {
-        let Some(effective) = self.effective else {
-            return false;
-        };
         let mask = match capability {
             Capability::Bpf | Capability::Perfmon => {
                 1 << capability as u64 | 1 << Capability::SysAdmin as u64
             }
             _ => 1 << capability as u64,
         };
-        self.host_user_namespace && effective & mask != 0
+        self.host_user_namespace && self.effective & mask != 0
     }
 
     /// Why those capabilities are not there; `None` if they are.
@@ -95,15 +93,14 @@ impl Privileges {
             return None;
         }
         let names = missing.join(" and ");
-        match (self.effective, self.host_user_namespace) {
-            (None, _) => Some(format!(
-                "it needs {names}, and /proc does not tell what this process has"
-            )),
-            (_, false) => Some(format!(
-                "it needs {names} on the host, and this is a user namespace of its own"
-            )),
-            _ => Some(format!("{names} is missing")),
-        }
+        Some(if self.host_user_namespace {
+            format!(
+                "{names} {} missing",
+                if missing.len() == 1 { "is" } else { "are" }
+            )
+        } else {
+            format!("it needs {names} on the host, and this is a user namespace of its own")
+        })
     }
 
     /// Whether nothing that capture needs is missing.
@@ -114,16 +111,17 @@ impl Privileges {
 
 /// One line a capability.
 pub(super) fn capability(context: &Context, capability: Capability) -> Outcome {
+    let purpose = match capability {
+        Capability::Bpf => "loads programs, makes maps",
+        Capability::Perfmon => "lets programs trace and read kernel memory",
+        Capability::NetAdmin => "attaches programs to cgroups and sockets",
+        Capability::SysPtrace => "reads the environment and descriptors of processes of other users",
+        Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
+        Capability::SysAdmin => "sees other people's BPF programs; stands for CAP_BPF and CAP_PERFMON",
+    };
     match context.privileges.lack(&[capability]) {
-        None => Outcome::works(match capability {
-            Capability::Bpf => "loads programs, makes maps",
-            Capability::Perfmon => "lets programs trace and read kernel memory",
-            Capability::NetAdmin => "attaches programs to cgroups and sockets",
-            Capability::SysPtrace => "reads the environment and descriptors of processes of other users",
-            Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
-            Capability::SysAdmin => "sees other people's BPF programs; stands for CAP_BPF and CAP_PERFMON",
-        }),
-        Some(why) => Outcome::fails(why),
+        None => Outcome::works(purpose),
+        Some(why) => Outcome::fails(format!("{why}; it {purpose}")),
     }
 }
 
@@ -165,7 +163,9 @@ pub(super) fn locked_memory(context: &Context) -> Outcome {
     match raised.and_then(|()| setrlimit(Resource::Memlock, limit)) {
         Ok(()) => Outcome::works(format!("{said} and can be raised")),
         Err(error) if context.privileges.all() => Outcome::fails(format!("{said}; raising it: {error}")),
-        Err(error) => Outcome::unknown(format!("{said}; raising it: {error}; no map could be tried")),
+        Err(error) => {
+            Outcome::unknown(format!("{said}; raising it: {error}; no map could be tried")).remedy(AS_ROOT)
+        }
     }
 }
 
@@ -185,7 +185,7 @@ impl Context {
         Self {
             btf: crate::kernel::btf::Btf::parse(Vec::new()),
             privileges: Privileges {
-                effective: Some(effective),
+                effective,
                 host_user_namespace: true,
             },
             sockhash: std::cell::OnceCell::new(),
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn sys_admin_stands_for_bpf_and_perfmon_only() {
         let admin = Privileges {
-            effective: Some(1 << 21),
+            effective: 1 << 21,
             host_user_namespace: true,
         };
         let has = Capability::ALL.map(|capability| admin.has(capability));
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn capabilities_in_a_user_namespace_count_for_nothing() {
         let inside = Privileges {
-            effective: Some(u64::MAX),
+            effective: u64::MAX,
             host_user_namespace: false,
         };
         assert!(
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let none = Privileges {
-            effective: Some(0),
+            effective: 0,
             host_user_namespace: true,
         };
         let why = none.lack(&[Capability::Bpf, Capability::NetAdmin]).unwrap();

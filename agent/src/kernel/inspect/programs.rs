@@ -1,7 +1,7 @@
 //! Program types, each by loading two instructions of it, and attaching them where that needs no other's leave.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
 use super::privileges::Capability::{Bpf, NetAdmin, Perfmon};
 use crate::kernel::bpf::{
     AttachType, Failure, Instruction, Map, MapType, Probe, Program, ProgramType, Register, attach_probe,
@@ -246,7 +246,7 @@ pub(super) fn loops(context: &Context) -> Outcome {
         Ok(true) => Outcome::works("bpf_loop is known"),
         Ok(false) => Outcome::note("this kernel has no bpf_loop (it came with 5.17)"),
         Err(error) => match context.privileges.lack(&[Bpf, Perfmon]) {
-            Some(why) => Outcome::unknown(format!("not permitted: {why}")),
+            Some(why) => Outcome::unknown(format!("not permitted: {why}")).remedy(AS_ROOT),
             None => Outcome::unknown(format!("trying bpf_loop: {error}")),
         },
     }
