@@ -23,13 +23,14 @@ pub use report::{HookSet, Options, Report, Verdict};
 use super::btf::{self, Btf, BtfError};
 use super::sockhash::{self, Behaviour, SockhashError};
 use finding::Outcome;
-use privileges::Privileges;
+use privileges::{LockedMemory, Privileges};
 use std::cell::OnceCell;
 
 /// What several checks need, read once.
 struct Context {
     btf: Result<Btf, BtfError>,
     privileges: Privileges,
+    locked_memory: LockedMemory,
     sockhash: OnceCell<Result<Behaviour, SockhashError>>,
 }
 
@@ -38,6 +39,7 @@ impl Context {
         Self {
             btf: Btf::load(btf::VMLINUX),
             privileges: Privileges::read(),
+            locked_memory: LockedMemory::raise(),
             sockhash: OnceCell::new(),
         }
     }

@@ -125,47 +125,66 @@ pub(super) fn capability(context: &Context, capability: Capability) -> Outcome {
     }
 }
 
-/// The limit of locked memory, which kernels before 5.11 count maps against.
-pub(super) fn locked_memory(context: &Context) -> Outcome {
-    const LARGE: u32 = 64 << 20;
-    let limit = getrlimit(Resource::Memlock);
-    let Some(current) = limit.current else {
-        return Outcome::works("unlimited");
-    };
-    let said = format!("the limit is {} KiB", current >> 10);
-    let below = u32::try_from(current)
-        .unwrap_or(u32::MAX)
-        .saturating_mul(2)
-        .min(LARGE)
-        .next_power_of_two();
-    if u64::from(below) > current {
-        match Map::create(MapType::RingBuffer, 0, 0, below) {
-            Ok(_) => {
-                return Outcome::works(format!("{said}, but this kernel does not count maps against it"));
-            }
-            Err(Failure {
-                errno: libc::EPERM, ..
-            }) if !context.privileges.all() => {}
-            Err(failure) if failure.errno != libc::EPERM => {
-                return Outcome::unknown(format!("{said}; making a map above it: {failure}"));
-            }
-            Err(_) => {}
+/// The limit of locked memory, which kernels before 5.11 count maps and programs against: raised, as `run` does it,
+/// until dropped.
+pub(super) struct LockedMemory {
+    before: Rlimit,
+    raised: rustix::io::Result<()>,
+}
+
+impl LockedMemory {
+    pub(super) fn raise() -> Self {
+        let before = getrlimit(Resource::Memlock);
+        Self {
+            before,
+            raised: setrlimit(
+                Resource::Memlock,
+                Rlimit {
+                    current: None,
+                    maximum: None,
+                },
+            ),
         }
     }
-    // Raised and put back at once: nothing else is to profit from the check.
-    let raised = setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: None,
-            maximum: None,
-        },
-    );
-    match raised.and_then(|()| setrlimit(Resource::Memlock, limit)) {
-        Ok(()) => Outcome::works(format!("{said} and can be raised")),
-        Err(error) if context.privileges.all() => Outcome::fails(format!("{said}; raising it: {error}")),
-        Err(error) => {
-            Outcome::unknown(format!("{said}; raising it: {error}; no map could be tried")).remedy(AS_ROOT)
+}
+
+impl Drop for LockedMemory {
+    fn drop(&mut self) {
+        if self.raised.is_ok() {
+            // Lowering a limit needs no privilege.
+            let _ = setrlimit(Resource::Memlock, self.before);
         }
+    }
+}
+
+/// Where the limit cannot be raised, a map above it tells whether that matters.
+pub(super) fn locked_memory(context: &Context) -> Outcome {
+    let LockedMemory { before, raised } = &context.locked_memory;
+    let Some(limit) = before.current else {
+        return Outcome::works("unlimited");
+    };
+    let limit_is = format!("the limit is {} KiB", limit >> 10);
+    let Err(refused) = raised else {
+        return Outcome::works(format!("{limit_is} and can be raised"));
+    };
+    if let Some(why) = context.privileges.lack(&[Capability::Bpf]) {
+        return Outcome::unknown(format!("{limit_is}; no map can be made to try it: {why}")).remedy(AS_ROOT);
+    }
+    const LARGEST: u64 = 256 << 20;
+    let above = (limit + 1).next_power_of_two();
+    if above > LARGEST {
+        return Outcome::works(format!("{limit_is}, which is enough"));
+    }
+    match Map::create(MapType::RingBuffer, 0, 0, above as u32) {
+        Ok(_) => Outcome::works(format!(
+            "{limit_is}, but this kernel does not count maps against it"
+        )),
+        Err(Failure {
+            errno: libc::EPERM, ..
+        }) => Outcome::fails(format!(
+            "{limit_is}, maps count against it, and raising it: {refused}"
+        )),
+        Err(failure) => Outcome::unknown(format!("{limit_is}; {failure}")),
     }
 }
 
@@ -187,6 +206,10 @@ impl Context {
             privileges: Privileges {
                 effective,
                 host_user_namespace: true,
+            },
+            locked_memory: LockedMemory {
+                before: getrlimit(Resource::Memlock),
+                raised: Err(rustix::io::Errno::PERM),
             },
             sockhash: std::cell::OnceCell::new(),
         }

@@ -29,8 +29,8 @@ pub(super) fn raw_tracepoint(context: &Context) -> Outcome {
     }
 }
 
-/// Loads and attaches a tracing program to a kernel function.
-pub(super) fn trace_function(context: &Context, function: &str, attach: AttachType) -> Result<(), Outcome> {
+/// Loads a tracing program for a kernel function.
+pub(super) fn load_for(context: &Context, function: &str, attach: AttachType) -> Result<Program, Outcome> {
     let btf = context
         .btf
         .as_ref()
@@ -40,21 +40,25 @@ pub(super) fn trace_function(context: &Context, function: &str, attach: AttachTy
             "this kernel's BTF has no function {function}"
         )));
     };
-    let loaded = Program::load(ProgramType::Tracing, attach, target, &Instruction::constant(0));
-    match loaded.and_then(|program| program.trace()) {
-        Ok(_) => Ok(()),
-        Err(failure) => Err(context.refused(&failure, &[Bpf, Perfmon])),
+    Program::load(ProgramType::Tracing, attach, target, &Instruction::constant(0))
+        .map_err(|failure| context.refused(&failure, &[Bpf, Perfmon]))
+}
+
+fn trace(context: &Context, attach: AttachType) -> Outcome {
+    let loaded = load_for(context, HARMLESS, attach);
+    match loaded.map(|program| program.trace()) {
+        Ok(Ok(_)) => Outcome::works("loads and attaches"),
+        Ok(Err(failure)) => context.refused(&failure, &[Bpf, Perfmon]),
+        Err(outcome) => outcome,
     }
 }
 
 pub(super) fn fentry(context: &Context) -> Outcome {
-    let tried = trace_function(context, HARMLESS, AttachType::TracingFentry);
-    tried.map_or_else(|outcome| outcome, |()| Outcome::works("loads and attaches"))
+    trace(context, AttachType::TracingFentry)
 }
 
 pub(super) fn fexit(context: &Context) -> Outcome {
-    let tried = trace_function(context, HARMLESS, AttachType::TracingFexit);
-    tried.map_or_else(|outcome| outcome, |()| Outcome::works("loads and attaches"))
+    trace(context, AttachType::TracingFexit)
 }
 
 pub(super) fn typed_tracepoint(context: &Context) -> Outcome {

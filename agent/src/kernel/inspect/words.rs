@@ -15,7 +15,11 @@ impl Context {
         if permission && let Some(why) = self.privileges.lack(capabilities) {
             return Outcome::unknown(format!("not permitted: {why}")).remedy(AS_ROOT);
         }
+        let unknown_helper = ["unknown func", "invalid func", "cannot use helper"];
         let because = match failure.errno {
+            _ if unknown_helper.iter().any(|said| failure.log.contains(said)) => {
+                "this kernel has no such helper, or not for this"
+            }
             libc::EPERM | libc::EACCES if failure.log.is_empty() => {
                 "refused although the privileges are there: a policy of this kernel or a security module"
             }
