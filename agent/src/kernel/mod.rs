@@ -2,5 +2,6 @@
 
 mod bpf;
 pub mod btf;
+pub mod cgroup;
 pub mod inspect;
 pub mod sockhash;

@@ -6,10 +6,11 @@ use super::privileges::Capability::{Bpf, NetAdmin, Perfmon};
 use crate::kernel::bpf::{
     AttachType, Failure, Instruction, Map, MapType, Probe, Program, ProgramType, Register, attach_probe,
 };
+use crate::kernel::cgroup;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 /// A function that every kernel with IPv4 has, and that no one calls who does not use a socket.
 const HARMLESS: &str = "inet_sendmsg";
@@ -128,12 +129,13 @@ fn on_cgroup(context: &Context, kind: ProgramType, attach: AttachType) -> Outcom
         Ok(program) => program,
         Err(failure) => return context.refused(&failure, &[Bpf, NetAdmin]),
     };
-    let cgroup = match super::host::cgroup_root() {
-        Ok(root) => File::open(&root).map_err(|error| format!("opening {}: {error}", root.display())),
-        Err(why) => Err(why),
-    };
+    let cgroup = cgroup::root()
+        .map_err(|error| error.to_string())
+        .and_then(|root| {
+            File::open(&root.path).map_err(|error| format!("opening {}: {error}", root.path.display()))
+        });
     match cgroup {
-        Ok(cgroup) => match program.cgroup(std::os::fd::AsFd::as_fd(&cgroup), attach) {
+        Ok(cgroup) => match program.cgroup(cgroup.as_fd(), attach) {
             Ok(_) => Outcome::works("loads and attaches to the cgroup root"),
             Err(failure) => context.refused(&failure, &[Bpf, NetAdmin]),
         },

@@ -4,6 +4,7 @@ use super::Context;
 use super::finding::Outcome;
 use super::privileges::Capability::{Bpf, NetAdmin, SysAdmin};
 use crate::kernel::bpf::{AttachType, Failure, Map, MapType, Program, ProgramType, attached};
+use crate::kernel::cgroup;
 use crate::kernel::sockhash::{Behaviour, SockhashError, Trial};
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -82,9 +83,7 @@ pub(super) fn other_sockmaps(context: &Context) -> Outcome {
         Ok(found) => found,
         Err(failure) => return context.refused(&failure, &[SysAdmin]),
     };
-    let on_root = super::host::cgroup_root()
-        .ok()
-        .and_then(|root| File::open(root).ok());
+    let on_root = cgroup::root().ok().and_then(|root| File::open(root.path).ok());
     let on_root = on_root
         .and_then(|root| attached(root.as_fd(), AttachType::SockOps).ok())
         .unwrap_or_default();
