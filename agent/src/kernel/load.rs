@@ -6,6 +6,7 @@ use super::ring::Ring;
 use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{Counter, Globals};
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
@@ -198,6 +199,11 @@ impl Capture {
     /// # Errors
     /// Why none could be used.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
+        // Before 5.11 maps count as locked memory; where that may not be raised, it is most often not needed either.
+        let unlimited = Rlimit { current: None, maximum: None };
+        if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+            tracing::debug!("cannot raise the limit of locked memory: {error}");
+        }
         let btf = Btf::load(VMLINUX)?;
         let mut globals = offsets::globals(&btf)?;
         globals.filter_ports = u32::from(!options.ports.is_empty());

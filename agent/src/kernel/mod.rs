@@ -2,6 +2,7 @@
 
 mod bpf;
 pub mod btf;
+pub mod cgroup;
 pub mod clock;
 pub mod events;
 pub mod inspect;

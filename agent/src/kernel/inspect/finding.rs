@@ -106,6 +106,10 @@ pub struct Finding {
     pub remedy: String,
 }
 
+/// The advice where nothing could be tried for lack of privileges.
+pub(super) const AS_ROOT: &str =
+    "run it as root, for example `sudo spanwire check`, or grant what is missing";
+
 /// What the attempt of a check answers.
 pub(super) struct Outcome {
     pub(super) status: Status,

@@ -3,7 +3,7 @@
 use super::Context;
 use super::finding::Outcome;
 use super::privileges::Capability::{Bpf, Perfmon};
-use super::programs::trace_function;
+use super::programs::load_for;
 use crate::kernel::bpf::{AttachType, Instruction, Program, ProgramType};
 
 pub(super) fn raw_tracepoint(context: &Context, name: &str) -> Outcome {
@@ -19,11 +19,14 @@ pub(super) fn raw_tracepoint(context: &Context, name: &str) -> Outcome {
     }
 }
 
-/// A function of the sockets, at entry and at exit.
+/// A function of the sockets. Both kinds are loaded, one is attached: they share the function's trampoline, and each
+/// change of it waits for all CPUs.
 pub(super) fn function(context: &Context, name: &str) -> Outcome {
-    let entry = trace_function(context, name, AttachType::TracingFentry);
-    match entry.and_then(|()| trace_function(context, name, AttachType::TracingFexit)) {
-        Ok(()) => Outcome::works("fentry and fexit attach"),
+    let loaded = load_for(context, name, AttachType::TracingFentry);
+    let loaded = loaded.and_then(|_| load_for(context, name, AttachType::TracingFexit));
+    match loaded.map(|program| program.trace()) {
+        Ok(Ok(_)) => Outcome::works("fentry and fexit load, fexit attaches"),
+        Ok(Err(failure)) => context.refused(&failure, &[Bpf, Perfmon]),
         Err(outcome) => outcome,
     }
 }

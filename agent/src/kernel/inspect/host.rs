@@ -1,9 +1,10 @@
 //! What is there on the host: BTF, cgroups, io_uring.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
+use crate::kernel::cgroup;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Descriptors looked at before giving up, to stay within a second on a host with a million of them.
 const DESCRIPTORS: usize = 300_000;
@@ -19,30 +20,18 @@ pub(super) fn btf(context: &Context) -> Outcome {
     }
 }
 
-/// The mount point of the unified cgroup hierarchy, or why there is none.
-pub(super) fn cgroup_root() -> Result<PathBuf, String> {
-    let mounts = fs::read_to_string("/proc/self/mounts")
-        .map_err(|error| format!("reading /proc/self/mounts: {error}"))?;
-    mount_of_kind(&mounts, "cgroup2").ok_or_else(|| String::from("no cgroup2 file system is mounted"))
-}
-
-/// ```text
-/// device mount-point kind options 0 0      (a blank in a path is written \040)
-/// ```
-fn mount_of_kind(mounts: &str, kind: &str) -> Option<PathBuf> {
-    let mut mounts = mounts.lines().map(|line| line.split(' '));
-    let mount = mounts.find_map(|mut fields| {
-        let (_, point, its_kind) = (fields.next()?, fields.next()?, fields.next()?);
-        (its_kind == kind).then_some(point)
-    });
-    mount.map(|point| PathBuf::from(point.replace("\\040", " ")))
-}
-
 pub(super) fn cgroup(_: &Context) -> Outcome {
-    match cgroup_root() {
-        Ok(root) if root.is_dir() => Outcome::works(root.display().to_string()),
-        Ok(root) => Outcome::fails(format!("{} is mounted, but cannot be entered", root.display())),
-        Err(why) => Outcome::fails(why),
+    match cgroup::root() {
+        Ok(root) if !root.path.is_dir() => Outcome::fails(format!(
+            "{} is mounted, but cannot be entered",
+            root.path.display()
+        )),
+        Ok(root) if root.whole => Outcome::works(root.path.display().to_string()),
+        Ok(root) => Outcome::fails(format!(
+            "{} is not the host's root, only a part below it",
+            root.path.display()
+        )),
+        Err(error) => Outcome::fails(error.to_string()),
     }
 }
 
@@ -65,8 +54,7 @@ pub(super) fn io_uring(_: &Context) -> Outcome {
     };
     match (users.names.as_slice(), users.unreadable, users.complete) {
         ([], 0, true) => Outcome::works("no process has one open"),
-        ([], _, true) => Outcome::unknown(format!("none found{unseen}"))
-            .remedy("run it as root, for example `sudo spanwire check`"),
+        ([], _, true) => Outcome::unknown(format!("none found{unseen}")).remedy(AS_ROOT),
         ([], _, false) => Outcome::unknown(format!(
             "none found in {DESCRIPTORS} descriptors; the rest was left{unseen}"
         ))
@@ -102,7 +90,13 @@ impl IoUringUsers {
         };
         let mut left = DESCRIPTORS;
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        for process in processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit()) {
+        for process in processes.filter(|entry| {
+            entry
+                .file_name()
+                .as_encoded_bytes()
+                .first()
+                .is_some_and(u8::is_ascii_digit)
+        }) {
             let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
                 // Gone in the meantime is not unreadable.
                 users.unreadable += usize::from(process.path().exists());
@@ -129,21 +123,6 @@ impl IoUringUsers {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mount_is_found_wherever_it_is() {
-        let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(
-            mount_of_kind(hybrid, "cgroup2"),
-            Some(PathBuf::from("/sys/fs/cgroup/unified"))
-        );
-        assert_eq!(
-            mount_of_kind("none /a\\040b cgroup2 rw 0 0", "cgroup2"),
-            Some(PathBuf::from("/a b"))
-        );
-        assert_eq!(mount_of_kind("cgroup2 /x tmpfs rw 0 0\n\nodd", "cgroup2"), None);
-    }
 
     #[test]
     fn a_long_list_is_cut() {

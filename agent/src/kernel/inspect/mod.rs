@@ -1,6 +1,6 @@
 //! `spanwire check`: what this kernel and these privileges allow, found out by trying.
 //!
-//! Each line of the report is one [`Check`] of the [`table`](table::CHECKS), independent of the others: it tries one
+//! Each line of the report is one `Check` of `table::CHECKS`, independent of the others: it tries one
 //! thing on this host and leaves nothing behind. The verdict is not concluded from them but from the hook sets
 //! themselves, which the caller loads (see [`Options::hook_sets`]); the lines say why and what else is lost.
 
@@ -23,13 +23,14 @@ pub use report::{HookSet, Options, Report, Verdict};
 use super::btf::{self, Btf, BtfError};
 use super::sockhash::{self, Behaviour, SockhashError};
 use finding::Outcome;
-use privileges::Privileges;
+use privileges::{LockedMemory, Privileges};
 use std::cell::OnceCell;
 
 /// What several checks need, read once.
 struct Context {
     btf: Result<Btf, BtfError>,
     privileges: Privileges,
+    locked_memory: LockedMemory,
     sockhash: OnceCell<Result<Behaviour, SockhashError>>,
 }
 
@@ -38,6 +39,7 @@ impl Context {
         Self {
             btf: Btf::load(btf::VMLINUX),
             privileges: Privileges::read(),
+            locked_memory: LockedMemory::raise(),
             sockhash: OnceCell::new(),
         }
     }

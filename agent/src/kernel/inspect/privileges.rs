@@ -1,10 +1,10 @@
 //! Who is asking: user, capabilities, limits, namespaces.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
 use crate::kernel::bpf::{Failure, Map, MapType};
-use procfs::process::Process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::capabilities;
 use std::fs;
 use std::os::linux::fs::MetadataExt as _;
 
@@ -42,10 +42,10 @@ impl Capability {
     }
 }
 
-/// The effective privileges of this process.
+/// The effective privileges of the thread that asks.
 pub(super) struct Privileges {
-    /// Bit mask by capability number; `None` where /proc does not tell.
-    effective: Option<u64>,
+    /// Bit mask by capability number.
+    effective: u64,
     host_user_namespace: bool,
 }
 
@@ -61,10 +61,11 @@ fn namespace(kind: &str) -> Option<u64> {
 
 impl Privileges {
     pub(super) fn read() -> Self {
-        let status = Process::myself().and_then(|process| process.status());
+        // capget(2) of oneself fails only where a sandbox refuses it: then the attempts will tell.
+        let effective = capabilities(None).map_or(0, |sets| sets.effective.bits());
         let host = namespace("user").is_none_or(|inode| inode == HOST_USER_NAMESPACE);
         Self {
-            effective: status.ok().map(|status| status.capeff),
+            effective,
             host_user_namespace: host,
         }
     }
@@ -72,16 +73,13 @@ impl Privileges {
     /// Whether the kernel lets this process do what `capability` is for. CAP_SYS_ADMIN is what CAP_BPF and
     /// CAP_PERFMON were split from (5.8), and still stands for both.
     fn has(&self, capability: Capability) -> bool {
-        let Some(effective) = self.effective else {
-            return false;
-        };
         let mask = match capability {
             Capability::Bpf | Capability::Perfmon => {
                 1 << capability as u64 | 1 << Capability::SysAdmin as u64
             }
             _ => 1 << capability as u64,
         };
-        self.host_user_namespace && effective & mask != 0
+        self.host_user_namespace && self.effective & mask != 0
     }
 
     /// Why those capabilities are not there; `None` if they are.
@@ -95,15 +93,14 @@ impl Privileges {
             return None;
         }
         let names = missing.join(" and ");
-        match (self.effective, self.host_user_namespace) {
-            (None, _) => Some(format!(
-                "it needs {names}, and /proc does not tell what this process has"
-            )),
-            (_, false) => Some(format!(
-                "it needs {names} on the host, and this is a user namespace of its own"
-            )),
-            _ => Some(format!("{names} is missing")),
-        }
+        Some(if self.host_user_namespace {
+            format!(
+                "{names} {} missing",
+                if missing.len() == 1 { "is" } else { "are" }
+            )
+        } else {
+            format!("it needs {names} on the host, and this is a user namespace of its own")
+        })
     }
 
     /// Whether nothing that capture needs is missing.
@@ -114,58 +111,80 @@ impl Privileges {
 
 /// One line a capability.
 pub(super) fn capability(context: &Context, capability: Capability) -> Outcome {
+    let purpose = match capability {
+        Capability::Bpf => "loads programs, makes maps",
+        Capability::Perfmon => "lets programs trace and read kernel memory",
+        Capability::NetAdmin => "attaches programs to cgroups and sockets",
+        Capability::SysPtrace => "reads the environment and descriptors of processes of other users",
+        Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
+        Capability::SysAdmin => "sees other people's BPF programs; stands for CAP_BPF and CAP_PERFMON",
+    };
     match context.privileges.lack(&[capability]) {
-        None => Outcome::works(match capability {
-            Capability::Bpf => "loads programs, makes maps",
-            Capability::Perfmon => "lets programs trace and read kernel memory",
-            Capability::NetAdmin => "attaches programs to cgroups and sockets",
-            Capability::SysPtrace => "reads the environment and descriptors of processes of other users",
-            Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
-            Capability::SysAdmin => "sees other people's BPF programs; stands for CAP_BPF and CAP_PERFMON",
-        }),
-        Some(why) => Outcome::fails(why),
+        None => Outcome::works(purpose),
+        Some(why) => Outcome::fails(format!("{why}; it {purpose}")),
     }
 }
 
-/// The limit of locked memory, which kernels before 5.11 count maps against.
-pub(super) fn locked_memory(context: &Context) -> Outcome {
-    const LARGE: u32 = 64 << 20;
-    let limit = getrlimit(Resource::Memlock);
-    let Some(current) = limit.current else {
-        return Outcome::works("unlimited");
-    };
-    let said = format!("the limit is {} KiB", current >> 10);
-    let below = u32::try_from(current)
-        .unwrap_or(u32::MAX)
-        .saturating_mul(2)
-        .min(LARGE)
-        .next_power_of_two();
-    if u64::from(below) > current {
-        match Map::create(MapType::RingBuffer, 0, 0, below) {
-            Ok(_) => {
-                return Outcome::works(format!("{said}, but this kernel does not count maps against it"));
-            }
-            Err(Failure {
-                errno: libc::EPERM, ..
-            }) if !context.privileges.all() => {}
-            Err(failure) if failure.errno != libc::EPERM => {
-                return Outcome::unknown(format!("{said}; making a map above it: {failure}"));
-            }
-            Err(_) => {}
+/// The limit of locked memory, which kernels before 5.11 count maps and programs against: raised, as `run` does it,
+/// until dropped.
+pub(super) struct LockedMemory {
+    before: Rlimit,
+    raised: rustix::io::Result<()>,
+}
+
+impl LockedMemory {
+    pub(super) fn raise() -> Self {
+        let before = getrlimit(Resource::Memlock);
+        Self {
+            before,
+            raised: setrlimit(
+                Resource::Memlock,
+                Rlimit {
+                    current: None,
+                    maximum: None,
+                },
+            ),
         }
     }
-    // Raised and put back at once: nothing else is to profit from the check.
-    let raised = setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: None,
-            maximum: None,
-        },
-    );
-    match raised.and_then(|()| setrlimit(Resource::Memlock, limit)) {
-        Ok(()) => Outcome::works(format!("{said} and can be raised")),
-        Err(error) if context.privileges.all() => Outcome::fails(format!("{said}; raising it: {error}")),
-        Err(error) => Outcome::unknown(format!("{said}; raising it: {error}; no map could be tried")),
+}
+
+impl Drop for LockedMemory {
+    fn drop(&mut self) {
+        if self.raised.is_ok() {
+            // Lowering a limit needs no privilege.
+            let _ = setrlimit(Resource::Memlock, self.before);
+        }
+    }
+}
+
+/// Where the limit cannot be raised, a map above it tells whether that matters.
+pub(super) fn locked_memory(context: &Context) -> Outcome {
+    let LockedMemory { before, raised } = &context.locked_memory;
+    let Some(limit) = before.current else {
+        return Outcome::works("unlimited");
+    };
+    let limit_is = format!("the limit is {} KiB", limit >> 10);
+    let Err(refused) = raised else {
+        return Outcome::works(format!("{limit_is} and can be raised"));
+    };
+    if let Some(why) = context.privileges.lack(&[Capability::Bpf]) {
+        return Outcome::unknown(format!("{limit_is}; no map can be made to try it: {why}")).remedy(AS_ROOT);
+    }
+    const LARGEST: u64 = 256 << 20;
+    let above = (limit + 1).next_power_of_two();
+    if above > LARGEST {
+        return Outcome::works(format!("{limit_is}, which is enough"));
+    }
+    match Map::create(MapType::RingBuffer, 0, 0, above as u32) {
+        Ok(_) => Outcome::works(format!(
+            "{limit_is}, but this kernel does not count maps against it"
+        )),
+        Err(Failure {
+            errno: libc::EPERM, ..
+        }) => Outcome::fails(format!(
+            "{limit_is}, maps count against it, and raising it: {refused}"
+        )),
+        Err(failure) => Outcome::unknown(format!("{limit_is}; {failure}")),
     }
 }
 
@@ -185,8 +204,12 @@ impl Context {
         Self {
             btf: crate::kernel::btf::Btf::parse(Vec::new()),
             privileges: Privileges {
-                effective: Some(effective),
+                effective,
                 host_user_namespace: true,
+            },
+            locked_memory: LockedMemory {
+                before: getrlimit(Resource::Memlock),
+                raised: Err(rustix::io::Errno::PERM),
             },
             sockhash: std::cell::OnceCell::new(),
         }
@@ -200,7 +223,7 @@ mod tests {
     #[test]
     fn sys_admin_stands_for_bpf_and_perfmon_only() {
         let admin = Privileges {
-            effective: Some(1 << 21),
+            effective: 1 << 21,
             host_user_namespace: true,
         };
         let has = Capability::ALL.map(|capability| admin.has(capability));
@@ -210,7 +233,7 @@ mod tests {
     #[test]
     fn capabilities_in_a_user_namespace_count_for_nothing() {
         let inside = Privileges {
-            effective: Some(u64::MAX),
+            effective: u64::MAX,
             host_user_namespace: false,
         };
         assert!(
@@ -223,7 +246,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let none = Privileges {
-            effective: Some(0),
+            effective: 0,
             host_user_namespace: true,
         };
         let why = none.lack(&[Capability::Bpf, Capability::NetAdmin]).unwrap();

@@ -1,15 +1,16 @@
 //! Program types, each by loading two instructions of it, and attaching them where that needs no other's leave.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
 use super::privileges::Capability::{Bpf, NetAdmin, Perfmon};
 use crate::kernel::bpf::{
     AttachType, Failure, Instruction, Map, MapType, Probe, Program, ProgramType, Register, attach_probe,
 };
+use crate::kernel::cgroup;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 /// A function that every kernel with IPv4 has, and that no one calls who does not use a socket.
 const HARMLESS: &str = "inet_sendmsg";
@@ -29,8 +30,8 @@ pub(super) fn raw_tracepoint(context: &Context) -> Outcome {
     }
 }
 
-/// Loads and attaches a tracing program to a kernel function.
-pub(super) fn trace_function(context: &Context, function: &str, attach: AttachType) -> Result<(), Outcome> {
+/// Loads a tracing program for a kernel function.
+pub(super) fn load_for(context: &Context, function: &str, attach: AttachType) -> Result<Program, Outcome> {
     let btf = context
         .btf
         .as_ref()
@@ -40,21 +41,25 @@ pub(super) fn trace_function(context: &Context, function: &str, attach: AttachTy
             "this kernel's BTF has no function {function}"
         )));
     };
-    let loaded = Program::load(ProgramType::Tracing, attach, target, &Instruction::constant(0));
-    match loaded.and_then(|program| program.trace()) {
-        Ok(_) => Ok(()),
-        Err(failure) => Err(context.refused(&failure, &[Bpf, Perfmon])),
+    Program::load(ProgramType::Tracing, attach, target, &Instruction::constant(0))
+        .map_err(|failure| context.refused(&failure, &[Bpf, Perfmon]))
+}
+
+fn trace(context: &Context, attach: AttachType) -> Outcome {
+    let loaded = load_for(context, HARMLESS, attach);
+    match loaded.map(|program| program.trace()) {
+        Ok(Ok(_)) => Outcome::works("loads and attaches"),
+        Ok(Err(failure)) => context.refused(&failure, &[Bpf, Perfmon]),
+        Err(outcome) => outcome,
     }
 }
 
 pub(super) fn fentry(context: &Context) -> Outcome {
-    let tried = trace_function(context, HARMLESS, AttachType::TracingFentry);
-    tried.map_or_else(|outcome| outcome, |()| Outcome::works("loads and attaches"))
+    trace(context, AttachType::TracingFentry)
 }
 
 pub(super) fn fexit(context: &Context) -> Outcome {
-    let tried = trace_function(context, HARMLESS, AttachType::TracingFexit);
-    tried.map_or_else(|outcome| outcome, |()| Outcome::works("loads and attaches"))
+    trace(context, AttachType::TracingFexit)
 }
 
 pub(super) fn typed_tracepoint(context: &Context) -> Outcome {
@@ -124,12 +129,13 @@ fn on_cgroup(context: &Context, kind: ProgramType, attach: AttachType) -> Outcom
         Ok(program) => program,
         Err(failure) => return context.refused(&failure, &[Bpf, NetAdmin]),
     };
-    let cgroup = match super::host::cgroup_root() {
-        Ok(root) => File::open(&root).map_err(|error| format!("opening {}: {error}", root.display())),
-        Err(why) => Err(why),
-    };
+    let cgroup = cgroup::root()
+        .map_err(|error| error.to_string())
+        .and_then(|root| {
+            File::open(&root.path).map_err(|error| format!("opening {}: {error}", root.path.display()))
+        });
     match cgroup {
-        Ok(cgroup) => match program.cgroup(std::os::fd::AsFd::as_fd(&cgroup), attach) {
+        Ok(cgroup) => match program.cgroup(cgroup.as_fd(), attach) {
             Ok(_) => Outcome::works("loads and attaches to the cgroup root"),
             Err(failure) => context.refused(&failure, &[Bpf, NetAdmin]),
         },
@@ -246,7 +252,7 @@ pub(super) fn loops(context: &Context) -> Outcome {
         Ok(true) => Outcome::works("bpf_loop is known"),
         Ok(false) => Outcome::note("this kernel has no bpf_loop (it came with 5.17)"),
         Err(error) => match context.privileges.lack(&[Bpf, Perfmon]) {
-            Some(why) => Outcome::unknown(format!("not permitted: {why}")),
+            Some(why) => Outcome::unknown(format!("not permitted: {why}")).remedy(AS_ROOT),
             None => Outcome::unknown(format!("trying bpf_loop: {error}")),
         },
     }

@@ -4,6 +4,7 @@ use super::Context;
 use super::finding::Outcome;
 use super::privileges::Capability::{Bpf, NetAdmin, SysAdmin};
 use crate::kernel::bpf::{AttachType, Failure, Map, MapType, Program, ProgramType, attached};
+use crate::kernel::cgroup;
 use crate::kernel::sockhash::{Behaviour, SockhashError, Trial};
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -40,32 +41,38 @@ fn redirectors() -> Result<Vec<Redirector>, Failure> {
         let Ok(info) = Program::by_id(id).and_then(|program| program.info()) else {
             continue;
         };
-        let kinds = [ProgramType::SockOps, ProgramType::SkMsg, ProgramType::SkSkb];
-        let Some(kind) = kinds.into_iter().find(|kind| *kind as u32 == info.kind) else {
-            continue;
-        };
         let maps = info.maps.iter().filter_map(|&map| Map::info_of(map).ok());
+        let sockmaps = [MapType::SockMap as u32, MapType::SockHash as u32];
         let sockmap = maps
-            .filter(|(kind, _)| [MapType::SockMap as u32, MapType::SockHash as u32].contains(kind))
+            .filter(|(kind, _)| sockmaps.contains(kind))
             .map(|(_, name)| name)
             .next();
-        if info.name.starts_with("spanwire") || (kind == ProgramType::SockOps && sockmap.is_none()) {
-            continue;
+        if let Some(text) = redirects(info.kind, &info.name, sockmap.as_deref()) {
+            found.push(Redirector {
+                id,
+                text: format!("{text} (id {id})"),
+            });
         }
-        let kind = match kind {
-            ProgramType::SockOps => "sock_ops",
-            ProgramType::SkMsg => "sk_msg",
-            _ => "sk_skb",
-        };
-        let with = sockmap
-            .map(|map| format!(" with sockmap `{map}`"))
-            .unwrap_or_default();
-        found.push(Redirector {
-            id,
-            text: format!("{kind} program `{}` (id {id}){with}", info.name),
-        });
     }
     Ok(found)
+}
+
+/// How to call a program that works with a sockmap; `None` for one that does not, and for spanwire's own.
+fn redirects(kind: u32, name: &str, sockmap: Option<&str>) -> Option<String> {
+    let kinds = [
+        (ProgramType::SockOps, "sock_ops"),
+        (ProgramType::SkMsg, "sk_msg"),
+        (ProgramType::SkSkb, "sk_skb"),
+    ];
+    let (kind, word) = kinds.into_iter().find(|(known, _)| *known as u32 == kind)?;
+    // sock_ops programs have other uses, such as tuning; the other two have none.
+    if name.starts_with("spanwire") || (kind == ProgramType::SockOps && sockmap.is_none()) {
+        return None;
+    }
+    let with = sockmap
+        .map(|map| format!(" with sockmap `{map}`"))
+        .unwrap_or_default();
+    Some(format!("{word} program `{name}`{with}"))
 }
 
 pub(super) fn other_sockmaps(context: &Context) -> Outcome {
@@ -76,9 +83,7 @@ pub(super) fn other_sockmaps(context: &Context) -> Outcome {
         Ok(found) => found,
         Err(failure) => return context.refused(&failure, &[SysAdmin]),
     };
-    let on_root = super::host::cgroup_root()
-        .ok()
-        .and_then(|root| File::open(root).ok());
+    let on_root = cgroup::root().ok().and_then(|root| File::open(root.path).ok());
     let on_root = on_root
         .and_then(|root| attached(root.as_fd(), AttachType::SockOps).ok())
         .unwrap_or_default();
@@ -91,4 +96,34 @@ pub(super) fn other_sockmaps(context: &Context) -> Outcome {
         format!("{}{place}", one.text)
     });
     Outcome::fails(format!("there is {}", texts.collect::<Vec<_>>().join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_works_with_sockmaps_of_others_counts() {
+        let cases: &[(u32, &str, Option<&str>, Option<&str>)] = &[
+            (
+                13,
+                "bpf_sockops",
+                Some("sock_ops_map"),
+                Some("sock_ops program `bpf_sockops` with sockmap `sock_ops_map`"),
+            ),
+            (13, "tcp_rto", None, None),
+            (16, "redirect", None, Some("sk_msg program `redirect`")),
+            (
+                14,
+                "parser",
+                Some("m"),
+                Some("sk_skb program `parser` with sockmap `m`"),
+            ),
+            (16, "spanwire_inject", Some("spanwire_sockets"), None),
+            (6, "xdp", Some("m"), None),
+        ];
+        for (kind, name, sockmap, expected) in cases {
+            assert_eq!(redirects(*kind, name, *sockmap).as_deref(), *expected, "{name}");
+        }
+    }
 }

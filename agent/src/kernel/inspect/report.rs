@@ -136,7 +136,7 @@ impl Verdict {
         let text = if privileged {
             "Capture cannot run: no hook set loads; see the lines that say `no` above."
         } else {
-            "Capture cannot run with these privileges: try `sudo spanwire check`, which says what root would add."
+            "Capture cannot run with these privileges. Root has what is missing above: try `sudo spanwire check`."
         };
         Self {
             capture: false,

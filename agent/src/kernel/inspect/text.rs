@@ -1,5 +1,6 @@
 //! The report on a terminal.
 
+use super::finding::AS_ROOT;
 use super::{Finding, HookSet, Need, Status, Verdict};
 use std::io::{self, Write};
 
@@ -36,22 +37,16 @@ pub(super) fn write(
     };
     for group in findings.chunk_by(|one, next| one.group == next.group) {
         writeln!(out, "\n{}", paint(BOLD, group[0].group.heading()))?;
-        // Neighbours with the same advice share it.
-        for same in group.chunk_by(|one, next| one.lost == next.lost && one.remedy == next.remedy) {
-            for finding in same {
-                line(
-                    out,
-                    style(finding),
-                    finding.status.word(),
-                    finding.title,
-                    &finding.detail,
-                )?;
-            }
-            for (label, advice) in [("lost: ", &same[0].lost), ("do:   ", &same[0].remedy)] {
-                if advice.is_empty() {
-                    continue;
-                }
-                for (index, text) in fold(advice, WIDTH - INDENT - label.len()).iter().enumerate() {
+        for (index, finding) in group.iter().enumerate() {
+            let before = index.checked_sub(1).map(|index| &group[index]);
+            let again =
+                finding.status != Status::Works && before.is_some_and(|it| it.detail == finding.detail);
+            let detail = if again { "the same" } else { &finding.detail };
+            line(out, style(finding), finding.status.word(), finding.title, detail)?;
+            // Neighbours with the same advice share it, below the last of them.
+            let next = group.get(index + 1).map(Advice::of).unwrap_or_default();
+            for (label, text) in Advice::of(finding).unlike(&next) {
+                for (index, text) in fold(text, WIDTH - INDENT - label.len()).iter().enumerate() {
                     let label = if index == 0 { label } else { "      " };
                     writeln!(out, "{:INDENT$}{}", "", paint(DIM, &format!("{label}{text}")))?;
                 }
@@ -78,6 +73,41 @@ pub(super) fn write(
     }
     let style = if verdict.capture { GREEN } else { RED };
     writeln!(out, "\n{}", paint(style, &verdict.text))
+}
+
+/// What is printed below a finding.
+#[derive(Default)]
+struct Advice<'a> {
+    lost: &'a str,
+    remedy: &'a str,
+}
+
+impl<'a> Advice<'a> {
+    /// What could not be tried loses nothing yet, and that root could is said once, by the verdict.
+    fn of(finding: &'a Finding) -> Self {
+        let lost = if finding.status == Status::Unknown {
+            ""
+        } else {
+            &finding.lost
+        };
+        let remedy = if ["nothing", AS_ROOT].contains(&&*finding.remedy) {
+            ""
+        } else {
+            &finding.remedy
+        };
+        Self { lost, remedy }
+    }
+
+    fn unlike(&self, next: &Self) -> impl Iterator<Item = (&'static str, &'a str)> {
+        let lines = [
+            ("lost: ", self.lost, next.lost),
+            ("do:   ", self.remedy, next.remedy),
+        ];
+        let lines = lines
+            .into_iter()
+            .filter(|(_, text, next)| !text.is_empty() && text != next);
+        lines.map(|(label, text, _)| (label, text))
+    }
 }
 
 /// Red is for what capture cannot do without.

@@ -1,7 +1,7 @@
 //! Errors of the kernel, in words.
 
 use super::Context;
-use super::finding::Outcome;
+use super::finding::{AS_ROOT, Outcome};
 use super::privileges::Capability;
 use crate::kernel::bpf::Failure;
 
@@ -13,10 +13,13 @@ impl Context {
     pub(super) fn refused(&self, failure: &Failure, capabilities: &[Capability]) -> Outcome {
         let permission = matches!(failure.errno, libc::EPERM | libc::EACCES) && failure.log.is_empty();
         if permission && let Some(why) = self.privileges.lack(capabilities) {
-            return Outcome::unknown(format!("not permitted: {why}"))
-                .remedy("run it as root, for example `sudo spanwire check`, or grant what is missing");
+            return Outcome::unknown(format!("not permitted: {why}")).remedy(AS_ROOT);
         }
+        let unknown_helper = ["unknown func", "invalid func", "cannot use helper"];
         let because = match failure.errno {
+            _ if unknown_helper.iter().any(|said| failure.log.contains(said)) => {
+                "this kernel has no such helper, or not for this"
+            }
             libc::EPERM | libc::EACCES if failure.log.is_empty() => {
                 "refused although the privileges are there: a policy of this kernel or a security module"
             }
@@ -83,7 +86,7 @@ mod tests {
         let outcome = refused(libc::EPERM, "", 0);
         assert_eq!(outcome.status, Status::Unknown);
         assert!(outcome.detail.contains("CAP_BPF"), "{}", outcome.detail);
-        assert!(outcome.remedy.is_some_and(|remedy| remedy.contains("sudo")));
+        assert_eq!(outcome.remedy.as_deref(), Some(AS_ROOT));
     }
 
     #[test]

@@ -104,3 +104,56 @@ pub fn self_test() -> Result<Behaviour, SockhashError> {
     let enrolled = Behaviour::observe(|socket| map.enrol(0, socket.as_fd()))?;
     Ok(enrolled.against(bare))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Commit 929e30f93125 brought `tcp_bpf_ioctl`: without that function FIONREAD is TCP's own, and right.
+    #[test]
+    fn fionread_differs_only_where_the_kernel_answers_it_otherwise() {
+        let behaviour = match self_test() {
+            Ok(behaviour) => behaviour,
+            Err(SockhashError::Refused(failure)) if failure.errno == libc::EPERM => return,
+            Err(error) => panic!("{error}"),
+        };
+        let own = fs::read_to_string("/proc/kallsyms")
+            .unwrap()
+            .contains(" tcp_bpf_ioctl");
+        assert!(own || behaviour.fionread == Trial::Same, "{behaviour:?}");
+        assert!(behaviour.harmless(), "{behaviour:?}");
+    }
+
+    /// Each trial sees the fault that it is there for.
+    #[test]
+    fn a_socket_that_loses_bytes_is_noticed() {
+        let closed = |run: trial::Run| {
+            let (near, far) = trial::pair().unwrap();
+            near.shutdown(std::net::Shutdown::Both).unwrap();
+            run(near, far)
+        };
+        for run in [
+            trial::fionread,
+            trial::edge_triggered,
+            trial::splice,
+            trial::data_then_end,
+            trial::bytes,
+        ] {
+            assert!(closed(run).is_err());
+        }
+        let (near, far) = trial::pair().unwrap();
+        far.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(trial::half_close(near, far).is_err());
+    }
+
+    #[test]
+    fn what_fails_without_a_sockhash_is_no_finding() {
+        let differs = || Trial::Differs(String::from("late"));
+        assert_eq!(differs().against(Trial::Same), differs());
+        assert_eq!(
+            Trial::Same.against(differs()),
+            Trial::Unclear(String::from("late"))
+        );
+    }
+}
