@@ -8,7 +8,7 @@ use spanwire::protocol::http1::{Connection, Flow, Limits, Outcome};
 ///
 /// `>` and `<` are bytes of the client and of the server, `)` and `(` the same with the next mark, `+` and `-` elided
 /// bytes, `}` and `{` the last of them, `?` and `!` a loss, with its length as text; anything else ends a direction.
-pub fn read(input: &[u8]) {
+pub(crate) fn read(input: &[u8]) {
     let limits = Limits {
         head: 512,
         in_flight: 4,
