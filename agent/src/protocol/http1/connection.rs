@@ -13,7 +13,8 @@ use crate::connection::piece::Piece;
 /// One HTTP/1.x connection: pieces of both directions in, outcomes out.
 ///
 /// Each direction's pieces come in order; the directions may run ahead of each other where messages are marked. Where
-/// nothing is marked and bytes were lost, pieces have to come in the order in which they were on the wire.
+/// nothing is marked and bytes were lost, pieces have to come in the order in which they were on the wire, and a loss
+/// right before the piece behind it.
 #[derive(Debug)]
 pub struct Connection<S> {
     pub(super) limits: Limits,
@@ -44,6 +45,17 @@ impl<S: Copy> Connection<S> {
             done: false,
             upgrading: None,
             closing: false,
+        }
+    }
+
+    /// The same, where the capture marks each message's beginning, so that a loss is never searched for one. A
+    /// connection from [`Self::new`] becomes one of these with its first mark; until then, what is behind a loss could
+    /// be taken for a message.
+    #[must_use]
+    pub fn marked(limits: Limits) -> Self {
+        Self {
+            marked: true,
+            ..Self::new(limits)
         }
     }
 
@@ -92,6 +104,11 @@ impl<S: Copy> Connection<S> {
             self.hold(flow, stamp, piece, out);
         }
         self.catch_up(out);
+        if flow == Flow::Request && matches!(piece, Piece::Gap { .. }) {
+            // The responses that have been waiting until here were to requests within the loss, if at all: they say
+            // nothing of the requests right before its end.
+            self.pairing.hide_requests();
+        }
     }
 
     /// One direction has come to its end: a response without framing is complete (RFC 9112, section 6.3).

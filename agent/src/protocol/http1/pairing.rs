@@ -22,7 +22,7 @@ pub(super) enum Asked {
 /// Numbers can no longer be counted: some message's beginning may have been lost, and nothing is marked.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
-    /// The lost bytes may have held requests, and no response to them has been seen.
+    /// The lost bytes may have held requests (or ones were given up since), and no response to them has been seen.
     hidden_requests: bool,
     /// The lost bytes may have held responses: the next one's number is not known.
     hidden_responses: bool,
@@ -134,7 +134,7 @@ impl<S: Copy> Pairing<S> {
             self.give_up_oldest(out);
         }
         let ordinal = self.next_request;
-        self.next_request += 1;
+        self.next_request = self.next_request.saturating_add(1);
         let request = Request {
             head,
             first,
@@ -173,18 +173,18 @@ impl<S: Copy> Pairing<S> {
         }
         if let Some(doubt) = &mut self.doubt {
             doubt.owed += 1;
+            doubt.hidden_requests = true;
         }
         out.push(Outcome::Lost(Reason::Incomplete));
         false
     }
 
     fn give_up_oldest(&mut self, out: &mut Vec<Outcome<S>>) {
-        if let Some(oldest) = self.in_flight.pop_front() {
-            out.push(match oldest.is_answered() {
-                true => told(oldest, Ending::Complete, None),
-                false => Outcome::Lost(Reason::TooManyInFlight),
-            });
-        }
+        out.extend(
+            self.in_flight
+                .pop_front()
+                .map(|one| given_up(one, Reason::TooManyInFlight)),
+        );
     }
 
     /// Messages are marked: nothing is counted, and nothing in doubt.
@@ -198,7 +198,7 @@ impl<S: Copy> Pairing<S> {
         match (&mut self.doubt, marked) {
             (_, Some(ordinal)) => self.next_request = ordinal.saturating_add(1),
             (Some(doubt), None) => doubt.owed += 1,
-            (None, None) => self.next_request += 1,
+            (None, None) => self.next_request = self.next_request.saturating_add(1),
         }
     }
 
@@ -232,12 +232,11 @@ impl<S: Copy> Pairing<S> {
 
     fn give_up_before(&mut self, ordinal: u64, out: &mut Vec<Outcome<S>>) {
         while self.in_flight.front().is_some_and(|one| one.ordinal < ordinal) {
-            if let Some(one) = self.in_flight.pop_front() {
-                out.push(match one.is_answered() {
-                    true => told(one, Ending::Complete, None),
-                    false => Outcome::Lost(Reason::Incomplete),
-                });
-            }
+            out.extend(
+                self.in_flight
+                    .pop_front()
+                    .map(|one| given_up(one, Reason::Incomplete)),
+            );
         }
     }
 
@@ -324,6 +323,13 @@ impl<S: Copy> Pairing<S> {
         });
     }
 
+    /// In doubt, requests may be waiting for their responses.
+    pub(super) fn hide_requests(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.hidden_requests = true;
+        }
+    }
+
     /// Bytes of the server were lost that may have held the beginning of a response, and nothing is marked.
     pub(super) fn lose_responses(&mut self, out: &mut Vec<Outcome<S>>) {
         let (hidden_requests, owed) = self
@@ -340,7 +346,11 @@ impl<S: Copy> Pairing<S> {
 
     /// All that is in flight and not answered is lost.
     pub(super) fn give_up_all(&mut self, out: &mut Vec<Outcome<S>>) {
-        self.give_up_before(u64::MAX, out);
+        out.extend(
+            self.in_flight
+                .drain(..)
+                .map(|one| given_up(one, Reason::Incomplete)),
+        );
     }
 
     /// The connection is over: all that is in flight comes out with what it has.
@@ -351,6 +361,15 @@ impl<S: Copy> Pairing<S> {
                 false => told(one, Ending::Close(how), Some(stamp)),
             });
         }
+    }
+}
+
+/// What is said of an exchange that ends without the rest of its response, if any is missing.
+fn given_up<S: Copy>(one: InFlight<S>, reason: Reason) -> Outcome<S> {
+    if one.is_answered() {
+        told(one, Ending::Complete, None)
+    } else {
+        Outcome::Lost(reason)
     }
 }
 
