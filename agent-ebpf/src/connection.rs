@@ -238,7 +238,9 @@ fn port_is_watched(sock: u64, family: u16) -> bool {
 
 #[inline(always)]
 fn port_bit(port: u16) -> bool {
-    PORTS.get(port as u32 / 64).is_some_and(|word| word & (1 << (port % 64)) != 0)
+    PORTS
+        .get(port as u32 / 64)
+        .is_some_and(|word| word & (1 << (port % 64)) != 0)
 }
 
 /// Fills in both ends of a connection.
@@ -287,7 +289,8 @@ fn path(sock: u64, out: &mut [u8; UNIX_PATH_MAX]) -> u32 {
     }
     let name = address + (global!(unix_address_name) + FAMILY) as u64;
     // SAFETY: `out` is as long as said; the helper checks the address.
-    if unsafe { bpf_probe_read_kernel(out.as_mut_ptr().cast(), UNIX_PATH_MAX as u32, name as *const _) } != 0 {
+    if unsafe { bpf_probe_read_kernel(out.as_mut_ptr().cast(), UNIX_PATH_MAX as u32, name as *const _) } != 0
+    {
         return 0;
     }
     (length - FAMILY).min(UNIX_PATH_MAX as u32)

@@ -5,7 +5,8 @@ use crate::globals::global;
 use crate::maps::{EVENTS, count};
 use crate::operation::{HEADER, Operation, WINDOW, mark};
 use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve,
+    bpf_ringbuf_submit,
 };
 use spanwire_ebpf::{Counter, Opened, Record, flag, kind};
 
@@ -18,7 +19,11 @@ const BPF_RB_AVAIL_DATA: u64 = 0;
 fn wake() -> u64 {
     // SAFETY: the helper reads the ring buffer's counters.
     let waiting = unsafe { bpf_ringbuf_query(events(), BPF_RB_AVAIL_DATA) };
-    if waiting > global!(wake_at) as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
+    if waiting > global!(wake_at) as u64 {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
 }
 
 #[inline(always)]
@@ -99,13 +104,31 @@ pub(crate) fn record(
 #[cfg(feature = "bounded-loops")]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn put_record_of(sock: u64, direction: u32, kind: u32, position: u64, length: u64) -> u32 {
-    let Some(connection) = crate::maps::CONNECTIONS.get_ptr_mut(sock) else { return 0 };
-    let Some(operation) = crate::maps::OPERATION.get_ptr_mut(0) else { return 0 };
+pub(crate) extern "C" fn put_record_of(
+    sock: u64,
+    direction: u32,
+    kind: u32,
+    position: u64,
+    length: u64,
+) -> u32 {
+    let Some(connection) = crate::maps::CONNECTIONS.get_ptr_mut(sock) else {
+        return 0;
+    };
+    let Some(operation) = crate::maps::OPERATION.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: map values, and the only references to them while this runs.
     let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
-    let crate::connection::Connection { received, sent, dialogue } = connection;
-    let half = if direction == spanwire_ebpf::SENT as u32 { sent } else { received };
+    let crate::connection::Connection {
+        received,
+        sent,
+        dialogue,
+    } = connection;
+    let half = if direction == spanwire_ebpf::SENT as u32 {
+        sent
+    } else {
+        received
+    };
     match kind as u8 {
         kind::BYTES => put_bytes(operation, dialogue, half),
         kind::END => put_end(operation, dialogue, half, position),
@@ -244,7 +267,13 @@ fn put_end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, posi
 
 /// Reports `length` bytes from `position` on that were not seen.
 #[inline(never)]
-fn put_gap(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64, length: u64) -> u32 {
+fn put_gap(
+    operation: &mut Operation,
+    dialogue: &Dialogue,
+    half: &mut Half,
+    position: u64,
+    length: u64,
+) -> u32 {
     // SAFETY: as in `end`.
     let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
     header(record, operation, dialogue, half, kind::GAP);
@@ -273,7 +302,15 @@ pub(crate) fn eof(operation: &mut Operation, dialogue: &Dialogue, half: &mut Hal
 #[inline(always)]
 fn put_record(record: &mut Record) {
     // SAFETY: a whole record.
-    if unsafe { bpf_ringbuf_output(events(), core::ptr::from_mut(record).cast(), HEADER as u64, wake()) } != 0 {
+    if unsafe {
+        bpf_ringbuf_output(
+            events(),
+            core::ptr::from_mut(record).cast(),
+            HEADER as u64,
+            wake(),
+        )
+    } != 0
+    {
         count(Counter::RingFull, 1);
     }
 }
@@ -335,7 +372,15 @@ pub(crate) fn process(kind: u8, tgid: u32, tid: u32, name: [u8; 16]) {
     };
     let mut record = ProcessRecord { record, name };
     // SAFETY: the whole record is behind its header.
-    if unsafe { bpf_ringbuf_output(events(), (&raw mut record).cast(), size_of::<ProcessRecord>() as u64, wake()) } != 0 {
+    if unsafe {
+        bpf_ringbuf_output(
+            events(),
+            (&raw mut record).cast(),
+            size_of::<ProcessRecord>() as u64,
+            wake(),
+        )
+    } != 0
+    {
         count(Counter::RingFull, 1);
     }
 }

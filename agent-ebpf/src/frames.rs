@@ -60,8 +60,12 @@ const BUFFER: u64 = 1 << 20;
 #[inline(never)]
 pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors: u64, address: u64) -> u32 {
     let direction = direction as u8 & 1;
-    let Some(connection) = connection::of(sock, direction, bytes) else { return 0 };
-    let Some(operation) = OPERATION.get_ptr_mut(0) else { return 0 };
+    let Some(connection) = connection::of(sock, direction, bytes) else {
+        return 0;
+    };
+    let Some(operation) = OPERATION.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: map values; this CPU's own operation, unless one that was interrupted has it.
     let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
     if operation.busy != 0 {
@@ -77,7 +81,11 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
     operation.direction = direction as u32;
     operation.time = now;
     operation.end_time = now;
-    let Connection { received, sent, dialogue } = connection;
+    let Connection {
+        received,
+        sent,
+        dialogue,
+    } = connection;
     dialogue.tgid = operation.tgid;
     let half = if direction == SENT {
         if dialogue.send_began != 0 {
@@ -113,9 +121,17 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
 /// Accounts for bytes that passed without a call that was seen: the kernel's own sequence number has moved on.
 #[inline(always)]
 fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half, bytes: u64) {
-    let offset = if operation.direction == RECEIVED as u32 { global!(tcp_copied_seq) } else { global!(tcp_write_seq) };
-    let Some(sequence) = kernel::<u32>(operation.sock, offset) else { return };
-    let missing = sequence.wrapping_sub(bytes as u32).wrapping_sub(half.kernel_sequence);
+    let offset = if operation.direction == RECEIVED as u32 {
+        global!(tcp_copied_seq)
+    } else {
+        global!(tcp_write_seq)
+    };
+    let Some(sequence) = kernel::<u32>(operation.sock, offset) else {
+        return;
+    };
+    let missing = sequence
+        .wrapping_sub(bytes as u32)
+        .wrapping_sub(half.kernel_sequence);
     // Backwards: another thread's call on the same socket was seen before this one, and its bytes with it.
     if missing != 0 && missing >> 31 == 0 {
         let start = half.position;
@@ -130,7 +146,12 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
 /// Walks the operation to its end.
 #[inline(never)]
 fn walk(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
-    let mut walk = Walk { operation, dialogue, half, finished: 0 };
+    let mut walk = Walk {
+        operation,
+        dialogue,
+        half,
+        finished: 0,
+    };
     steps(&mut walk);
     // SAFETY: made from references above.
     let (operation, dialogue, half) = unsafe { (&mut *walk.operation, &mut *walk.dialogue, &mut *walk.half) };
@@ -171,12 +192,25 @@ fn steps(walk: &mut Walk) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn part(sock: u64, direction: u32) -> u32 {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 1 };
-    let Some(operation) = OPERATION.get_ptr_mut(0) else { return 1 };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
+        return 1;
+    };
+    let Some(operation) = OPERATION.get_ptr_mut(0) else {
+        return 1;
+    };
     // SAFETY: map values.
-    let Connection { received, sent, dialogue } = unsafe { &mut *connection };
+    let Connection {
+        received,
+        sent,
+        dialogue,
+    } = unsafe { &mut *connection };
     let half = if direction == SENT as u32 { sent } else { received };
-    let mut walk = Walk { operation, dialogue, half, finished: 0 };
+    let mut walk = Walk {
+        operation,
+        dialogue,
+        half,
+        finished: 0,
+    };
     for index in 0..STEPS {
         if one_step(index, &mut walk) != 0 {
             return 1;
@@ -245,9 +279,15 @@ fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -
 /// A read returned 0: the peer will send no more.
 #[inline(always)]
 pub(crate) fn end_of_stream(sock: u64) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
+        return;
+    };
     // SAFETY: a map value.
-    let Connection { received: half, dialogue, .. } = unsafe { &mut *connection };
+    let Connection {
+        received: half,
+        dialogue,
+        ..
+    } = unsafe { &mut *connection };
     if dialogue.protocol != HTTP1 || half.ended != 0 || !connection::is_of(dialogue, sock) {
         return;
     }
@@ -257,7 +297,9 @@ pub(crate) fn end_of_stream(sock: u64) {
         return;
     }
     half.ended = 1;
-    let Some(operation) = OPERATION.get_ptr_mut(0) else { return };
+    let Some(operation) = OPERATION.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: as in `observe`.
     let operation = unsafe { &mut *operation };
     if operation.busy != 0 {

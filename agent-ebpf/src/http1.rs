@@ -227,7 +227,11 @@ fn next(operation: &mut Operation) -> u8 {
 #[inline(always)]
 fn body(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
     let rest = operation.available() as u64 + operation.unread;
-    let count = if half.remaining < rest { half.remaining } else { rest };
+    let count = if half.remaining < rest {
+        half.remaining
+    } else {
+        rest
+    };
     operation.step_over(count);
     half.content += count;
     half.remaining -= count;
@@ -295,7 +299,11 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         if dialogue.adrift != 0 {
             // Whatever was in flight is over: its answers can no longer be told from this one's.
             dialogue.adrift = 0;
-            let fresh = if dialogue.requests > dialogue.responses { dialogue.requests } else { dialogue.responses };
+            let fresh = if dialogue.requests > dialogue.responses {
+                dialogue.requests
+            } else {
+                dialogue.responses
+            };
             dialogue.requests = fresh;
             dialogue.responses = fresh;
         }
@@ -435,7 +443,13 @@ fn lost(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
 
 /// Counts and reports a gap of `length` bytes from `position` on, and leaves the half lost.
 #[inline(always)]
-pub(crate) fn give_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half, position: u64, length: u64) {
+pub(crate) fn give_up(
+    operation: &mut Operation,
+    dialogue: &mut Dialogue,
+    half: &mut Half,
+    position: u64,
+    length: u64,
+) {
     if half.state != state::LOST
         && let Some(counter) = COUNTERS.get_ptr_mut(operation.failure)
     {
@@ -498,7 +512,9 @@ fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
         let second = operation.word(cursor + 8);
         let third = operation.word(cursor + 16);
         if operation.available() < NAME_BYTES {
-            let line_feed = find(word, b'\n').min(8 + find(second, b'\n')).min(16 + find(third, b'\n'));
+            let line_feed = find(word, b'\n')
+                .min(8 + find(second, b'\n'))
+                .min(16 + find(third, b'\n'));
             if line_feed >= operation.available() {
                 // The line may go on with the next operation, or the next buffer.
                 operation.carry(half);
@@ -607,7 +623,8 @@ fn head_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
             dialogue.protocol = IGNORED;
             return;
         }
-        let bodiless = half.status < 200 || half.status == 204 || half.status == 304 || dialogue.heads & bit != 0;
+        let bodiless =
+            half.status < 200 || half.status == 204 || half.status == 304 || dialogue.heads & bit != 0;
         if bodiless {
             message_ends(operation, dialogue, half);
             return;
@@ -666,7 +683,11 @@ fn chunk_size(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Hal
 #[inline(always)]
 fn chunk_begins(half: &mut Half) {
     half.remaining = half.value;
-    half.state = if half.value == 0 { state::TRAILER } else { state::CHUNK_DATA };
+    half.state = if half.value == 0 {
+        state::TRAILER
+    } else {
+        state::CHUNK_DATA
+    };
 }
 
 /// The message is over at the cursor.

@@ -10,11 +10,13 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(internal_features, reason = "core::sync::atomic has no addition for the bpf target")
+    expect(
+        internal_features,
+        reason = "core::sync::atomic has no addition for the bpf target"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]
-
 #[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]

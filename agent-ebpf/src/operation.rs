@@ -159,7 +159,11 @@ impl Operation {
     /// Stream position of the cursor.
     #[inline(always)]
     pub(crate) fn position(&self) -> u64 {
-        if self.cursor < self.end { self.base + self.cursor as u64 } else { self.next + self.skip }
+        if self.cursor < self.end {
+            self.base + self.cursor as u64
+        } else {
+            self.next + self.skip
+        }
     }
 
     /// Bytes from the cursor to the end of the window.
@@ -180,7 +184,14 @@ impl Operation {
     pub(crate) fn word(&self, index: u32) -> u64 {
         // SAFETY: masked to the window, which has slack behind it. The bpf target's loads need no alignment on the
         // machines that spanwire supports; `read_unaligned` would become eight loads.
-        unsafe { core::ptr::read_volatile(self.window.as_ptr().add(index as usize & (WINDOW - 1)).cast::<u64>()) }
+        unsafe {
+            core::ptr::read_volatile(
+                self.window
+                    .as_ptr()
+                    .add(index as usize & (WINDOW - 1))
+                    .cast::<u64>(),
+            )
+        }
     }
 
     /// Steps over `count` bytes, which may reach behind the window, but not behind the operation.
@@ -234,7 +245,11 @@ impl Operation {
             *window.add(1) = half.carry[1];
             *window.add(2) = half.carry[2];
         }
-        let mut count = if self.buffer_left < self.unread { self.buffer_left } else { self.unread };
+        let mut count = if self.buffer_left < self.unread {
+            self.buffer_left
+        } else {
+            self.unread
+        };
         if count > room {
             count = room;
         }
@@ -269,7 +284,11 @@ impl Operation {
         half.carry[0] = self.word(self.cursor);
         half.carry[1] = self.word(self.cursor + 8);
         half.carry[2] = self.word(self.cursor + 16);
-        half.carried = if rest < CARRY as u32 { rest } else { CARRY as u32 - 1 };
+        half.carried = if rest < CARRY as u32 {
+            rest
+        } else {
+            CARRY as u32 - 1
+        };
         self.cursor = self.end;
     }
 }

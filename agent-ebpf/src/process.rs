@@ -17,12 +17,16 @@ pub(crate) fn is_watched() -> bool {
 
 #[inline(always)]
 fn bit(tgid: u32) -> bool {
-    PROCESSES.get(tgid / 64).is_some_and(|word| word & (1 << (tgid % 64)) != 0)
+    PROCESSES
+        .get(tgid / 64)
+        .is_some_and(|word| word & (1 << (tgid % 64)) != 0)
 }
 
 #[inline(always)]
 fn set_bit(tgid: u32, watched: bool) {
-    let Some(word) = PROCESSES.get_ptr_mut(tgid / 64) else { return };
+    let Some(word) = PROCESSES.get_ptr_mut(tgid / 64) else {
+        return;
+    };
     let mask = 1u64 << (tgid % 64);
     // SAFETY: a map value. Neighbours in the same word may be born at the same time on another CPU. Addition is the one
     // atomic operation that every kernel's BPF has; its result is not used, since that would need Linux 5.12.
@@ -49,7 +53,12 @@ pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
         let watched = ours || bit(parent);
         set_bit(tgid, watched);
         if watched {
-            emit::process(kind::FORK, tgid, parent, bpf_get_current_comm().unwrap_or_default());
+            emit::process(
+                kind::FORK,
+                tgid,
+                parent,
+                bpf_get_current_comm().unwrap_or_default(),
+            );
         }
     }
     0

@@ -43,7 +43,10 @@ impl Registers {
     pub(crate) fn at(address: u64) -> Option<Self> {
         /// `orig_ax`.
         const NUMBER: u32 = 120;
-        Some(Self { address, number: kernel(address, NUMBER)? })
+        Some(Self {
+            address,
+            number: kernel(address, NUMBER)?,
+        })
     }
 
     /// Registers of the system call that the current thread is in.

@@ -1,6 +1,7 @@
 //! Hook set 1: tracepoints of the socket layer. Nothing is paid by who does not use a socket.
 
 use crate::connection::{self, Connection};
+use crate::emit;
 use crate::frames;
 use crate::globals::{global, kernel};
 use crate::http1::state;
@@ -8,7 +9,6 @@ use crate::maps::CONNECTIONS;
 use crate::operation::Source;
 use crate::process::is_watched;
 use crate::registers::Registers;
-use crate::emit;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -51,7 +51,9 @@ pub(crate) fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 pub(crate) fn before_send(sock: u64) {
     // Nothing is queued yet.
-    let Some(connection) = connection::of(sock, SENT, 0) else { return };
+    let Some(connection) = connection::of(sock, SENT, 0) else {
+        return;
+    };
     // SAFETY: a map value.
     let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
     if dialogue.send_began == 0 && sent.state <= state::CODING {
@@ -66,7 +68,9 @@ pub(crate) fn after(sock: u64, direction: u8, result: i32, flags: u32) {
     if flags & MSG_PEEK != 0 {
         return;
     }
-    let Some(registers) = Registers::current() else { return };
+    let Some(registers) = Registers::current() else {
+        return;
+    };
     let element = match registers.elements() {
         Some(elements) => next_element(sock, direction, elements, result > 0),
         None => 0,
@@ -77,7 +81,11 @@ pub(crate) fn after(sock: u64, direction: u8, result: i32, flags: u32) {
         }
         return;
     }
-    let source = if flags & MSG_TRUNC != 0 { Source::Nowhere } else { registers.source(element) };
+    let source = if flags & MSG_TRUNC != 0 {
+        Source::Nowhere
+    } else {
+        registers.source(element)
+    };
     frames::observe(sock, direction, result as u64, source);
 }
 
@@ -85,12 +93,18 @@ pub(crate) fn after(sock: u64, direction: u8, result: i32, flags: u32) {
 /// the call.
 #[inline(always)]
 fn next_element(sock: u64, direction: u8, elements: u64, fine: bool) -> u32 {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
+        return 0;
+    };
     // SAFETY: a map value.
     let Connection { received, sent, .. } = unsafe { &mut *connection };
     let half = if direction == SENT { sent } else { received };
     let element = half.element;
-    half.element = if fine && (element as u64 + 1) < elements { element + 1 } else { 0 };
+    half.element = if fine && (element as u64 + 1) < elements {
+        element + 1
+    } else {
+        0
+    };
     element
 }
 
@@ -105,12 +119,22 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         return 0;
     }
     let sock: u64 = context.arg(0);
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return 0 };
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
+        return 0;
+    };
     // SAFETY: a map value.
-    let Connection { received, sent, dialogue } = unsafe { &mut *connection };
+    let Connection {
+        received,
+        sent,
+        dialogue,
+    } = unsafe { &mut *connection };
     if dialogue.announced != 0 {
         let error: u32 = kernel(sock, global!(sock_error)).unwrap_or(0);
-        let responses = if dialogue.requests_direction == RECEIVED { sent } else { received };
+        let responses = if dialogue.requests_direction == RECEIVED {
+            sent
+        } else {
+            received
+        };
         emit::closed(sock, dialogue, responses, error as u16);
     }
     let _ = CONNECTIONS.remove(sock);

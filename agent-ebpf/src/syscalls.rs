@@ -57,7 +57,11 @@ fn returned(registers: &Registers, result: i64) {
     if registers.elements().is_some() {
         return messages(registers, sock, direction, result as u32);
     }
-    let source = if flags & MSG_TRUNC as u64 != 0 { Source::Nowhere } else { registers.source(0) };
+    let source = if flags & MSG_TRUNC as u64 != 0 {
+        Source::Nowhere
+    } else {
+        registers.source(0)
+    };
     frames::observe(sock, direction, result as u64, source);
 }
 

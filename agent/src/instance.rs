@@ -38,9 +38,17 @@ impl Instance {
     /// # Errors
     /// Where another one is, or where it cannot be told.
     pub fn claim(path: &Path) -> Result<Self, InstanceError> {
-        let failed = |source| InstanceError::Lock { path: path.to_owned(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let failed = |source| InstanceError::Lock {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -51,7 +59,10 @@ impl Instance {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         // Only for the message above.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self(file))
     }
 }
@@ -67,7 +78,10 @@ mod tests {
         let error = Instance::claim(&path).expect_err("the second");
         assert_eq!(
             error.to_string(),
-            format!("another spanwire already runs on this host (pid {}); stop it first", std::process::id())
+            format!(
+                "another spanwire already runs on this host (pid {}); stop it first",
+                std::process::id()
+            )
         );
         drop(first);
         Instance::claim(&path).expect("after the first");

@@ -2,8 +2,8 @@
 
 use clap::Parser as _;
 use spanwire::cli::{self, CheckOutput, Cli, Command, Exit, Run};
-use spanwire::kernel::inspect;
 use spanwire::config::environment::Environment;
+use spanwire::kernel::inspect;
 use spanwire::kernel::load::Capture;
 use spanwire::{config, run};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -18,9 +18,7 @@ fn main() -> Exit {
     let result = match cli.command {
         Command::Run(command) => capture(&command, &environment, cli.quiet),
         Command::Check { output } => check(output),
-        Command::Config(command) => {
-            config::run(&command, &environment, &mut io::stdout(), &mut io::stderr())
-        }
+        Command::Config(command) => config::run(&command, &environment, &mut io::stdout(), &mut io::stderr()),
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()).map(|()| Exit::Success),
         Command::Man { command } => cli::man(&command, &mut io::stdout()).map(|()| Exit::Success),
     };
@@ -46,7 +44,9 @@ fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<
     for warning in &resolved.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(run::run(&resolved.config, &command.command, quiet));
     // What still waits for a dead endpoint is not waited for.
     runtime.shutdown_background();
@@ -57,7 +57,10 @@ fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<
 }
 
 fn check(output: CheckOutput) -> io::Result<Exit> {
-    let report = inspect::report(&inspect::Options { hook_sets: Capture::try_all(), ..inspect::Options::default() });
+    let report = inspect::report(&inspect::Options {
+        hook_sets: Capture::try_all(),
+        ..inspect::Options::default()
+    });
     let mut out = io::stdout().lock();
     match output {
         CheckOutput::Text => report.write_text(&mut out, io::stdout().is_terminal())?,
@@ -66,7 +69,11 @@ fn check(output: CheckOutput) -> io::Result<Exit> {
             writeln!(out)?;
         }
     }
-    Ok(if report.capture_can_run() { Exit::Success } else { Exit::CannotCapture })
+    Ok(if report.capture_can_run() {
+        Exit::Success
+    } else {
+        Exit::CannotCapture
+    })
 }
 
 /// Warnings and errors, more with `-v`, `RUST_LOG` before both.
@@ -79,5 +86,10 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let color = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .init();
 }

@@ -14,10 +14,10 @@ use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
+use crate::protocol::http1::{self, Version};
 use crate::redact::{self, Redacted};
 use crate::span::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
 use crate::span::{Kind, Span};
-use crate::protocol::http1::{self, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,7 +43,10 @@ impl Sinks {
     /// These, and no others.
     #[must_use]
     pub fn new(stdout: Option<Stdout>, exporter: Option<Handle>) -> Self {
-        Self { stdout: stdout.map(Arc::new), exporter: exporter.map(Arc::new) }
+        Self {
+            stdout: stdout.map(Arc::new),
+            exporter: exporter.map(Arc::new),
+        }
     }
 
     /// Hands spans to all of them. Never waits.
@@ -130,7 +133,13 @@ impl Pipeline {
     #[must_use]
     pub fn new(mut stages: Stages) -> Self {
         let ring = stages.capture.take_ring();
-        Self { stages, ring, clock: Clock::now(), finished: Vec::new(), swept: 0 }
+        Self {
+            stages,
+            ring,
+            clock: Clock::now(),
+            finished: Vec::new(),
+            swept: 0,
+        }
     }
 
     /// Names the processes to the kernel half that run already and are wanted.
@@ -165,7 +174,10 @@ impl Pipeline {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         match self.stages.capture.counters() {
-            Ok(counters) => counters.into_iter().map(|(counter, value)| (counter.name(), value)).collect(),
+            Ok(counters) => counters
+                .into_iter()
+                .map(|(counter, value)| (counter.name(), value))
+                .collect(),
             Err(error) => {
                 tracing::warn!("cannot read the kernel half's counters: {error}");
                 Vec::new()
@@ -178,7 +190,13 @@ impl Pipeline {
         // Once a turn, so that a clock that was set shows at once.
         self.clock = Clock::now();
         let Some(ring) = &mut self.ring else { return 0 };
-        let Stages { table, processes, capture, filter, .. } = &mut self.stages;
+        let Stages {
+            table,
+            processes,
+            capture,
+            filter,
+            ..
+        } = &mut self.stages;
         let finished = &mut self.finished;
         let count = ring.drain(BATCH, |event| {
             follow(event, processes, capture, filter);
@@ -202,7 +220,12 @@ impl Pipeline {
     }
 
     fn decide(&mut self, pid: u32) {
-        decide(pid, &mut self.stages.processes, &mut self.stages.capture, &self.stages.filter);
+        decide(
+            pid,
+            &mut self.stages.processes,
+            &mut self.stages.capture,
+            &self.stages.filter,
+        );
     }
 
     /// Makes spans of what is finished, and hands them to the sinks.
@@ -222,31 +245,49 @@ impl Pipeline {
 
     /// The span of an exchange; `None` where the record that held its ids was lost.
     fn span(&mut self, finished: &Finished) -> Option<Span> {
-        let Finished { exchange, endpoints, requests } = finished;
+        let Finished {
+            exchange,
+            endpoints,
+            requests,
+        } = finished;
         let Ids { trace_id, span_id } = exchange.request.first.ids?;
         let resource = self.stages.processes.resource(exchange.request.first.pid);
         let (start, end) = self.clock.span(exchange.request.first.time, exchange.ended.time);
         let request = &exchange.request;
         let method = String::from_utf8_lossy(request.head.method());
         let target = String::from_utf8_lossy(request.head.target());
-        let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, &self.stages.rules.http));
-        let request_headers: Vec<_> = request_headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let request_headers = headers(request.head.headers(), |name| {
+            build::is_header_used(name, &self.stages.rules.http)
+        });
+        let request_headers: Vec<_> = request_headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
         let response_headers = exchange.response.as_ref().map(|response| {
             headers(response.head.headers(), |name| {
-                self.stages.rules.http.response_headers.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+                self.stages
+                    .rules
+                    .http
+                    .response_headers
+                    .iter()
+                    .any(|wanted| wanted.eq_ignore_ascii_case(name))
             })
         });
-        let response_headers: Option<Vec<_>> =
-            response_headers.as_ref().map(|all| all.iter().map(|(name, value)| (&**name, &**value)).collect());
-        let response = exchange.response.as_ref().zip(response_headers.as_ref()).map(|(response, headers)| {
-            HttpResponse {
-                status: response.head.status(),
-                headers,
-                body_size: response.complete.then_some(response.body),
-                first_byte: self.clock.within(start, request.first.time, response.first.time),
-                complete: response.complete,
-            }
-        });
+        let response_headers: Option<Vec<_>> = response_headers
+            .as_ref()
+            .map(|all| all.iter().map(|(name, value)| (&**name, &**value)).collect());
+        let response =
+            exchange
+                .response
+                .as_ref()
+                .zip(response_headers.as_ref())
+                .map(|(response, headers)| HttpResponse {
+                    status: response.head.status(),
+                    headers,
+                    body_size: response.complete.then_some(response.body),
+                    first_byte: self.clock.within(start, request.first.time, response.first.time),
+                    complete: response.complete,
+                });
         Some(build::http(
             HttpExchange {
                 kind: match requests {
@@ -322,8 +363,13 @@ fn follow(event: &Event<'_>, processes: &mut process::Table, capture: &mut Captu
 
 /// Tells the kernel half whether a process is watched.
 fn decide(pid: u32, processes: &mut process::Table, capture: &mut Capture, filter: &Filter) {
-    let watched = processes.identity(pid).is_some_and(|identity| filter.wants(&identity));
+    let watched = processes
+        .identity(pid)
+        .is_some_and(|identity| filter.wants(&identity));
     if let Err(error) = capture.set_watched(pid, watched) {
-        tracing::warn!("cannot {} process {pid}: {error}", if watched { "watch" } else { "leave alone" });
+        tracing::warn!(
+            "cannot {} process {pid}: {error}",
+            if watched { "watch" } else { "leave alone" }
+        );
     }
 }

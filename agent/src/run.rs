@@ -3,9 +3,9 @@
 use crate::cli::Exit;
 use crate::config::{self, Config};
 use crate::connection::table::Table;
+use crate::export::console::{Look, Width};
 use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};
-use crate::export::console::{Look, Width};
 use crate::export::{Exporter, queue};
 use crate::health::Health;
 use crate::instance::{Instance, InstanceError, LOCK};
@@ -114,7 +114,9 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
         })
         .map_err(system("start a thread"))?;
     if hooks == HookSet::Syscall {
-        tracing::warn!("this kernel takes no hooks on sockets: every system call of the host is looked at, at about 0.15 us each");
+        tracing::warn!(
+            "this kernel takes no hooks on sockets: every system call of the host is looked at, at about 0.15 us each"
+        );
     }
     let child = start(command)?;
     announce(config, hooks, quiet);
@@ -156,7 +158,9 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
             config::Color::Always => true,
             config::Color::Never => false,
             // https://no-color.org
-            config::Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()),
+            config::Color::Auto => {
+                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
+            }
         },
         width: Width::Terminal,
     };
@@ -169,7 +173,9 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
         .map(|format| Stdout::start(format, io::stdout(), Arc::clone(health)))
         .transpose()
         .map_err(system("start a thread"))?;
-    let exporter = export(config).map(|settings| Exporter::start(settings, Arc::clone(health))).transpose()?;
+    let exporter = export(config)
+        .map(|settings| Exporter::start(settings, Arc::clone(health)))
+        .transpose()?;
     Ok(Sinks::new(stdout, exporter))
 }
 
@@ -183,7 +189,11 @@ fn export(config: &Config) -> Option<Settings> {
     };
     let client = otlp.client.as_ref();
     Some(Settings {
-        headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        headers: otlp
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
         timeout: otlp.timeout.unwrap_or(LONGEST),
         export_timeout: config.batch.export_timeout.unwrap_or(LONGEST),
         compression: match otlp.compression {
@@ -210,7 +220,12 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         hooks: hook_sets(config.capture.hooks),
         ring_buffer: config.capture.ring_buffer,
         max_connections: config.capture.max_connections,
-        ports: config.watch.ports.iter().map(|range| range.first..=range.last).collect(),
+        ports: config
+            .watch
+            .ports
+            .iter()
+            .map(|range| range.first..=range.last)
+            .collect(),
         watch: match (command.is_empty(), selective) {
             (false, _) => Watch::Children,
             (true, true) => Watch::Nothing,
@@ -237,14 +252,22 @@ fn rules(config: &Config) -> Rules {
             response_headers: config.http.captured_response_headers.clone(),
             ..HttpRules::default()
         },
-        redact: redact::Rules { value_length: config.limits.attribute_value_length, ..redact::Rules::default() },
+        redact: redact::Rules {
+            value_length: config.limits.attribute_value_length,
+            ..redact::Rules::default()
+        },
     }
 }
 
 fn start(command: &[OsString]) -> Result<Option<Child>, RunError> {
-    let Some((program, arguments)) = command.split_first() else { return Ok(None) };
+    let Some((program, arguments)) = command.split_first() else {
+        return Ok(None);
+    };
     let child = Command::new(program).args(arguments).spawn();
-    child.map(Some).map_err(|source| RunError::Command { command: program.clone(), source })
+    child.map(Some).map_err(|source| RunError::Command {
+        command: program.clone(),
+        source,
+    })
 }
 
 async fn wait(child: Option<Child>) -> io::Result<ExitStatus> {
@@ -257,7 +280,10 @@ async fn wait(child: Option<Child>) -> io::Result<ExitStatus> {
 /// Says that everything is in place: to people, and to systemd.
 fn announce(config: &Config, hooks: HookSet, quiet: bool) {
     if !quiet {
-        let export = config.export.as_ref().map_or(String::new(), |otlp| format!(", exporting to {}", otlp.url));
+        let export = config
+            .export
+            .as_ref()
+            .map_or(String::new(), |otlp| format!(", exporting to {}", otlp.url));
         eprintln!("spanwire ready: {hooks} hooks{export}");
     }
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -6,7 +6,9 @@ use std::io::Write;
 /// Writes all counters that are not zero, a line each: `  NAME VALUE`. Names are those of [`Counter`] and of the kernel
 /// half's counters.
 pub fn write(health: &Health, kernel: &[(&'static str, u64)], out: &mut impl Write) {
-    let own = Counter::ALL.iter().map(|counter| (counter.name(), health.value(*counter)));
+    let own = Counter::ALL
+        .iter()
+        .map(|counter| (counter.name(), health.value(*counter)));
     let mut text = String::from("spanwire summary\n");
     for (name, value) in own.chain(kernel.iter().copied()) {
         // What was exported or not is of interest also where it is nothing.
@@ -28,7 +30,11 @@ mod tests {
         health.add(Counter::Spans, 3);
         health.add(Counter::Exchanges, 2);
         let mut text = Vec::new();
-        write(&health, &[("kernel.lost.records.ring_full", 7), ("kernel.gap.unseen", 0)], &mut text);
+        write(
+            &health,
+            &[("kernel.lost.records.ring_full", 7), ("kernel.gap.unseen", 0)],
+            &mut text,
+        );
         assert_eq!(
             String::from_utf8(text).expect("text"),
             "spanwire summary\n  spans.built 3\n  spans.exported 0\n  lost.exchanges.incomplete 2\n  \

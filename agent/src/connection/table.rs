@@ -82,7 +82,12 @@ impl Table {
     /// An empty table for at most `limit` connections.
     #[must_use]
     pub fn new(limit: usize, health: Arc<Health>) -> Self {
-        Self { connections: HashMap::new(), health, limit, outcomes: Vec::new() }
+        Self {
+            connections: HashMap::new(),
+            health,
+            limit,
+            outcomes: Vec::new(),
+        }
     }
 
     /// Number of connections that are kept.
@@ -101,24 +106,44 @@ impl Table {
     pub fn accept(&mut self, event: &Event<'_>, finished: &mut Vec<Finished>) {
         tracing::trace!("{event:?}");
         match event {
-            Event::Opened { origin, endpoints, inode, .. } => {
+            Event::Opened {
+                origin,
+                endpoints,
+                inode,
+                ..
+            } => {
                 let connection = self.connection(origin);
                 connection.endpoints = Some(Arc::new(endpoints.clone()));
                 connection.inode = *inode;
             }
-            Event::Bytes { origin, request, starts, data, ends, .. } => {
+            Event::Bytes {
+                origin,
+                request,
+                starts,
+                data,
+                ends,
+                ..
+            } => {
                 let flow = flow_of(*request);
                 self.hand_over(origin, flow, finished, |connection, outcomes| {
                     let ids = starts.and_then(|(_, ids)| ids);
                     let stamp = stamp(origin, ids);
                     let starts = starts.map(|(ordinal, _)| u64::from(ordinal));
                     if !data.is_empty() {
-                        connection.http.read(flow, stamp, Piece::Bytes { data, starts }, outcomes);
+                        connection
+                            .http
+                            .read(flow, stamp, Piece::Bytes { data, starts }, outcomes);
                     }
                     let mut length = data.len() as u64;
                     if let Some(MessageEnd { wire, content }) = *ends {
-                        let last = Piece::Elided { wire, content, last: true };
-                        connection.http.read(flow, Stamp { ids: None, ..stamp }, last, outcomes);
+                        let last = Piece::Elided {
+                            wire,
+                            content,
+                            last: true,
+                        };
+                        connection
+                            .http
+                            .read(flow, Stamp { ids: None, ..stamp }, last, outcomes);
                         length += wire;
                     }
                     length
@@ -127,7 +152,11 @@ impl Table {
             Event::End { origin, request, end } => {
                 let flow = flow_of(*request);
                 self.hand_over(origin, flow, finished, |connection, outcomes| {
-                    let last = Piece::Elided { wire: end.wire, content: end.content, last: true };
+                    let last = Piece::Elided {
+                        wire: end.wire,
+                        content: end.content,
+                        last: true,
+                    };
                     connection.http.read(flow, stamp(origin, None), last, outcomes);
                     end.wire
                 });
@@ -135,7 +164,12 @@ impl Table {
             Event::Gap { origin, length } => {
                 let Some(flow) = self.flow(origin) else { return };
                 self.hand_over(origin, flow, finished, |connection, outcomes| {
-                    connection.http.read(flow, stamp(origin, None), Piece::Gap { length: *length }, outcomes);
+                    connection.http.read(
+                        flow,
+                        stamp(origin, None),
+                        Piece::Gap { length: *length },
+                        outcomes,
+                    );
                     *length
                 });
             }
@@ -147,7 +181,13 @@ impl Table {
                     end.wire
                 });
             }
-            Event::Closed { origin, close, end, responses, .. } => {
+            Event::Closed {
+                origin,
+                close,
+                end,
+                responses,
+                ..
+            } => {
                 self.closed(origin, *close, *end, *responses, finished);
             }
             Event::Fork { .. } | Event::Exec { .. } | Event::Exit { .. } => {}
@@ -157,7 +197,12 @@ impl Table {
     /// Ends what is in flight everywhere: spanwire stops.
     pub fn stop(&mut self, time: u64, finished: &mut Vec<Finished>) {
         for (_, mut connection) in std::mem::take(&mut self.connections) {
-            let stamp = Stamp { time, pid: connection.pid, tid: connection.pid, ids: None };
+            let stamp = Stamp {
+                time,
+                pid: connection.pid,
+                tid: connection.pid,
+                ids: None,
+            };
             connection.http.close(stamp, Close::Stopped, &mut self.outcomes);
             connection.settle(&mut self.outcomes, u32::MAX, &self.health, finished);
         }
@@ -168,20 +213,40 @@ impl Table {
         self.connections.iter().filter_map(move |(id, connection)| {
             let inode = connection.inode?;
             let suspect = connection.touched < before;
-            suspect.then_some(Suspect { connection: *id, pid: connection.pid, inode })
+            suspect.then_some(Suspect {
+                connection: *id,
+                pid: connection.pid,
+                inode,
+            })
         })
     }
 
     /// A Unix connection turned out to be gone.
     pub fn gone(&mut self, suspect: &Suspect, time: u64, finished: &mut Vec<Finished>) {
-        let Some(mut connection) = self.connections.remove(&suspect.connection) else { return };
-        let stamp = Stamp { time, pid: connection.pid, tid: connection.pid, ids: None };
+        let Some(mut connection) = self.connections.remove(&suspect.connection) else {
+            return;
+        };
+        let stamp = Stamp {
+            time,
+            pid: connection.pid,
+            tid: connection.pid,
+            ids: None,
+        };
         connection.http.close(stamp, Close::Closed, &mut self.outcomes);
         connection.settle(&mut self.outcomes, 0, &self.health, finished);
     }
 
-    fn closed(&mut self, origin: &Origin, close: Close, end: MessageEnd, responses: u32, finished: &mut Vec<Finished>) {
-        let Some(mut connection) = self.connections.remove(&origin.connection) else { return };
+    fn closed(
+        &mut self,
+        origin: &Origin,
+        close: Close,
+        end: MessageEnd,
+        responses: u32,
+        finished: &mut Vec<Finished>,
+    ) {
+        let Some(mut connection) = self.connections.remove(&origin.connection) else {
+            return;
+        };
         let stamp = stamp(origin, None);
         if origin.direction == Direction::Sent && close == Close::Closed {
             // A server that closes in order ends a response that has no other end (RFC 9112, section 6.3, rule 8).
@@ -201,16 +266,18 @@ impl Table {
         if self.connections.len() >= self.limit && !self.connections.contains_key(&origin.connection) {
             self.evict();
         }
-        self.connections.entry(origin.connection).or_insert_with(|| Connection {
-            endpoints: None,
-            inode: None,
-            pid: origin.pid,
-            requests: None,
-            received: Half::default(),
-            sent: Half::default(),
-            http: http1::Connection::new(http1::Limits::default()),
-            touched: origin.time,
-        })
+        self.connections
+            .entry(origin.connection)
+            .or_insert_with(|| Connection {
+                endpoints: None,
+                inode: None,
+                pid: origin.pid,
+                requests: None,
+                received: Half::default(),
+                sent: Half::default(),
+                http: http1::Connection::marked(http1::Limits::default()),
+                touched: origin.time,
+            })
     }
 
     /// Makes room: half of what has nothing in flight and was not heard of for longest, else the longest silent.
@@ -224,7 +291,8 @@ impl Table {
         idle.truncate((self.limit / 16).max(1));
         for (_, id) in idle {
             if let Some(connection) = self.connections.remove(&id) {
-                self.health.add(Counter::Exchanges, connection.http.in_flight() as u64);
+                self.health
+                    .add(Counter::Exchanges, connection.http.in_flight() as u64);
             }
         }
     }
@@ -251,13 +319,16 @@ impl Table {
         let length = origin.position.saturating_sub(half.position);
         half.sequence = origin.sequence.wrapping_add(1);
         if missing {
-            connection.http.read(flow, stamp(origin, None), Piece::Gap { length }, &mut outcomes);
+            connection
+                .http
+                .read(flow, stamp(origin, None), Piece::Gap { length }, &mut outcomes);
         }
         let moved = read(connection, &mut outcomes);
         connection.half(origin.direction).position = origin.position + moved;
         if !outcomes.is_empty() {
             let health = Arc::clone(&self.health);
-            self.connection(origin).settle(&mut outcomes, 0, &health, finished);
+            self.connection(origin)
+                .settle(&mut outcomes, 0, &health, finished);
         }
         self.outcomes = outcomes;
     }
@@ -273,13 +344,27 @@ impl Connection {
 
     /// For eviction: what has something in flight counts as heard of a minute later than it was.
     fn bias(&self) -> u64 {
-        if self.http.in_flight() == 0 { 0 } else { 60_000_000_000 }
+        if self.http.in_flight() == 0 {
+            0
+        } else {
+            60_000_000_000
+        }
     }
 
     /// The body bytes that passed since the last record, of a message that ends with the connection.
-    fn elide_rest(&mut self, flow: Flow, origin: &Origin, end: MessageEnd, outcomes: &mut Vec<Outcome<Stamp>>) {
+    fn elide_rest(
+        &mut self,
+        flow: Flow,
+        origin: &Origin,
+        end: MessageEnd,
+        outcomes: &mut Vec<Outcome<Stamp>>,
+    ) {
         if end.wire > 0 {
-            let rest = Piece::Elided { wire: end.wire, content: end.content, last: false };
+            let rest = Piece::Elided {
+                wire: end.wire,
+                content: end.content,
+                last: false,
+            };
             self.http.read(flow, stamp(origin, None), rest, outcomes);
         }
     }
@@ -296,10 +381,16 @@ impl Connection {
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Exchange(exchange) => {
-                    let lost = exchange.response.is_none() && exchange.ordinal < u64::from(answered) && answered != u32::MAX;
+                    let lost = exchange.response.is_none()
+                        && exchange.ordinal < u64::from(answered)
+                        && answered != u32::MAX;
                     match (&self.endpoints, self.requests) {
                         (Some(endpoints), Some(requests)) if !lost => {
-                            finished.push(Finished { exchange, endpoints: Arc::clone(endpoints), requests });
+                            finished.push(Finished {
+                                exchange,
+                                endpoints: Arc::clone(endpoints),
+                                requests,
+                            });
                         }
                         _ => health.add(Counter::Exchanges, 1),
                     }
@@ -323,7 +414,12 @@ const fn flow_of(request: bool) -> Flow {
 }
 
 const fn stamp(origin: &Origin, ids: Option<Ids>) -> Stamp {
-    Stamp { time: origin.time, pid: origin.pid, tid: origin.tid, ids }
+    Stamp {
+        time: origin.time,
+        pid: origin.pid,
+        tid: origin.tid,
+        ids,
+    }
 }
 
 #[cfg(test)]
@@ -335,24 +431,46 @@ mod tests {
     const ID: ConnectionId = ConnectionId { sock: 1, born: 2 };
 
     fn origin(direction: Direction, sequence: u32, position: u64) -> Origin {
-        Origin { connection: ID, direction, time: 10, pid: 3, tid: 4, sequence, position }
+        Origin {
+            connection: ID,
+            direction,
+            time: 10,
+            pid: 3,
+            tid: 4,
+            sequence,
+            position,
+        }
     }
 
     fn opened() -> Event<'static> {
         let end = || Address::Unix(None);
-        let endpoints = Endpoints { local: end(), remote: end() };
-        Event::Opened { origin: origin(Direction::Received, 0, 0), endpoints, inode: None, late: false }
+        let endpoints = Endpoints {
+            local: end(),
+            remote: end(),
+        };
+        Event::Opened {
+            origin: origin(Direction::Received, 0, 0),
+            endpoints,
+            inode: None,
+            late: false,
+        }
     }
 
     fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content: u64) -> Event<'_> {
         let request = direction == Direction::Received;
-        let ids = Ids { trace_id: TraceId([1; 16]), span_id: SpanId([2; 8]) };
+        let ids = Ids {
+            trace_id: TraceId([1; 16]),
+            span_id: SpanId([2; 8]),
+        };
         Event::Bytes {
             origin: origin(direction, sequence, 0),
             request,
             starts: Some((ordinal, request.then_some(ids))),
             data,
-            ends: Some(MessageEnd { wire: content, content }),
+            ends: Some(MessageEnd {
+                wire: content,
+                content,
+            }),
             cut: false,
         }
     }
@@ -362,7 +480,16 @@ mod tests {
         let mut table = Table::new(8, Arc::new(Health::default()));
         let mut finished = Vec::new();
         table.accept(&opened(), &mut finished);
-        table.accept(&head(Direction::Received, 0, 0, b"GET /x HTTP/1.1\r\nHost: y\r\n\r\n", 0), &mut finished);
+        table.accept(
+            &head(
+                Direction::Received,
+                0,
+                0,
+                b"GET /x HTTP/1.1\r\nHost: y\r\n\r\n",
+                0,
+            ),
+            &mut finished,
+        );
         let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
         table.accept(&head(Direction::Sent, 0, 0, response, 2), &mut finished);
         assert_eq!(finished.len(), 1);

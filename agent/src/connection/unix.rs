@@ -11,10 +11,15 @@ pub fn gone(suspects: &[Suspect]) -> Vec<&Suspect> {
     let mut inodes: HashMap<u32, Option<HashSet<u64>>> = HashMap::new();
     suspects
         .iter()
-        .filter(|suspect| match inodes.entry(suspect.pid).or_insert_with_key(|pid| sockets_seen_by(*pid)) {
-            Some(alive) => !alive.contains(&suspect.inode),
-            // The process is gone, and with it, as far as anybody can tell, its sockets.
-            None => true,
+        .filter(|suspect| {
+            match inodes
+                .entry(suspect.pid)
+                .or_insert_with_key(|pid| sockets_seen_by(*pid))
+            {
+                Some(alive) => !alive.contains(&suspect.inode),
+                // The process is gone, and with it, as far as anybody can tell, its sockets.
+                None => true,
+            }
         })
         .collect()
 }
@@ -26,7 +31,10 @@ fn sockets_seen_by(pid: u32) -> Option<HashSet<u64>> {
 
 /// The column `Inode` of `/proc/net/unix` (net/unix/af_unix.c, `unix_seq_show`).
 fn parse(text: &str) -> HashSet<u64> {
-    text.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(6)?.parse().ok()).collect()
+    text.lines()
+        .skip(1)
+        .filter_map(|line| line.split_ascii_whitespace().nth(6)?.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -41,7 +49,11 @@ mod tests {
         let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&ours));
         let inode = fs::metadata(link).expect("our own descriptor").ino();
-        let suspect = Suspect { connection: ConnectionId { sock: 1, born: 1 }, pid: std::process::id(), inode };
+        let suspect = Suspect {
+            connection: ConnectionId { sock: 1, born: 1 },
+            pid: std::process::id(),
+            inode,
+        };
         assert!(gone(&[suspect]).is_empty());
         drop(ours);
         assert_eq!(gone(&[suspect]), [&suspect]);
@@ -49,6 +61,9 @@ mod tests {
 
     #[test]
     fn lines_that_are_none_are_passed_over() {
-        assert_eq!(parse("Num RefCount\n\nshort line\n0: 2 0 10000 1 1 4711 @x\n"), HashSet::from_iter([4711]));
+        assert_eq!(
+            parse("Num RefCount\n\nshort line\n0: 2 0 10000 1 1 4711 @x\n"),
+            HashSet::from_iter([4711])
+        );
     }
 }

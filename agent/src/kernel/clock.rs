@@ -20,7 +20,10 @@ impl Clock {
         let wall = nanoseconds(ClockId::Realtime);
         let after = nanoseconds(ClockId::Monotonic);
         let monotonic = before + (after - before) / 2;
-        Self { monotonic, offset: i128::from(wall) - i128::from(monotonic) }
+        Self {
+            monotonic,
+            offset: i128::from(wall) - i128::from(monotonic),
+        }
     }
 
     /// `CLOCK_MONOTONIC` nanoseconds.
@@ -34,7 +37,10 @@ impl Clock {
     #[must_use]
     pub fn span(&self, start: u64, end: u64) -> (UnixNanoseconds, UnixNanoseconds) {
         let wall = u64::try_from(i128::from(end) + self.offset).unwrap_or(0);
-        (UnixNanoseconds(wall.saturating_sub(end.saturating_sub(start))), UnixNanoseconds(wall))
+        (
+            UnixNanoseconds(wall.saturating_sub(end.saturating_sub(start))),
+            UnixNanoseconds(wall),
+        )
     }
 
     /// Wall-clock time of a moment in a span that began at `start`, which was `began` on the kernel's clock.
@@ -55,9 +61,18 @@ mod tests {
 
     #[test]
     fn a_span_keeps_its_length_whatever_the_wall_clock_shows() {
-        let before = Clock { monotonic: 5_000, offset: 1_000_000 };
-        let stepped = Clock { monotonic: 5_000, offset: -3_000 };
-        assert_eq!(before.span(1_000, 4_000), (UnixNanoseconds(1_001_000), UnixNanoseconds(1_004_000)));
+        let before = Clock {
+            monotonic: 5_000,
+            offset: 1_000_000,
+        };
+        let stepped = Clock {
+            monotonic: 5_000,
+            offset: -3_000,
+        };
+        assert_eq!(
+            before.span(1_000, 4_000),
+            (UnixNanoseconds(1_001_000), UnixNanoseconds(1_004_000))
+        );
         let (start, end) = stepped.span(3_500, 4_000);
         assert_eq!((start, end), (UnixNanoseconds(500), UnixNanoseconds(1_000)));
         assert_eq!(stepped.within(start, 3_500, 3_700), UnixNanoseconds(700));
@@ -67,7 +82,9 @@ mod tests {
     fn the_two_clocks_agree_on_now() {
         let clock = Clock::now();
         let (_, end) = clock.span(clock.monotonic(), clock.monotonic());
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after 1970");
         assert!(u128::from(end.0).abs_diff(wall.as_nanos()) < 1_000_000_000);
     }
 }

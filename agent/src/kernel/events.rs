@@ -146,9 +146,16 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn parse(entry: &'a [u8]) -> Option<Self> {
         let (record, data) = split(entry)?;
-        let direction = if record.direction == RECEIVED { Direction::Received } else { Direction::Sent };
+        let direction = if record.direction == RECEIVED {
+            Direction::Received
+        } else {
+            Direction::Sent
+        };
         let origin = Origin {
-            connection: ConnectionId { sock: record.sock, born: record.born },
+            connection: ConnectionId {
+                sock: record.sock,
+                born: record.born,
+            },
             direction,
             time: record.time,
             pid: record.tgid,
@@ -157,13 +164,21 @@ impl<'a> Event<'a> {
             position: record.position,
         };
         let has = |bit: u16| record.flags & bit != 0;
-        let end = MessageEnd { wire: record.wire, content: record.content };
+        let end = MessageEnd {
+            wire: record.wire,
+            content: record.content,
+        };
         Some(match record.kind {
             kind::OPENED => {
                 let opened = read::<Opened>(data)?;
                 let inode = (opened.family == family::UNIX).then_some(opened.inode);
                 let late = opened.flags & opened::LATE != 0;
-                Self::Opened { origin, endpoints: endpoints(&opened), inode, late }
+                Self::Opened {
+                    origin,
+                    endpoints: endpoints(&opened),
+                    inode,
+                    late,
+                }
             }
             kind::BYTES => {
                 let ids = (record.span_id != 0).then(|| Ids {
@@ -179,8 +194,15 @@ impl<'a> Event<'a> {
                     cut: has(flag::CUT),
                 }
             }
-            kind::END => Self::End { origin, request: has(flag::REQUEST), end },
-            kind::GAP => Self::Gap { origin, length: record.wire },
+            kind::END => Self::End {
+                origin,
+                request: has(flag::REQUEST),
+                end,
+            },
+            kind::GAP => Self::Gap {
+                origin,
+                length: record.wire,
+            },
             kind::EOF => Self::EndOfStream { origin, end },
             kind::CLOSED => Self::Closed {
                 origin,
@@ -189,9 +211,19 @@ impl<'a> Event<'a> {
                 requests: record.ordinal,
                 responses: record.sequence,
             },
-            kind::FORK => Self::Fork { pid: record.tgid, parent: record.tid, name: name(data) },
-            kind::EXEC => Self::Exec { pid: record.tgid, name: name(data) },
-            kind::EXIT => Self::Exit { pid: record.tgid, name: name(data) },
+            kind::FORK => Self::Fork {
+                pid: record.tgid,
+                parent: record.tid,
+                name: name(data),
+            },
+            kind::EXEC => Self::Exec {
+                pid: record.tgid,
+                name: name(data),
+            },
+            kind::EXIT => Self::Exit {
+                pid: record.tgid,
+                name: name(data),
+            },
             _ => return None,
         })
     }
@@ -263,7 +295,9 @@ fn address(bytes: [u8; 16], v4: bool) -> IpAddr {
 
 fn unix(path: &[u8], length: u32) -> Address {
     let path = &path[..path.len().min(length as usize)];
-    let Some((first, rest)) = path.split_first() else { return Address::Unix(None) };
+    let Some((first, rest)) = path.split_first() else {
+        return Address::Unix(None);
+    };
     if *first == 0 {
         return Address::Unix(Some(format!("@{}", String::from_utf8_lossy(rest))));
     }

@@ -110,7 +110,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let one = error.to_string();
-        let one = one.split("Verifier output").next().unwrap_or_default().trim_end_matches([' ', '.', ':']);
+        let one = one
+            .split("Verifier output")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches([' ', '.', ':']);
         if !text.ends_with(one) {
             text += if text.is_empty() { "" } else { ": " };
             text += one;
@@ -121,7 +125,10 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn refusals(refusals: &[(HookSet, Refusal)]) -> String {
-    refusals.iter().map(|(set, refusal)| format!("\n  {set}: {refusal}")).collect()
+    refusals
+        .iter()
+        .map(|(set, refusal)| format!("\n  {set}: {refusal}"))
+        .collect()
 }
 
 /// How a program is attached.
@@ -139,15 +146,27 @@ struct Program {
 }
 
 const fn tracepoint(name: &'static str, tracepoint: &'static str, required: bool) -> Program {
-    Program { name, hook: Hook::RawTracepoint(tracepoint), required }
+    Program {
+        name,
+        hook: Hook::RawTracepoint(tracepoint),
+        required,
+    }
 }
 
 const fn fentry(name: &'static str, function: &'static str, required: bool) -> Program {
-    Program { name, hook: Hook::FEntry(function), required }
+    Program {
+        name,
+        hook: Hook::FEntry(function),
+        required,
+    }
 }
 
 const fn fexit(name: &'static str, function: &'static str, required: bool) -> Program {
-    Program { name, hook: Hook::FExit(function), required }
+    Program {
+        name,
+        hook: Hook::FExit(function),
+        required,
+    }
 }
 
 /// Programs that every set needs: the ends of sockets, and the life of processes.
@@ -200,7 +219,10 @@ impl Capture {
     /// Why none could be used.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         // Before 5.11 maps count as locked memory; where that may not be raised, it is most often not needed either.
-        let unlimited = Rlimit { current: None, maximum: None };
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
         if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
             tracing::debug!("cannot raise the limit of locked memory: {error}");
         }
@@ -211,7 +233,11 @@ impl Capture {
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
         }
-        let object = if btf.helper("loop").is_some() { OBJECT_LOOP } else { OBJECT_BOUNDED };
+        let object = if btf.helper("loop").is_some() {
+            OBJECT_LOOP
+        } else {
+            OBJECT_BOUNDED
+        };
         let mut refusals = Vec::new();
         for set in &options.hooks {
             match Self::load_set(*set, object, &globals, options)? {
@@ -235,13 +261,18 @@ impl Capture {
             };
             match Self::load(&options) {
                 Ok(_) => Ok(()),
-                Err(LoadError::Hooks(refusals)) => {
-                    Err(refusals.iter().map(|(_, refusal)| refusal.to_string()).collect::<Vec<_>>().join("; "))
-                }
+                Err(LoadError::Hooks(refusals)) => Err(refusals
+                    .iter()
+                    .map(|(_, refusal)| refusal.to_string())
+                    .collect::<Vec<_>>()
+                    .join("; ")),
                 Err(error) => Err(error.to_string()),
             }
         };
-        HookSet::ALL.iter().map(|set| (set.name().to_owned(), attempt(*set))).collect()
+        HookSet::ALL
+            .iter()
+            .map(|set| (set.name().to_owned(), attempt(*set)))
+            .collect()
     }
 
     fn load_set(
@@ -263,12 +294,22 @@ impl Capture {
             }
         }
         let mut ports = Array::<_, u64>::try_from(take(&mut ebpf, "PORTS")?)?;
-        for (index, word) in port_bits(&options.ports).iter().enumerate().filter(|(_, word)| **word != 0) {
+        for (index, word) in port_bits(&options.ports)
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| **word != 0)
+        {
             ports.set(u32::try_from(index).unwrap_or(u32::MAX), *word, 0)?;
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
-        let mut capture = Self { ebpf: None, ring, set, processes, counters };
+        let mut capture = Self {
+            ebpf: None,
+            ring,
+            set,
+            processes,
+            counters,
+        };
         capture.set_watched(std::process::id(), false)?;
         let hooks = match set {
             HookSet::Socket => SOCKET,
@@ -279,7 +320,10 @@ impl Capture {
         for program in ALWAYS.iter().chain(hooks) {
             if let Err(source) = attach(&mut ebpf, program) {
                 if program.required {
-                    return Ok(Err(Refusal { program: program.name, source }));
+                    return Ok(Err(Refusal {
+                        program: program.name,
+                        source,
+                    }));
                 }
                 tracing::debug!("optional hook {} is not there: {}", program.name, chain(&source));
             }
@@ -312,7 +356,11 @@ impl Capture {
         let (index, bit) = (pid / 64, 1 << (pid % 64));
         let word = self.processes.get(&index, 0)?;
         let changed = if watched { word | bit } else { word & !bit };
-        if changed != word { self.processes.set(index, changed, 0) } else { Ok(()) }
+        if changed != word {
+            self.processes.set(index, changed, 0)
+        } else {
+            Ok(())
+        }
     }
 
     /// The kernel half's counters, summed over all CPUs, in the order of [`Counter::ALL`].
@@ -354,7 +402,9 @@ fn attach(ebpf: &mut Ebpf, program: &Program) -> Result<(), ProgramError> {
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError> {
-    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
+        name: name.to_owned(),
+    })
 }
 
 /// One bit a port.

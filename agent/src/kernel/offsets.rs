@@ -15,7 +15,8 @@ pub struct MissingField(String);
 /// The first field that is missing and that no hook set can do without.
 pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
     let need = |of: &str, field: &str| {
-        btf.offset(of, field).ok_or_else(|| MissingField(format!("{of}.{field}")))
+        btf.offset(of, field)
+            .ok_or_else(|| MissingField(format!("{of}.{field}")))
     };
     // A kernel without IPv6 or Unix sockets has none of their fields, and no such socket to read them from.
     let maybe = |of: &str, field: &str| btf.offset(of, field).unwrap_or(0);
@@ -70,7 +71,10 @@ mod tests {
         let globals = globals(&Btf::load(VMLINUX).expect("BTF")).expect("fields");
         // Both are at the very beginning of their structs, in this order, on every kernel so far.
         assert!(globals.sock_remote_v4 < globals.sock_local_v4);
-        assert!(globals.tcp_write_seq > globals.sock_socket, "tcp_sock begins with a sock");
+        assert!(
+            globals.tcp_write_seq > globals.sock_socket,
+            "tcp_sock begins with a sock"
+        );
         assert!(globals.socket_inode > globals.socket_sock);
     }
 }

@@ -19,7 +19,10 @@ impl Ring {
     /// Waits until the kernel half says that the buffer fills up, at most so long: below that it says nothing, since
     /// waking costs the traced process more than a look now and then costs us.
     pub fn wait(&self, at_most: Duration) {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(at_most.subsec_nanos()) };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(at_most.subsec_nanos()),
+        };
         let mut descriptors = [PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN)];
         // Interrupted or not: whoever calls looks anyway.
         let _ = poll(&mut descriptors, Some(&timeout));
