@@ -15,7 +15,7 @@ mod report;
 mod sink;
 mod spread;
 
-use crate::{run, shell, workspace};
+use crate::{run, setup, shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::os::unix::process::CommandExt as _;
@@ -60,6 +60,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             arguments.rounds
         );
     }
+    setup::bench()?;
     run::build()?;
     for part in Part::value_variants() {
         if !arguments.parts.is_empty() && !arguments.parts.contains(part) {
