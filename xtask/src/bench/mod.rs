@@ -1,6 +1,89 @@
-//! stub
+//! `cargo xtask bench`: what spanwire costs.
+//!
+//! Every number comes from pairs: without and with, in turn, in the same minute, so that a machine that gets slower
+//! in between slows both. Shown are medians and the middle half of the rounds; a JSON file beside the table has the
+//! same. All load is on loopback, and bounded in count and time.
+
+mod agent;
+mod load;
+mod loops;
+mod micro;
+mod nginx;
+mod overhead;
+mod programs;
+mod report;
+mod sink;
+mod spread;
+
+use crate::{run, setup, shell, workspace};
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// What to measure.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
-pub(crate) fn command(_: &Arguments) -> anyhow::Result<()> {
+pub(crate) struct Arguments {
+    /// Which parts; all when none is named.
+    parts: Vec<Part>,
+    /// Rounds of each pair.
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Hook sets to compare in `micro`; one that does not load here is left out, and said.
+    #[arg(long, value_delimiter = ',', default_value = "socket,trampoline,syscall")]
+    hooks: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Nanoseconds a call adds to: no socket, an unwatched one, a watched one.
+    Micro,
+    /// Run-time statistics of the kernel's programs.
+    Programs,
+    /// nginx: throughput when saturated, and latency at a fixed rate.
+    Nginx,
+    /// The agent itself: CPU a span, memory, time to the first span.
+    Agent,
+}
+
+/// Measures what was asked for, prints tables, and writes `target/bench/*.json`.
+pub(crate) fn command(arguments: &Arguments) -> Result<()> {
+    if cfg!(debug_assertions) {
+        return again_optimised();
+    }
+    if !shell::is_root() {
+        bail!("spanwire loads programs into the kernel: run the bench as root");
+    }
+    if arguments.rounds < 3 {
+        bail!(
+            "--rounds {}: a median and a spread need at least 3",
+            arguments.rounds
+        );
+    }
+    setup::bench()?;
+    run::build()?;
+    for part in Part::value_variants() {
+        if !arguments.parts.is_empty() && !arguments.parts.contains(part) {
+            continue;
+        }
+        let report = match part {
+            Part::Micro => micro::measure(&arguments.hooks, arguments.rounds)?,
+            Part::Programs => programs::measure(&arguments.hooks)?,
+            Part::Nginx => nginx::measure(arguments.rounds)?,
+            Part::Agent => overhead::measure(arguments.rounds)?,
+        };
+        report.print();
+        report.write(&workspace::target().join("bench"))?;
+    }
     Ok(())
+}
+
+/// Loops and load generator are part of this program, and it is usually built without optimisation.
+fn again_optimised() -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(workspace::root())
+        .args(["run", "--release", "--quiet", "-p", "xtask", "--"]);
+    let error = cargo.args(std::env::args_os().skip(1)).exec();
+    Err(error).context("starting cargo")
 }

@@ -73,6 +73,12 @@ pub(crate) fn tests() -> Result<Done> {
     })
 }
 
+/// What the bench needs beside that.
+pub(crate) fn bench() -> Result<Done> {
+    kernel_object()?;
+    debian::ensure_needs(needs::BENCH, "what the bench measures with")
+}
+
 /// By the distribution's packages where it has them, because they come with LLVM's; else by rustup.
 fn install_toolchain() -> Result<Toolchain> {
     println!("setup: no compiler here has the source of its own core, which the kernel object is built with");

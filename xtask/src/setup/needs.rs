@@ -50,20 +50,25 @@ pub(crate) const TESTS: &[Need] = &[
     program("gcc", "gcc"),
     program("curl", "curl"),
     program("openssl", "openssl"),
-    program("wrk", "wrk"),
     package("python3-venv"),
-    // Lower privileges, and who listens where.
+    package("libc6-dev"),
+    // Lower privileges.
     program("setpriv", "util-linux"),
-    program("capsh", "libcap2-bin"),
-    program("ss", "iproute2"),
-    // Kernels under qemu. The rom files come only as a recommendation of qemu-system-x86.
+    // Kernels under qemu.
     program("qemu-system-x86_64", "qemu-system-x86"),
     package("seabios"),
     package("busybox-static"),
     program("cpio", "cpio"),
     program("dpkg-deb", "dpkg"),
-    // The agent's Debian keys sign the suites that the kernels come from.
+    // Debian's keys: they sign the suites that the kernels come from.
     package("debian-archive-keyring"),
+];
+
+/// What the bench starts.
+pub(crate) const BENCH: &[Need] = &[
+    program("nginx", "nginx"),
+    program("wrk", "wrk"),
+    program("bpftool", "bpftool"),
 ];
 
 /// Python packages of the live tests' workloads, pinned.

@@ -49,7 +49,8 @@ pub(crate) fn clippy() -> Result<()> {
 pub(crate) fn clippy_kernel_object() -> Result<()> {
     let toolchain = Toolchain::installed().context("cargo xtask setup installs the compiler for it")?;
     for features in ["", "bounded-loops"] {
-        let mut cargo = toolchain.command("cargo");
+        // By its own name: `cargo clippy` prefers the proxy in ~/.cargo/bin, which is another toolchain's.
+        let mut cargo = toolchain.command("cargo-clippy");
         cargo
             .current_dir(workspace::root())
             .env("PATH", toolchain.search_path()?);

@@ -18,8 +18,20 @@ const STAGES: &[&str] = &[
     "export",
 ];
 
+/// Plain values that travel the whole line from the kernel on (which ids are made there, and which sock, direction
+/// and time were seen there), and that every stage may name.
+const VOCABULARY: &[(&str, &str)] = &[
+    ("connection", "Address"),
+    ("connection", "Close"),
+    ("connection", "Direction"),
+    ("connection", "Endpoints"),
+    ("span", "SpanId"),
+    ("span", "TraceId"),
+    ("span", "UnixNanoseconds"),
+];
+
 /// What wires the stages together: above all of them, so that none of them knows it.
-const WIRING: &[&str] = &["pipeline", "cli"];
+const WIRING: &[&str] = &["cli", "pipeline", "run"];
 
 /// A word that only some files may contain, and why.
 struct Reserved {
@@ -99,15 +111,21 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
         return findings;
     };
     let place = STAGES.iter().position(|name| *name == stage);
-    for (line, module) in crate_modules(&source.code) {
-        let target = STAGES.iter().position(|name| *name == module);
-        if place.zip(target).is_some_and(|(place, target)| target > place) {
+    for (line, path) in crate_paths(&source.code) {
+        let [module, words @ ..] = path.as_slice() else {
+            continue;
+        };
+        let target = STAGES.iter().position(|name| name == module);
+        let is_word = words
+            .first()
+            .is_some_and(|word| VOCABULARY.contains(&(module, word)));
+        if place.zip(target).is_some_and(|(place, target)| target > place) && !is_word {
             found(
                 line,
                 format!("runs upstream: `{stage}` must not know `{module}`, which comes after it"),
             );
         }
-        if place.is_some() && WIRING.contains(&module.as_str()) {
+        if place.is_some() && WIRING.contains(module) {
             found(
                 line,
                 format!("runs upstream: `{stage}` must not know `{module}`, which wires it"),
@@ -126,55 +144,102 @@ fn stage(path: &str) -> Option<&str> {
         .map(|name| name.strip_suffix(".rs").unwrap_or(name))
 }
 
-/// Names right behind `crate::`, also those within braces: `crate::{a::B, c::{D, e}}` names `a` and `c`.
-fn crate_modules(code: &[String]) -> Vec<(usize, String)> {
-    let mut modules = Vec::new();
-    // Some(depth) within the braces of a `crate::{…}` that goes over several lines.
-    let mut depth: Option<usize> = None;
-    for (index, code) in code.iter().enumerate() {
-        let mut rest = code.as_str();
-        loop {
-            let Some(level) = depth else {
-                let Some(at) = rest.find("crate::") else { break };
-                let before = rest[..at].chars().next_back();
-                rest = &rest[at + "crate::".len()..];
-                if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
-                    continue;
+/// Every path that begins with `crate::`, without that, and its line: `crate::{a::B, c::{D, e}}` is `a::B`, `c::D`
+/// and `c::e`.
+fn crate_paths(code: &[String]) -> Vec<(usize, Vec<&str>)> {
+    let mut paths = Vec::new();
+    let mut cursor = Cursor {
+        code,
+        line: 0,
+        column: 0,
+    };
+    while cursor.line < code.len() {
+        let line = code[cursor.line].as_str();
+        match line[cursor.column..].find("crate::") {
+            Some(at) => {
+                let before = line[..cursor.column + at].chars().next_back();
+                cursor.column += at + "crate::".len();
+                // `$crate::` is a macro's, `other_crate::` another crate.
+                if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                    cursor.tree(&mut Vec::new(), &mut paths);
                 }
-                if let Some(inner) = rest.strip_prefix('{') {
-                    (depth, rest) = (Some(1), inner);
-                } else if let Some(word) = words(rest).next() {
-                    modules.push((index + 1, word.to_owned()));
-                }
-                continue;
-            };
-            rest = rest.trim_start_matches([' ', ',']);
-            let Some(first) = rest.chars().next() else { break };
-            let step = match first {
-                '{' => {
-                    depth = Some(level + 1);
-                    1
-                }
-                '}' => {
-                    depth = if level > 1 { Some(level - 1) } else { None };
-                    1
-                }
-                _ if first.is_alphanumeric() || first == '_' => {
-                    let end = rest
-                        .find(|c: char| !c.is_alphanumeric() && c != '_')
-                        .unwrap_or(rest.len());
-                    if level == 1 {
-                        modules.push((index + 1, rest[..end].to_owned()));
-                    }
-                    // The rest of that path says nothing more: up to the next item or brace.
-                    rest.find([',', '{', '}']).unwrap_or(rest.len())
-                }
-                _ => first.len_utf8(),
-            };
-            rest = &rest[step..];
+            }
+            None => (cursor.line, cursor.column) = (cursor.line + 1, 0),
         }
     }
-    modules
+    paths
+}
+
+/// A place in the code.
+struct Cursor<'a> {
+    code: &'a [String],
+    line: usize,
+    column: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// The text up to the end of the line, white space and line ends before it skipped; empty at the end.
+    fn rest(&mut self) -> &'a str {
+        while let Some(line) = self.code.get(self.line) {
+            let rest = line[self.column..].trim_start();
+            if !rest.is_empty() {
+                self.column = line.len() - rest.len();
+                return rest;
+            }
+            (self.line, self.column) = (self.line + 1, 0);
+        }
+        ""
+    }
+
+    fn skip(&mut self, what: &str) -> bool {
+        let found = self.rest().starts_with(what);
+        if found {
+            self.column += what.len();
+        }
+        found
+    }
+
+    /// Steps over an identifier or keyword; empty when there is none.
+    fn word(&mut self) -> &'a str {
+        let rest = self.rest();
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
+        self.column += end;
+        &rest[..end]
+    }
+
+    /// A path or a tree of paths behind `prefix`, which is left as it was.
+    fn tree(&mut self, prefix: &mut Vec<&'a str>, paths: &mut Vec<(usize, Vec<&'a str>)>) {
+        let length = prefix.len();
+        loop {
+            if self.skip("{") {
+                while !self.skip("}") && !self.rest().is_empty() {
+                    let before = (self.line, self.column);
+                    self.tree(prefix, paths);
+                    // Whatever is no path (a comma, `*`): one sign on.
+                    if before == (self.line, self.column) && !self.skip(",") {
+                        self.column += self.rest().chars().next().map_or(0, char::len_utf8);
+                    }
+                }
+                break;
+            }
+            let word = self.word();
+            if word.is_empty() {
+                break;
+            }
+            prefix.push(word);
+            let line = self.line + 1;
+            if !self.skip("::") {
+                if self.skip("as ") {
+                    self.word();
+                }
+                paths.push((line, prefix.clone()));
+                break;
+            }
+        }
+        prefix.truncate(length);
+    }
 }
 
 /// Identifiers and keywords in a line.
@@ -214,6 +279,19 @@ mod tests {
             "agent/src/span/mod.rs",
             "use crate::pipeline::Stage;",
             "which wires it",
+        );
+        broken(
+            "agent/src/kernel/events.rs",
+            "use crate::span::{\n    SpanId,\n    build::Rules};",
+            "`span`",
+        );
+        kept(
+            "agent/src/kernel/events.rs",
+            "use crate::span::{SpanId, TraceId as Id};",
+        );
+        kept(
+            "agent/src/kernel/events.rs",
+            "let close = crate::connection::Close::Reset;",
         );
         kept("agent/src/span/build.rs", "use crate::protocol::http1::Head;");
         kept(

@@ -1,0 +1,137 @@
+//! The test that runs inside a virtual machine, on another kernel: `cargo xtask test kernels` boots it.
+//!
+//! It runs real clients and servers, first without spanwire, to know that this guest's network works, then under
+//! each hook set that the kernel takes, and compares the spans with the requests it made. The kernel's command line
+//! says which hook sets must load there: `spanwire.must=trampoline,syscall`.
+//!
+//! One line an assertion, `ok …` or `FAIL …`; at the end `N passed, N failed`.
+
+mod agent;
+mod http;
+mod spans;
+mod workload;
+
+use agent::{Agent, Start};
+use anyhow::{Context as _, Result};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+/// Every set that `spanwire run --hooks` knows.
+const HOOK_SETS: &[&str] = &["socket", "trampoline", "syscall"];
+
+/// Counts assertions, and says each.
+#[derive(Default)]
+struct Verdict {
+    passed: usize,
+    failed: usize,
+}
+
+impl Verdict {
+    fn assert(&mut self, what: &str, result: Result<()>) {
+        match result {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok   {what}");
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("FAIL {what}: {error:#}");
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    if let [role, address, path] = arguments.as_slice()
+        && role == "serve"
+    {
+        return match workload::serve(address, path) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("guest server: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let mut verdict = Verdict::default();
+    verdict.assert("this guest's own network", workload::run("bare").map(drop));
+    verdict.assert("spanwire check", check());
+    let must = must_load(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    for set in HOOK_SETS {
+        hook_set(set, must.iter().any(|name| name == set), &mut verdict);
+    }
+    println!("{} passed, {} failed", verdict.passed, verdict.failed);
+    if verdict.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The names of `spanwire.must=…` on the kernel's command line.
+fn must_load(command_line: &str) -> Vec<String> {
+    let names = command_line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("spanwire.must="));
+    names
+        .unwrap_or_default()
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Its whole answer goes to the log: it is the record of what this kernel can do.
+fn check() -> Result<()> {
+    let status = Command::new(agent::BINARY)
+        .arg("check")
+        .status()
+        .context("starting spanwire")?;
+    anyhow::ensure!(
+        status.success(),
+        "ended with {status}, so it calls capture impossible here"
+    );
+    Ok(())
+}
+
+fn hook_set(set: &str, must_load: bool, verdict: &mut Verdict) {
+    let agent = match Agent::start(set) {
+        Ok(Start::Ready(agent)) => agent,
+        Ok(Start::Refused(said)) if !must_load => {
+            println!("     hooks {set}: do not load on this kernel, and need not: {said}");
+            return;
+        }
+        Ok(Start::Refused(said)) => {
+            return verdict.assert(
+                &format!("hooks {set}: load"),
+                Err(anyhow::anyhow!("refused: {said}")),
+            );
+        }
+        Err(error) => return verdict.assert(&format!("hooks {set}: start"), Err(error)),
+    };
+    verdict.assert(&format!("hooks {set}: load"), Ok(()));
+    let requests = workload::run(set);
+    let output = agent.stop();
+    match (requests, output) {
+        (Ok(requests), Ok(output)) => spans::compare(set, &requests, &output, verdict),
+        (requests, output) => {
+            verdict.assert(&format!("hooks {set}: workload"), requests.map(drop));
+            verdict.assert(&format!("hooks {set}: ends when it is told to"), output.map(drop));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_load_is_read_from_the_command_line() {
+        assert_eq!(
+            must_load("console=ttyS0 spanwire.must=socket,syscall quiet\n"),
+            ["socket", "syscall"]
+        );
+        assert!(must_load("console=ttyS0 spanwire.must=").is_empty());
+    }
+}

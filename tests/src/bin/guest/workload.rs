@@ -1,0 +1,222 @@
+//! Clients and servers, each a process of its own: this program's, and busybox's httpd and wget.
+
+use crate::http::{Writes, read_request, read_response, write};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::io::{BufReader, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+/// Longest wait for a server to listen, or for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Requests on one connection.
+const EACH: usize = 5;
+
+/// A request that was made and answered with 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Unique in this guest.
+    pub(crate) path: String,
+    pub(crate) over: Over,
+    /// Bytes of the response's body.
+    pub(crate) body: usize,
+}
+
+/// What carried it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Tcp { port: u16 },
+    Unix,
+}
+
+/// Runs every case under paths that begin with `/NAME/`, and gives the requests made.
+pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
+    let mut made = Vec::new();
+    for (case, address, port) in [
+        ("tcp4", SocketAddr::from((Ipv4Addr::LOCALHOST, 8001)), 8001),
+        ("tcp6", SocketAddr::from((Ipv6Addr::LOCALHOST, 8002)), 8002),
+    ] {
+        let server = Server::own(&address.to_string(), "-")?;
+        let open = || {
+            let stream = patiently(|| TcpStream::connect(address))?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        let over = Over::Tcp { port };
+        made.extend(connections(&format!("/{name}/{case}"), over, open).with_context(|| case.to_owned())?);
+        server.stop()?;
+    }
+    let path = format!("/tmp/{name}.sock");
+    let server = Server::own("unix", &path)?;
+    let open = || {
+        let stream = patiently(|| UnixStream::connect(&path))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    };
+    made.extend(connections(&format!("/{name}/unix"), Over::Unix, open).context("unix")?);
+    server.stop()?;
+    made.extend(busybox(name).context("busybox")?);
+    Ok(made)
+}
+
+/// The same requests in three ways: one after the other, all at once, and a byte at a time.
+fn connections<S: Read + Write>(prefix: &str, over: Over, open: impl Fn() -> Result<S>) -> Result<Vec<Made>> {
+    let mut made = Vec::new();
+    for (way, writes, pipelined) in [
+        ("kept", Writes::Whole, false),
+        ("pipelined", Writes::Whole, true),
+        ("bytewise", Writes::Bytewise, false),
+    ] {
+        let paths: Vec<_> = (0..EACH).map(|index| format!("{prefix}/{way}/{index}")).collect();
+        let request =
+            |path: &str| format!("GET {path} HTTP/1.1\r\nHost: guest.test\r\nUser-Agent: guest\r\n\r\n");
+        let mut stream = BufReader::new(open()?);
+        if pipelined {
+            let all: String = paths.iter().map(|path| request(path)).collect();
+            write(stream.get_mut(), all.as_bytes(), writes)?;
+        }
+        for path in paths {
+            if !pipelined {
+                write(stream.get_mut(), request(&path).as_bytes(), writes)?;
+            }
+            let (status, body) = read_response(&mut stream).with_context(|| path.clone())?;
+            ensure!(
+                status == 200 && body == path.as_bytes(),
+                "{path}: {status} {}",
+                String::from_utf8_lossy(&body)
+            );
+            made.push(Made {
+                body: body.len(),
+                path,
+                over,
+            });
+        }
+    }
+    Ok(made)
+}
+
+/// httpd answers from a folder, wget asks: neither was written by us.
+fn busybox(name: &str) -> Result<Vec<Made>> {
+    const PORT: u16 = 8003;
+    let folder = format!("/tmp/www/{name}");
+    fs::create_dir_all(&folder)?;
+    let server = Server::spawn(Command::new("/bin/busybox").args([
+        "httpd",
+        "-f",
+        "-p",
+        "127.0.0.1:8003",
+        "-h",
+        "/tmp/www",
+    ]))?;
+    drop(patiently(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)))?);
+    let mut made = Vec::new();
+    for index in 0..EACH {
+        let body = "x".repeat(1000 * (index + 1));
+        fs::write(format!("{folder}/{index}.txt"), &body)?;
+        let path = format!("/{name}/{index}.txt");
+        let mut wget = Command::new("/bin/busybox");
+        wget.args(["wget", "-q", "-O", "-", &format!("http://127.0.0.1:{PORT}{path}")]);
+        let answer = wget.output().context("starting wget")?;
+        ensure!(
+            answer.status.success() && answer.stdout == body.as_bytes(),
+            "{path}: wget {}",
+            answer.status
+        );
+        made.push(Made {
+            path,
+            over: Over::Tcp { port: PORT },
+            body: body.len(),
+        });
+    }
+    server.stop()?;
+    Ok(made)
+}
+
+/// A server in a process of its own, ended with this value.
+struct Server(Child);
+
+impl Server {
+    /// This program as `guest serve ADDRESS PATH`.
+    fn own(address: &str, path: &str) -> Result<Self> {
+        Self::spawn(Command::new(env::current_exe()?).args(["serve", address, path]))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {command:?}"))?;
+        Ok(Self(child))
+    }
+
+    fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.0.try_wait()? {
+            bail!("a server ended by itself with {status}");
+        }
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `guest serve ADDRESS PATH`: answers each request with its own path, on TCP, or on a Unix socket at PATH.
+pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
+    if address == "unix" {
+        for stream in UnixListener::bind(path)
+            .with_context(|| path.to_owned())?
+            .incoming()
+        {
+            let stream = stream?;
+            thread::spawn(move || answer(&stream, &stream));
+        }
+        return Ok(());
+    }
+    for stream in TcpListener::bind(address)
+        .with_context(|| address.to_owned())?
+        .incoming()
+    {
+        let stream = stream?;
+        stream.set_nodelay(true)?;
+        thread::spawn(move || answer(&stream, &stream));
+    }
+    Ok(())
+}
+
+fn answer(from: impl Read, mut to: impl Write) -> Result<()> {
+    let mut from = BufReader::new(from);
+    while let Some(request) = read_request(&mut from)? {
+        let path = request.path;
+        let writes = if path.contains("/bytewise/") {
+            Writes::Bytewise
+        } else {
+            Writes::Whole
+        };
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
+        write(&mut to, response.as_bytes(), writes)?;
+    }
+    Ok(())
+}
+
+/// Repeats `attempt` until the other side listens.
+fn patiently<T>(attempt: impl Fn() -> std::io::Result<T>) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) if started.elapsed() > PATIENCE => return Err(error).context("nobody listens"),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

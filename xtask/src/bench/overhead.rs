@@ -1,0 +1,134 @@
+//! The agent's own cost: CPU a span, memory, and how soon it is there.
+
+use super::agent::Agent;
+use super::load::{Load, run};
+use super::nginx::Nginx;
+use super::report::{Report, Row};
+use super::sink::Sink;
+use anyhow::{Context as _, Result, ensure};
+use std::thread;
+use std::time::Duration;
+
+/// Both sides of each request are on this host: twice as many spans.
+const RATE: u32 = 2000;
+const LENGTH: Duration = Duration::from_secs(5);
+
+/// What one round found.
+#[derive(Default)]
+struct Rounds {
+    ready: Vec<f64>,
+    first_span: Vec<f64>,
+    idle: Vec<f64>,
+    peak: Vec<f64>,
+    silent: Vec<f64>,
+    exporting: Vec<f64>,
+    lost: Vec<f64>,
+}
+
+/// Rounds of: a start under load, a load without export, a load with export to a sink on this host.
+pub(super) fn measure(rounds: usize) -> Result<Report> {
+    let about = format!(
+        "{RATE} requests a second for {} s on 16 connections, client and server traced",
+        LENGTH.as_secs()
+    );
+    let mut report = Report::new("agent", about);
+    let nginx = Nginx::start()?;
+    let sink = Sink::start()?;
+    let endpoint = format!("http://127.0.0.1:{}", sink.port);
+    let export = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    ];
+    let mut found = Rounds::default();
+    for round in 0..rounds {
+        println!("  agent: round {} of {rounds}", round + 1);
+        start(&nginx, &mut found)?;
+        let silent = under_load(&nginx, &[], &mut found)?;
+        found.silent.push(silent);
+        let exporting = under_load(&nginx, &export, &mut found)?;
+        found.exporting.push(exporting);
+    }
+    ensure!(
+        sink.requests() > 0,
+        "nothing arrived at the sink, so the export was not measured"
+    );
+    report.push(Row::alone(
+        "CPU a span, not exported".to_owned(),
+        "us",
+        &found.silent,
+    ));
+    report.push(Row::alone(
+        "CPU a span, exported over OTLP/HTTP".to_owned(),
+        "us",
+        &found.exporting,
+    ));
+    report.push(Row::alone(
+        "resident memory when ready".to_owned(),
+        "MiB",
+        &found.idle,
+    ));
+    report.push(Row::alone(
+        "resident memory, peak under load".to_owned(),
+        "MiB",
+        &found.peak,
+    ));
+    report.push(Row::alone("start to ready".to_owned(), "ms", &found.ready));
+    report.push(Row::alone(
+        "start to first span".to_owned(),
+        "ms",
+        &found.first_span,
+    ));
+    report.push(Row::alone("spans lost of those due".to_owned(), "%", &found.lost));
+    Ok(report)
+}
+
+/// Started while requests are under way, until the first span is out.
+fn start(nginx: &Nginx, found: &mut Rounds) -> Result<()> {
+    let load = Load {
+        port: nginx.port,
+        rate: 500,
+        connections: 4,
+        length: LENGTH,
+    };
+    let requests = thread::spawn(move || run(load));
+    let agent = Agent::start_or_fail(&["--output", "otlp-json"], &[])?;
+    found.ready.push(agent.ready_after.as_secs_f64() * 1e3);
+    let first = agent.first_line_after(LENGTH)?;
+    found.first_span.push(first.as_secs_f64() * 1e3);
+    agent.stop()?;
+    requests.join().ok().context("the load died")??;
+    Ok(())
+}
+
+/// Microseconds of CPU a span.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a few seconds are far below 2^52"
+)]
+fn under_load(nginx: &Nginx, environment: &[(&str, &str)], found: &mut Rounds) -> Result<f64> {
+    let agent = Agent::start_or_fail(&["--output", "none"], environment)?;
+    let (idle, _) = agent.memory()?;
+    found.idle.push(idle);
+    let before = agent.cpu()?;
+    let load = Load {
+        port: nginx.port,
+        rate: RATE,
+        connections: 16,
+        length: LENGTH,
+    };
+    let requests = run(load)?.count();
+    // The last batch is still to be made and sent: OTEL_BSP_SCHEDULE_DELAY is 5 s, and shutting down flushes it.
+    thread::sleep(Duration::from_millis(200));
+    let used = agent.cpu()? - before;
+    found.peak.push(agent.memory()?.1);
+    let summary = agent.stop()?;
+    let spans = summary
+        .get("spans.built")
+        .copied()
+        .context("the summary has no spans.built")?;
+    ensure!(spans > 0, "no span was made under load");
+    found
+        .lost
+        .push(100.0 - 100.0 * spans as f64 / (2 * requests) as f64);
+    Ok(used.as_secs_f64() * 1e6 / spans as f64)
+}

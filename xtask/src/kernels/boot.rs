@@ -1,0 +1,174 @@
+//! One guest: qemu from start to power-off, its serial line read and kept.
+
+use super::fetch::Image;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Five guests share two cores with whatever else runs; one alone takes less than a minute.
+const LIMIT: Duration = Duration::from_secs(480);
+
+/// What a guest said.
+pub(super) struct Log {
+    /// Where it is kept.
+    path: PathBuf,
+    lines: Vec<String>,
+    /// Whether it was cut off at the limit.
+    timed_out: bool,
+}
+
+/// Boots `image` and waits until it has switched itself off. Its lines are printed when it is over, so that guests
+/// do not mix.
+pub(super) fn run(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
+    let started = Instant::now();
+    let mut qemu = Command::new("qemu-system-x86_64");
+    // TCG, not KVM: /dev/kvm may be there and still hang its guests, as it does in nested virtual machines.
+    qemu.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+    ]);
+    qemu.args([
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+        "-M",
+        "q35",
+        "-m",
+        "1024",
+        "-smp",
+        "2",
+    ]);
+    qemu.arg("-kernel").arg(&image.path).arg("-initrd").arg(initramfs);
+    qemu.args([
+        "-append",
+        &format!("console=ttyS0 panic=-1 quiet spanwire.must={}", image.must),
+    ]);
+    qemu.stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let mut child = qemu.spawn().context("starting qemu-system-x86_64")?;
+    let serial = BufReader::new(child.stdout.take().context("no serial line")?);
+    let (sender, receiver) = channel();
+    let reader = thread::spawn(move || {
+        for line in serial.split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut file = fs::File::create(log).with_context(|| format!("making {}", log.display()))?;
+    let mut lines = Vec::new();
+    let timed_out = loop {
+        match receiver.recv_timeout(LIMIT.saturating_sub(started.elapsed())) {
+            Ok(line) => {
+                writeln!(file, "{line}")?;
+                lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break false,
+            Err(RecvTimeoutError::Timeout) => break true,
+        }
+    };
+    if timed_out {
+        child.kill().context("ending qemu")?;
+    }
+    child.wait().context("waiting for qemu")?;
+    // Its pipe is closed, so it ends.
+    let _ = reader.join();
+    let log = Log {
+        path: log.to_owned(),
+        lines,
+        timed_out,
+    };
+    log.print(&image.version, started.elapsed());
+    Ok(log)
+}
+
+impl Log {
+    /// The assertions, and all of the log when one failed.
+    fn print(&self, name: &str, took: Duration) {
+        let whole = self.failure().is_some();
+        let mut text = format!("  -- {name}, {:.0} s\n", took.as_secs_f64());
+        for line in &self.lines {
+            if whole || line.starts_with("ok ") || line.starts_with("     hooks") {
+                text.push_str(&format!("     {line}\n"));
+            }
+        }
+        // In one piece: other guests print too.
+        print!("{text}");
+    }
+
+    /// Assertions that held, and that did not.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let count = |prefix: &str| self.lines.iter().filter(|line| line.starts_with(prefix)).count();
+        (count("ok "), count("FAIL "))
+    }
+
+    /// Why this guest's run is a failure; `None` when all is well.
+    pub(super) fn failure(&self) -> Option<String> {
+        let kept = format!("its log is {}", self.path.display());
+        if self.timed_out {
+            return Some(format!("not over after {LIMIT:?}; {kept}"));
+        }
+        let exit = self
+            .lines
+            .iter()
+            .find_map(|line| line.strip_prefix("VMTEST_EXIT="));
+        match (exit, self.counts()) {
+            (Some("0"), (1.., 0)) => None,
+            (Some("0"), (0, 0)) => Some(format!("it asserted nothing; {kept}")),
+            (Some(_), (_, failed)) => Some(format!("{failed} assertions failed; {kept}")),
+            (None, _) => Some(format!("it died before its test was over; {kept}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines: &[&str], timed_out: bool) -> Log {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        Log {
+            path: PathBuf::from("a.log"),
+            lines,
+            timed_out,
+        }
+    }
+
+    #[test]
+    fn only_a_guest_that_asserted_and_ended_well_is_well() {
+        assert_eq!(log(&["ok   a", "VMTEST_EXIT=0"], false).failure(), None);
+        let check = |lines: &[&str], timed_out, expect: &str| {
+            let failure = log(lines, timed_out).failure().unwrap_or_default();
+            assert!(
+                failure.contains(expect) && failure.contains("a.log"),
+                "{lines:?}: {failure}"
+            );
+        };
+        check(&["VMTEST_EXIT=0"], false, "asserted nothing");
+        check(
+            &["ok   a", "FAIL b", "VMTEST_EXIT=1"],
+            false,
+            "1 assertions failed",
+        );
+        check(
+            &["ok   a", "FAIL b", "VMTEST_EXIT=0"],
+            false,
+            "1 assertions failed",
+        );
+        check(&["ok   a", "Kernel panic"], false, "died");
+        check(&["ok   a"], true, "not over");
+    }
+}

@@ -1,0 +1,50 @@
+//! spanwire and the test program, linked statically: the guest has no library.
+
+use crate::{shell, workspace};
+use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Files for the guest.
+pub(super) struct Programs {
+    pub(super) spanwire: PathBuf,
+    pub(super) guest: PathBuf,
+}
+
+/// Builds both. With `--target`, the flags hold for them alone and not for build scripts.
+pub(super) fn programs() -> Result<Programs> {
+    let folder = workspace::target().join("guest");
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(workspace::root())
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.args([
+        "build",
+        "--release",
+        "-p",
+        "spanwire",
+        "-p",
+        "spanwire-tests",
+        "--bin",
+        "spanwire",
+        "--bin",
+        "guest",
+    ]);
+    // Emulation is what is slow here: a faster build is worth more than a faster program.
+    for setting in [
+        "lto=\"off\"",
+        "codegen-units=16",
+        "debug=0",
+        "strip=\"debuginfo\"",
+    ] {
+        cargo.args(["--config", &format!("profile.release.{setting}")]);
+    }
+    shell::run(cargo.args(["--target", TARGET, "--target-dir"]).arg(&folder))?;
+    let built = folder.join(TARGET).join("release");
+    Ok(Programs {
+        spanwire: built.join("spanwire"),
+        guest: built.join("guest"),
+    })
+}

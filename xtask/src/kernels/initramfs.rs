@@ -1,0 +1,66 @@
+//! The guest's only file system: busybox, spanwire, the test program, and an init that runs it.
+
+use super::build::Programs;
+use crate::shell;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Mounts what a host has mounted, runs the test, says how it ended, and switches the machine off.
+const INIT: &str = "#!/bin/busybox sh
+b=/bin/busybox
+export PATH=/bin
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+$b mount -t devtmpfs dev /dev
+$b mount -t tmpfs tmp /tmp
+$b mount -t bpf bpf /sys/fs/bpf
+$b mount -t cgroup2 cgroup /sys/fs/cgroup
+$b mount -t tracefs tracing /sys/kernel/tracing
+$b ip link set lo up
+$b hostname guest
+# Before 5.11, BPF maps and programs count as locked memory.
+ulimit -l unlimited
+# A warning in the middle of a line would break it.
+echo 1 >/proc/sys/kernel/printk
+/bin/guest
+echo \"VMTEST_EXIT=$?\"
+$b poweroff -f
+";
+
+/// Debian's, which is what the package busybox-static installs.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Packs `initramfs.cpio.gz` in `folder`.
+pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
+    let root = folder.join("root");
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    for inner in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+        fs::create_dir_all(root.join(inner))?;
+    }
+    let copy = |from: &Path, to: &str| {
+        fs::copy(from, root.join(to)).with_context(|| format!("copying {} for the guest", from.display()))
+    };
+    copy(Path::new(BUSYBOX), "bin/busybox")?;
+    copy(&programs.spanwire, "bin/spanwire")?;
+    copy(&programs.guest, "bin/guest")?;
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
+    let init = root.join("init");
+    fs::write(&init, INIT)?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    let archive = folder.join("initramfs.cpio.gz");
+    let mut pack = Command::new("sh");
+    pack.current_dir(&root).args(["-e", "-c"]);
+    // --owner: who builds may be anyone, and the guest knows only root.
+    pack.arg("find . | cpio --quiet -o -H newc --owner 0:0 | gzip -1 >\"$1\"")
+        .arg("sh")
+        .arg(&archive);
+    shell::run_silently(&mut pack)?;
+    let size = fs::metadata(&archive)?.len();
+    println!("  initramfs: {} MB", size / 1_000_000);
+    Ok(archive)
+}
