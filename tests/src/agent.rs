@@ -220,6 +220,14 @@ impl Agent {
         self.child.stdout.all()
     }
 
+    /// Sends a signal and lets it run on.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.child.signal(signal)
+    }
+
     /// SIGTERM, drain, summary.
     ///
     /// # Errors

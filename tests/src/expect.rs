@@ -94,7 +94,7 @@ impl Expected {
     }
 
     fn received(method: &str, target: &str) -> Self {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = path_and_query(method, target);
         let mut expected = Self::any(Kind::Server, method, path)
             .is("url.path", path)
             .is("url.scheme", "http");
@@ -105,8 +105,13 @@ impl Expected {
     }
 
     fn sent(method: &str, authority: &str, target: &str) -> Self {
-        let path = target.split('?').next().unwrap_or_default();
-        Self::any(Kind::Client, method, path).is("url.full", format!("http://{authority}{target}"))
+        let (path, _) = path_and_query(method, target);
+        let url = match (method, target) {
+            ("CONNECT", _) => format!("http://{target}"),
+            (_, "*") => format!("http://{authority}"),
+            _ => format!("http://{authority}{target}"),
+        };
+        Self::any(Kind::Client, method, path).is("url.full", url)
     }
 
     fn any(kind: Kind, method: &str, path: &str) -> Self {
@@ -125,6 +130,14 @@ impl Expected {
             .is("network.protocol.version", "1.1")
             .status(200)
             .body(0)
+    }
+
+    /// The method is none that the conventions know.
+    #[must_use]
+    pub fn unknown_method(mut self) -> Self {
+        let method = std::mem::replace(&mut self.name, "HTTP".to_owned());
+        self.is("http.request.method", "_OTHER")
+            .is("http.request.method_original", method)
     }
 
     /// Attribute `key` has exactly this value.
@@ -280,6 +293,14 @@ impl Expected {
         }
         differences
     }
+}
+
+/// The target URI of CONNECT and of `*` has neither (RFC 9112, section 3.3).
+fn path_and_query<'a>(method: &str, target: &'a str) -> (&'a str, &'a str) {
+    if method == "CONNECT" || target == "*" {
+        return ("", "");
+    }
+    target.split_once('?').unwrap_or((target, ""))
 }
 
 /// The server's span and the client's span of one exchange over TCP, with the same done to both.

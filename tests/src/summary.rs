@@ -43,6 +43,18 @@ impl Summary {
         EACH_ONE_EXCHANGE.iter().map(|name| self.value(name)).sum()
     }
 
+    /// Connections and messages that were looked at and found to be no HTTP, by all reasons together.
+    #[must_use]
+    pub fn not_http(&self) -> u64 {
+        let is_reason = |name: &str| {
+            name.starts_with("kernel.unclaimed.")
+                || name == "kernel.gap.syntax"
+                || name == "lost.messages.unparsed"
+        };
+        let reasons = self.0.iter().filter(|(name, _)| is_reason(name));
+        reasons.map(|(_, value)| value).sum()
+    }
+
     /// Counters above 0 that speak of a loss or a gap.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a test waits for spans before it looks at those that came.
-pub const SETTLE: Duration = Duration::from_secs(10);
+pub const SETTLE: Duration = Duration::from_secs(6);
 
 /// Polls `ready` until it gives a value.
 ///

@@ -102,7 +102,7 @@ fn nginx_proxy_with_kept_upstream(hooks: Hooks) -> Result<()> {
             // nginx hands the client's Host on.
             alike(span).is("server.port", front.port())
         };
-        expected.extend(both("GET", target, front, |span| alike(span)));
+        expected.extend(both("GET", target, front, alike));
         expected.push(proxied(Expected::server("GET", target, back)).service("checkout"));
         expected.push(
             proxied(Expected::client("GET", target, back))

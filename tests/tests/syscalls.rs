@@ -109,21 +109,21 @@ fn ipv4() -> Result<Place> {
     Ok(Place::Ip((Ipv4Addr::LOCALHOST, port::free()?).into()))
 }
 
-fn exactly(run: Run) -> Result<()> {
+fn exactly(run: &Run) -> Result<()> {
     run.seen.exactly(&run.expected)
 }
 
 fn over_ipv4(hooks: Hooks) -> Result<()> {
-    exactly(run(hooks, &ipv4()?, &[&CASES[..], &TCP_CASES].concat())?)
+    exactly(&run(hooks, &ipv4()?, &[&CASES[..], &TCP_CASES].concat())?)
 }
 
 fn over_ipv6(hooks: Hooks) -> Result<()> {
     let place = Place::Ip((Ipv6Addr::LOCALHOST, port::free()?).into());
-    exactly(run(hooks, &place, &[&CASES[..], &TCP_CASES].concat())?)
+    exactly(&run(hooks, &place, &[&CASES[..], &TCP_CASES].concat())?)
 }
 
 fn over_unix_sockets(hooks: Hooks) -> Result<()> {
-    exactly(run(hooks, &Place::Unix(tempfile::tempdir()?), &CASES)?)
+    exactly(&run(hooks, &Place::Unix(tempfile::tempdir()?), &CASES)?)
 }
 
 /// What no hook shows may be missing, but then it is counted as a gap, and nothing that is there may be wrong.
