@@ -156,6 +156,18 @@ impl Child {
         Ok(line[prefix.len()..].trim().to_owned())
     }
 
+    /// Fails when the child has ended.
+    ///
+    /// # Errors
+    /// It has; the message says how, and what it wrote.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        if let Some(status) = self.process.try_wait()? {
+            self.join_readers();
+            bail!("{} ended with {status}:\n{}", self.name, self.text());
+        }
+        Ok(())
+    }
+
     /// Waits until the child has ended by itself, and all it wrote is read.
     ///
     /// # Errors

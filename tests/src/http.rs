@@ -207,9 +207,14 @@ impl<S: Stream> Connection<S> {
         loop {
             let mut line = String::new();
             ensure!(self.stream.read_line(&mut line)? > 0, "head cut off");
-            let line = line.trim_end();
+            let folded = line.starts_with([' ', '\t']);
+            let line = line.trim();
             if line.is_empty() {
                 return Ok(Some(message));
+            }
+            if let Some((_, value)) = message.headers.last_mut().filter(|_| folded) {
+                *value = format!("{value} {line}");
+                continue;
             }
             let (name, value) = line.split_once(':').context("header field")?;
             message

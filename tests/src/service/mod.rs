@@ -24,10 +24,11 @@ impl Service {
     /// Waits until `child` accepts connections at `port`.
     ///
     /// # Errors
-    /// It does not in time.
-    pub fn listening(child: Child, port: u16) -> Result<Self> {
+    /// It ended, or does not in time.
+    pub fn listening(mut child: Child, port: u16) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        wait::until(&format!("listener on {address}: {}", child.text()), || {
+        wait::until(&format!("listener on {address}"), || {
+            child.ensure_running()?;
             Ok(TcpStream::connect(address).ok())
         })?;
         Ok(Self { child, address })

@@ -44,16 +44,7 @@ pub fn gunicorn() -> Result<Service> {
     command
         .current_dir(folder.parent().unwrap_or(Path::new("/")))
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .args([
-            "--workers",
-            "1",
-            "--threads",
-            "4",
-            "--keep-alive",
-            "30",
-            "--no-control-socket",
-            "--bind",
-        ])
+        .args(["--workers", "1", "--threads", "4", "--keep-alive", "30", "--bind"])
         .args([&format!("127.0.0.1:{port}"), "shop:application"]);
     Service::listening(Child::spawn(command)?, port)
 }
