@@ -1,1 +1,21 @@
-//! Harness of the live tests.
+//! Harness of the live tests: spanwire as a child, an OTLP receiver, real services, and whole lists of spans.
+//!
+//! Every test starts what it needs on free ports and in folders of its own, and kills it when it is dropped. One
+//! spanwire runs at a time: [`agent::Agent`] holds a lock for as long as it lives. So that whatever else runs on the
+//! machine has no part in a test, capture is restricted with `--port`, `--pid` or `-- COMMAND`; the tests that
+//! restrict nothing say so and keep only the paths under their own prefix.
+
+pub mod agent;
+pub mod bulk;
+pub mod child;
+pub mod expect;
+pub mod http;
+pub mod port;
+pub mod receiver;
+pub mod seen;
+pub mod service;
+pub mod session;
+pub mod span;
+pub mod summary;
+pub mod wait;
+pub mod workload;

@@ -1,0 +1,465 @@
+//! What spans a test expects, and the comparison of whole lists: each expected span there once, each attribute
+//! accounted for, and nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::span::{Kind, Span};
+
+/// What an attribute's value must be.
+#[derive(Clone, Debug)]
+pub enum Matcher {
+    /// Exactly this.
+    Is(Value),
+    /// Any port.
+    Port,
+    /// A text that begins so.
+    Begins(&'static str),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// An integer of at most so much, or no attribute at all: what was counted before an exchange broke off.
+    AtMostIfAny(u64),
+}
+
+impl Matcher {
+    fn accepts(&self, value: Option<&Value>) -> bool {
+        let Some(value) = value else {
+            return matches!(self, Self::AtMostIfAny(_));
+        };
+        match self {
+            Self::Is(expected) => value == expected,
+            Self::Port => value.as_u64().is_some_and(|port| (1..=65_535).contains(&port)),
+            Self::Begins(prefix) => value.as_str().is_some_and(|text| text.starts_with(prefix)),
+            Self::OneOf(texts) => value.as_str().is_some_and(|text| texts.contains(&text)),
+            Self::AtMostIfAny(most) => value.as_u64().is_some_and(|number| number <= *most),
+        }
+    }
+}
+
+/// One expected span.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    kind: Kind,
+    name: String,
+    path: String,
+    attributes: BTreeMap<&'static str, Matcher>,
+    error: bool,
+    answered: bool,
+    service: Option<String>,
+    pid: Option<u32>,
+}
+
+impl Expected {
+    /// A request received over TCP by the service at `address`, whose clients send its address as `Host`, answered
+    /// with 200 and no content.
+    #[must_use]
+    pub fn server(method: &str, target: &str, address: SocketAddr) -> Self {
+        Self::received(method, target)
+            .is("server.address", address.ip().to_string())
+            .is("server.port", address.port())
+            .is("client.address", address.ip().to_string())
+            .is("network.peer.address", address.ip().to_string())
+            .with("network.peer.port", Matcher::Port)
+    }
+
+    /// The same over a Unix socket, with `Host: HOST`. The clients' sockets have no path.
+    #[must_use]
+    pub fn server_unix(method: &str, target: &str, host: &str) -> Self {
+        Self::received(method, target)
+            .is("server.address", host)
+            .is("network.transport", "unix")
+    }
+
+    /// A request sent over TCP to `address`, with the address as `Host`, answered with 200 and no content.
+    #[must_use]
+    pub fn client(method: &str, target: &str, address: SocketAddr) -> Self {
+        Self::sent(method, &address.to_string(), target)
+            .is("server.address", address.ip().to_string())
+            .is("server.port", address.port())
+            .is("network.peer.address", address.ip().to_string())
+            .is("network.peer.port", address.port())
+    }
+
+    /// The same over the Unix socket at `path`, with `Host: HOST`.
+    #[must_use]
+    pub fn client_unix(method: &str, target: &str, host: &str, path: &str) -> Self {
+        Self::sent(method, host, target)
+            .is("server.address", host)
+            .is("network.peer.address", path)
+            .is("network.transport", "unix")
+    }
+
+    fn received(method: &str, target: &str) -> Self {
+        let (path, query) = path_and_query(method, target);
+        let mut expected = Self::any(Kind::Server, method, path)
+            .is("url.path", path)
+            .is("url.scheme", "http");
+        if !query.is_empty() {
+            expected = expected.is("url.query", query);
+        }
+        expected
+    }
+
+    fn sent(method: &str, authority: &str, target: &str) -> Self {
+        let (path, _) = path_and_query(method, target);
+        let url = match (method, target) {
+            ("CONNECT", _) => format!("http://{target}"),
+            (_, "*") => format!("http://{authority}"),
+            _ => format!("http://{authority}{target}"),
+        };
+        Self::any(Kind::Client, method, path).is("url.full", url)
+    }
+
+    fn any(kind: Kind, method: &str, path: &str) -> Self {
+        let expected = Self {
+            kind,
+            name: method.to_owned(),
+            path: path.to_owned(),
+            attributes: BTreeMap::new(),
+            error: false,
+            answered: true,
+            service: None,
+            pid: None,
+        };
+        expected
+            .is("http.request.method", method)
+            .is("network.protocol.version", "1.1")
+            .status(200)
+            .body(0)
+    }
+
+    /// The method is none that the conventions know.
+    #[must_use]
+    pub fn unknown_method(mut self) -> Self {
+        let method = std::mem::replace(&mut self.name, "HTTP".to_owned());
+        self.is("http.request.method", "_OTHER")
+            .is("http.request.method_original", method)
+    }
+
+    /// Attribute `key` has exactly this value.
+    #[must_use]
+    pub fn is(self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.with(key, Matcher::Is(value.into()))
+    }
+
+    /// Attribute `key` matches.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, matcher: Matcher) -> Self {
+        self.attributes.insert(key, matcher);
+        self
+    }
+
+    /// There is no attribute `key`.
+    #[must_use]
+    pub fn without(mut self, key: &'static str) -> Self {
+        self.attributes.remove(key);
+        self
+    }
+
+    /// Status code, with the `error.type` and span status that the conventions give it.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        let error_from = if self.kind == Kind::Server { 500 } else { 400 };
+        self.error = status >= error_from;
+        let expected = self.is("http.response.status_code", status);
+        if status >= error_from {
+            expected.is("error.type", status.to_string())
+        } else {
+            expected.without("error.type")
+        }
+    }
+
+    /// Content length of the response.
+    #[must_use]
+    pub fn body(self, size: u64) -> Self {
+        self.is("http.response.body.size", size)
+    }
+
+    /// Content length of the request.
+    #[must_use]
+    pub fn request_body(self, size: u64) -> Self {
+        self.is("http.request.body.size", size)
+    }
+
+    /// `User-Agent` begins so.
+    #[must_use]
+    pub fn user_agent(self, prefix: &'static str) -> Self {
+        self.with("user_agent.original", Matcher::Begins(prefix))
+    }
+
+    /// There was no response, for this reason.
+    #[must_use]
+    pub fn unanswered(mut self, error: &'static str) -> Self {
+        self.answered = false;
+        self.without("http.response.status_code")
+            .without("http.response.body.size")
+            .failed(error)
+    }
+
+    /// The response broke off after at most `most` bytes of content, for this reason.
+    #[must_use]
+    pub fn broken_off(self, most: u64, error: &'static str) -> Self {
+        self.with("http.response.body.size", Matcher::AtMostIfAny(most))
+            .failed(error)
+    }
+
+    fn failed(mut self, error: &'static str) -> Self {
+        self.error = true;
+        self.is("error.type", error)
+    }
+
+    /// `error.type` is one of these: the side that broke a connection off cannot know what the other one saw.
+    #[must_use]
+    pub fn error_one_of(self, errors: &'static [&'static str]) -> Self {
+        self.with("error.type", Matcher::OneOf(errors))
+    }
+
+    /// `service.name` of the resource.
+    #[must_use]
+    pub fn service(mut self, name: &str) -> Self {
+        self.service = Some(name.to_owned());
+        self
+    }
+
+    /// `process.pid` of the resource.
+    #[must_use]
+    pub fn pid(mut self, pid: u32) -> Self {
+        self.pid = Some(pid);
+        self
+    }
+
+    /// Every way in which `span` is not this; empty where it is.
+    fn differences(&self, span: &Span) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut differs = |what: &str, expected: String, found: String| {
+            differences.push(format!("{what}: expected {expected}, found {found}"));
+        };
+        if self.kind != span.kind {
+            differs("kind", format!("{:?}", self.kind), format!("{:?}", span.kind));
+        }
+        if self.name != span.name {
+            differs("name", self.name.clone(), span.name.clone());
+        }
+        if self.error != span.error {
+            differs("error status", self.error.to_string(), span.error.to_string());
+        }
+        // Every request is a root until context is followed.
+        if !span.parent.is_empty() {
+            differs("parent", "none".to_owned(), span.parent.clone());
+        }
+        let events: Vec<&str> = span.events.iter().map(|(name, _)| name.as_str()).collect();
+        let first_byte: &[&str] = if self.answered {
+            &["http.response.first_byte"]
+        } else {
+            &[]
+        };
+        if events != first_byte {
+            differs("events", format!("{first_byte:?}"), format!("{events:?}"));
+        }
+        for (key, matcher) in &self.attributes {
+            let value = span.attributes.get(*key);
+            if !matcher.accepts(value) {
+                let found = value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+                differs(key, format!("{matcher:?}"), found);
+            }
+        }
+        for (key, value) in &span.attributes {
+            if !self.attributes.contains_key(key.as_str()) {
+                differs(key, "nothing".to_owned(), value.to_string());
+            }
+        }
+        let resource = |key: &str| span.resource.get(key).cloned().unwrap_or_default();
+        if let Some(service) = &self.service
+            && resource("service.name") != **service
+        {
+            differs(
+                "service.name",
+                service.clone(),
+                resource("service.name").to_string(),
+            );
+        }
+        if let Some(pid) = self.pid
+            && resource("process.pid") != pid
+        {
+            differs(
+                "process.pid",
+                pid.to_string(),
+                resource("process.pid").to_string(),
+            );
+        }
+        differences
+    }
+}
+
+/// The target URI of CONNECT and of `*` has neither (RFC 9112, section 3.3).
+fn path_and_query<'a>(method: &str, target: &'a str) -> (&'a str, &'a str) {
+    if method == "CONNECT" || target == "*" {
+        return ("", "");
+    }
+    target.split_once('?').unwrap_or((target, ""))
+}
+
+/// The server's span and the client's span of one exchange over TCP, with the same done to both.
+#[must_use]
+pub fn both(
+    method: &str,
+    target: &str,
+    address: SocketAddr,
+    alike: impl Fn(Expected) -> Expected,
+) -> [Expected; 2] {
+    [Expected::server, Expected::client].map(|end| alike(end(method, target, address)))
+}
+
+/// Compares the whole list, in any order.
+///
+/// # Errors
+/// A span is missing, too many, or different; the message says which and how.
+pub fn compare(spans: &[Span], expected: &[Expected]) -> Result<()> {
+    let mut by_path: BTreeMap<(Kind, &str), Vec<&Span>> = BTreeMap::new();
+    for span in spans {
+        by_path.entry((span.kind, span.path())).or_default().push(span);
+    }
+    let mut missing = Vec::new();
+    for expected in expected {
+        let found = by_path
+            .get_mut(&(expected.kind, expected.path.as_str()))
+            .and_then(|group| {
+                let index = group
+                    .iter()
+                    .position(|span| expected.differences(span).is_empty())?;
+                Some(group.swap_remove(index))
+            });
+        if found.is_none() {
+            missing.push(expected);
+        }
+    }
+    let surplus: Vec<&Span> = by_path.into_values().flatten().collect();
+    if missing.is_empty() && surplus.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", report(spans.len(), expected.len(), &missing, &surplus))
+}
+
+/// As much of a report as a person reads.
+const SHOWN: usize = 8;
+
+fn report(found: usize, wanted: usize, missing: &[&Expected], surplus: &[&Span]) -> String {
+    let mut text = format!(
+        "{found} spans, {wanted} expected; {} of these not found, {} spans over",
+        missing.len(),
+        surplus.len()
+    );
+    for expected in missing.iter().take(SHOWN) {
+        let _ = write!(
+            text,
+            "\n- not found: {:?} {} {}",
+            expected.kind, expected.name, expected.path
+        );
+        let nearest = surplus
+            .iter()
+            .filter(|span| span.kind == expected.kind && span.path() == expected.path)
+            .map(|span| expected.differences(span))
+            .min_by_key(Vec::len);
+        for difference in nearest.unwrap_or_default() {
+            let _ = write!(text, "\n    nearest: {difference}");
+        }
+    }
+    for span in surplus.iter().take(SHOWN) {
+        let _ = write!(
+            text,
+            "\n- over: {:?} {} {} of {} ({:?})",
+            span.kind,
+            span.name,
+            span.path(),
+            span.resource.get("process.pid").cloned().unwrap_or_default(),
+            span.attributes
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    }
+
+    fn span(path: &str, id: &str) -> Span {
+        let attributes = serde_json::json!({
+            "http.request.method": "GET", "url.path": path, "url.scheme": "http",
+            "server.address": "127.0.0.1", "server.port": 8080, "client.address": "127.0.0.1",
+            "network.peer.address": "127.0.0.1", "network.peer.port": 4242, "network.protocol.version": "1.1",
+            "http.response.status_code": 200, "http.response.body.size": 0,
+        });
+        Span {
+            resource: [("process.pid".to_owned(), 7.into())].into(),
+            scope: "spanwire".to_owned(),
+            schema: "https://opentelemetry.io/schemas/1.0.0".to_owned(),
+            trace_id: "1".repeat(32),
+            span_id: id.to_owned(),
+            parent: String::new(),
+            kind: Kind::Server,
+            name: "GET".to_owned(),
+            start: 1,
+            end: 2,
+            attributes: serde_json::from_value(attributes).unwrap(),
+            events: vec![("http.response.first_byte".to_owned(), 2)],
+            error: false,
+            description: String::new(),
+        }
+    }
+
+    fn expected(path: &str) -> Expected {
+        Expected::server("GET", path, address())
+    }
+
+    #[test]
+    fn equal_lists_in_any_order_are_equal() {
+        let spans = [span("/a", "1"), span("/b", "2"), span("/a", "3")];
+        compare(&spans, &[expected("/a"), expected("/a"), expected("/b")]).unwrap();
+    }
+
+    #[test]
+    fn one_too_many_one_missing_and_one_attribute_each_fail() {
+        let one = [span("/a", "1")];
+        let two = [span("/a", "1"), span("/a", "2")];
+        for (spans, list, complaint) in [
+            (&two[..], vec![expected("/a")], "1 spans over"),
+            (&one, vec![expected("/a"), expected("/a")], "1 of these not found"),
+            (
+                &one,
+                vec![expected("/a").request_body(3)],
+                "http.request.body.size: expected",
+            ),
+            (
+                &one,
+                vec![expected("/a").without("url.scheme")],
+                "url.scheme: expected nothing",
+            ),
+            (
+                &one,
+                vec![expected("/a").status(500)],
+                "error status: expected true",
+            ),
+            (
+                &one,
+                vec![expected("/a").pid(8)],
+                "process.pid: expected 8, found 7",
+            ),
+            (
+                &one,
+                vec![expected("/a").unanswered("connection_reset")],
+                "events",
+            ),
+        ] {
+            let message = compare(spans, &list).unwrap_err().to_string();
+            assert!(message.contains(complaint), "{complaint} in {message}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Real services on free ports, in folders of their own.
+
+pub mod nginx;
+pub mod node;
+pub mod python;
+
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::Result;
+
+use crate::child::Child;
+use crate::wait;
+
+/// A service that listens on 127.0.0.1.
+#[derive(Debug)]
+pub struct Service {
+    /// Its main process.
+    pub child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Service {
+    /// Waits until `child` accepts connections at `port`.
+    ///
+    /// # Errors
+    /// It ended, or does not in time.
+    pub fn listening(mut child: Child, port: u16) -> Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        wait::until(&format!("listener on {address}"), || {
+            child.ensure_running()?;
+            Ok(TcpStream::connect(address).ok())
+        })?;
+        Ok(Self { child, address })
+    }
+}

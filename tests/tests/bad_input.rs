@@ -1,0 +1,136 @@
+//! Bad input and missing privileges: a message that says what to do, and an exit status that scripts can use.
+
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result, ensure};
+use spanwire_tests::agent::{self, Hooks, Options};
+use spanwire_tests::expect::both;
+use spanwire_tests::http::{self, Server};
+use spanwire_tests::port;
+use spanwire_tests::session::Session;
+
+/// Capture cannot run here.
+const CANNOT_RUN: i32 = 1;
+/// Usage or configuration.
+const USAGE: i32 = 2;
+/// Another spanwire runs.
+const ANOTHER: i32 = 3;
+
+/// `options` end with `status`, and what they say holds each of `words`, without a panic or a backtrace.
+fn refused(options: &Options, status: i32, words: &[&str]) -> Result<()> {
+    let finished = agent::attempt(options)?;
+    let message = finished.message();
+    ensure!(finished.status == status, "status {}: {message}", finished.status);
+    for word in words {
+        ensure!(message.contains(word), "no {word:?} in: {message}");
+    }
+    ensure!(!message.contains("panicked"), "{message}");
+    ensure!(!message.contains("spanwire ready"), "{message}");
+    Ok(())
+}
+
+/// A copy of spanwire where any user may execute it.
+fn executable_by_all() -> Result<(tempfile::TempDir, String)> {
+    let folder = tempfile::tempdir()?;
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), all.clone())?;
+    let copy = folder.path().join("spanwire");
+    std::fs::copy(agent::binary()?, &copy)?;
+    std::fs::set_permissions(&copy, all)?;
+    let path = copy.to_str().context("path in UTF-8")?.to_owned();
+    Ok((folder, path))
+}
+
+#[test]
+fn an_ordinary_user_is_told_to_become_root() -> Result<()> {
+    let (_folder, copy) = executable_by_all()?;
+    // `env` stands in the binary's place, so that it is the copy that runs.
+    let shell = format!("exec {copy} run --output none");
+    let options = Options::bare([]).through([
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        &shell,
+    ]);
+    refused(&options, CANNOT_RUN, &["root"])
+}
+
+#[test]
+fn a_missing_capability_is_named() -> Result<()> {
+    let options = Options::bare(["run", "--output", "none"]).through([
+        "setpriv",
+        "--inh-caps=-all",
+        "--bounding-set=-bpf,-sys_admin",
+    ]);
+    refused(&options, CANNOT_RUN, &["CAP_BPF"])
+}
+
+#[test]
+fn wrong_flags_are_named() -> Result<()> {
+    for (flags, word) in [
+        (["run", "--prot", "80"], "--prot"),
+        (["run", "--port", "90-10"], "90-10"),
+        (["run", "--port", "70000"], "70000"),
+        (["run", "--port", "http"], "http"),
+        (["run", "--pid", "-5"], "-5"),
+        (["run", "--hooks", "kprobes"], "syscall"),
+        (["run", "--output", "xml"], "otlp-json"),
+        (["run", "--ring-buffer", "5Q"], "5Q"),
+        (["run", "--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    ] {
+        refused(&Options::bare(flags), USAGE, &[word]).with_context(|| flags.join(" "))?;
+    }
+    refused(&Options::bare(["runn"]), USAGE, &["run"])
+}
+
+#[test]
+fn wrong_configuration_is_named_with_its_line_and_what_was_meant() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (text, words) in [
+        (
+            "capture:\n  hooks: auto\noutptu: none\n",
+            ["outptu", ":3", "output"],
+        ),
+        ("capture:\n  hoks: auto\n", ["hoks", ":2", "hooks"]),
+        (
+            "output: none\ncapture:\n  hooks: magic\n",
+            ["magic", ":3", "socket"],
+        ),
+        ("output: [\n", ["spanwire.yaml", ":", "YAML"]),
+    ] {
+        let file = folder.path().join("spanwire.yaml");
+        std::fs::write(&file, text)?;
+        let options = Options::bare(["run", "--config"]).flag(&file);
+        refused(&options, USAGE, &["spanwire.yaml"])?;
+        refused(&options, USAGE, &words).with_context(|| text.to_owned())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_process_that_is_not_there_is_named() -> Result<()> {
+    let options = Options::bare(["run", "--pid", "4194303"]);
+    let finished = agent::attempt(&options)?;
+    ensure!(finished.status != 0, "{}", finished.message());
+    ensure!(finished.message().contains("4194303"), "{}", finished.message());
+    Ok(())
+}
+
+/// The second one goes; the first one goes on.
+#[test]
+fn a_second_spanwire_is_refused() -> Result<()> {
+    let (listener, address) = port::listener()?;
+    let _server = Server::tcp(listener, |connection| {
+        http::serve(connection, |_| Some(http::response(200, b"ok")));
+    })?;
+    let options = Options::run(Hooks::Syscall).port(address.port());
+    let session = Session::start(options.clone())?;
+    refused(&options, ANOTHER, &[&session.agent.pid().to_string()])?;
+    let mut client = http::connect(address)?;
+    client.call("GET", "/still-there", &address.to_string(), &[])?;
+    let expected = both("GET", "/still-there", address, |span| span.body(2));
+    session.finish(expected.len())?.exactly(&expected)
+}

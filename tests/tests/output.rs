@@ -1,0 +1,135 @@
+//! What comes out: OTLP over both protocols, lines of OTLP/JSON, trees for a person; and never spanwire itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::expect::{Expected, both};
+use spanwire_tests::http::{self, Server};
+use spanwire_tests::port;
+use spanwire_tests::session::{Protocol, Session};
+use spanwire_tests::span::{self, Span};
+
+fn server() -> Result<(Server, SocketAddr)> {
+    let (listener, address) = port::listener()?;
+    let server = Server::tcp(listener, |connection| {
+        http::serve(connection, |request| {
+            let status = request.target().rsplit('/').next()?.parse().ok()?;
+            Some(http::response(status, b"answer"))
+        });
+    })?;
+    Ok((server, address))
+}
+
+fn call(address: SocketAddr) -> Result<Vec<Expected>> {
+    let mut client = http::connect(address)?;
+    let mut expected = Vec::new();
+    for status in [200, 404, 503] {
+        let target = format!("/out/{status}");
+        client.call("GET", &target, &address.to_string(), &[])?;
+        expected.extend(both("GET", &target, address, |span| span.status(status).body(6)));
+    }
+    Ok(expected)
+}
+
+#[test]
+fn exported_over_grpc_and_http_plain_and_compressed() -> Result<()> {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        for compression in ["none", "gzip"] {
+            let (_server, address) = server()?;
+            let options = Options::run(Hooks::Syscall)
+                .port(address.port())
+                .environment("OTEL_EXPORTER_OTLP_COMPRESSION", compression);
+            let session = Session::exporting(protocol, options)?;
+            let expected = call(address)?;
+            session.finish(expected.len())?.exactly(&expected)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lines_of_json_are_the_spans_that_were_exported() -> Result<()> {
+    let (_server, address) = server()?;
+    let options = Options::bare(["run", "--output", "otlp-json"]).port(address.port());
+    let session = Session::start(options)?;
+    let expected = call(address)?;
+    let seen = session.finish(expected.len())?;
+    seen.exactly(&expected)?;
+    let mut printed = Vec::new();
+    for line in &seen.finished.stdout {
+        printed.extend(span::from_json(line)?);
+    }
+    let sorted = |mut spans: Vec<Span>| {
+        spans.sort_by(|one, other| one.span_id.cmp(&other.span_id));
+        spans
+    };
+    let (printed, exported) = (sorted(printed), sorted(seen.spans));
+    ensure!(
+        printed == exported,
+        "printed {printed:#?}, exported {exported:#?}"
+    );
+    Ok(())
+}
+
+/// Nothing is chosen here: the tree is the default, and so is printing without an endpoint.
+#[test]
+fn trees_show_each_request() -> Result<()> {
+    let (_server, address) = server()?;
+    let agent = spanwire_tests::agent::Agent::start(&Options::bare(["run"]).port(address.port()))?;
+    call(address)?;
+    let finished = agent.stop()?;
+    ensure!(finished.status == 0, "{}", finished.message());
+    for status in ["200", "404", "503"] {
+        let request = format!("GET /out/{status}");
+        let lines = finished.stdout.iter().filter(|line| line.contains(&request));
+        let with_status = lines.filter(|line| line.matches(status).count() >= 2);
+        ensure!(with_status.count() == 2, "{request} in {:#?}", finished.stdout);
+    }
+    ensure!(
+        finished.stdout.iter().all(|line| !line.contains('\u{1b}')),
+        "colours in {:#?}",
+        finished.stdout
+    );
+    Ok(())
+}
+
+/// Everything is watched here, the test's own receiver as well, and nothing but one exchange of this test's happens.
+/// Were its own exports spans, each would make the next.
+#[test]
+fn exports_make_no_spans() -> Result<()> {
+    for protocol in [Protocol::Http, Protocol::Grpc] {
+        let (_server, address) = server()?;
+        let session = Session::exporting(protocol, Options::run(Hooks::Syscall))?;
+        call(address)?;
+        session.settle(6);
+        std::thread::sleep(Duration::from_secs(2));
+        let agent = session.agent.pid();
+        let seen = session.finish(6)?;
+        seen.well_formed()?;
+        let own = |span: &&Span| span.path() == "/v1/traces" || span.resource["process.pid"] == agent;
+        let found: Vec<&Span> = seen.spans.iter().filter(own).collect();
+        ensure!(found.is_empty(), "{found:#?}");
+        let called = seen.spans.iter().filter(|span| span.path().starts_with("/out/"));
+        ensure!(called.count() == 6, "{:#?}", seen.spans);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_exporter_nothing_is_sent() -> Result<()> {
+    for (key, value) in [("OTEL_TRACES_EXPORTER", "none"), ("OTEL_SDK_DISABLED", "true")] {
+        let (_server, address) = server()?;
+        let options = Options::run(Hooks::Syscall)
+            .port(address.port())
+            .environment(key, value);
+        let session = Session::start(options)?;
+        call(address)?;
+        // There is nothing to wait for: what is exported late would come with the end.
+        let finished = session.agent.stop()?;
+        ensure!(finished.status == 0, "{}", finished.message());
+        ensure!(session.receiver.requests() == 0, "{key}={value}");
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Every system call that moves bytes through a socket, on every kind of stream socket, in both directions.
+
+use anyhow::{Context, Result, ensure};
+use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::expect::Expected;
+use spanwire_tests::seen::Seen;
+use spanwire_tests::session::Session;
+use spanwire_tests::{port, workload};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+spanwire_tests::under_both_hook_sets!(
+    over_ipv4,
+    over_ipv6,
+    over_unix_sockets,
+    heads_from_files_are_seen_or_counted,
+    bodies_that_no_memory_saw,
+    bodies_from_files_over_unix_sockets,
+);
+
+/// Of a message that `SEND` sends and `RECEIVE` receives: `SEND:RECEIVE:REQUEST:RESPONSE`, content lengths in bytes.
+const CASES: [&str; 11] = [
+    "write:read:100:3000000",
+    "bytewise:bytewise:10:20",
+    "nonblocking:read:3000000:3000000",
+    "writev:readv:100:20000",
+    "writev:recvmmsg:1:1",
+    "send:recv:4000:4000",
+    "sendto:recvfrom:100:20000",
+    "sendmsg:recvmsg:300:20000",
+    "sendmmsg:recvmmsg:300:20000",
+    "write:peek:300:20000",
+    "bytewise:peek:10:20",
+];
+
+/// Cases that only TCP has, or that only TCP's hooks see whole.
+const TCP_CASES: [&str; 4] = [
+    "sendfile:read:100:300000",
+    "splice:read:70000:300000",
+    "zerocopy:read:100:300000",
+    "write:truncate:100:3000",
+];
+
+/// A family of `peer.c`, and where its server listens.
+enum Place {
+    Ip(SocketAddr),
+    Unix(tempfile::TempDir),
+}
+
+struct Run {
+    seen: Seen,
+    expected: Vec<Expected>,
+}
+
+/// Runs `peer.c` over `cases` and gives what was seen of it, and one span from each end for each exchange.
+fn run(hooks: Hooks, place: &Place, cases: &[&str]) -> Result<Run> {
+    let folder = tempfile::tempdir()?;
+    let go = folder.path().join("go");
+    let mut command = child::command(&workload::c("peer")?.to_string_lossy());
+    let path = match place {
+        Place::Ip(address) => {
+            let family = if address.is_ipv4() { "tcp4" } else { "tcp6" };
+            command.arg(family).arg(address.port().to_string());
+            String::new()
+        }
+        Place::Unix(folder) => {
+            let path = folder.path().join("socket").to_string_lossy().into_owned();
+            command.arg("unix").arg(&path);
+            path
+        }
+    };
+    command.arg("/syscalls").args(cases).env("GO", &go);
+    let mut peer = Child::spawn(command)?;
+    let server: u32 = peer.line("server ")?.parse()?;
+    let client: u32 = peer.line("client ")?.parse()?;
+    let session = Session::start(Options::run(hooks).pid(server).pid(client))?;
+    std::fs::write(&go, "")?;
+    peer.succeed()?;
+
+    let mut expected = Vec::new();
+    for case in cases {
+        let parts: Vec<&str> = case.split(':').collect();
+        let [send, receive, request, response] = parts[..] else {
+            anyhow::bail!("case {case}");
+        };
+        for round in 1..=2 {
+            let target = format!("/syscalls/{send}/{receive}/{round}");
+            let ends = match place {
+                Place::Ip(address) => {
+                    [Expected::server, Expected::client].map(|end| end("POST", &target, *address))
+                }
+                Place::Unix(_) => [
+                    Expected::server_unix("POST", &target, "localhost"),
+                    Expected::client_unix("POST", &target, "localhost", &path),
+                ],
+            };
+            let (request, response) = (request.parse()?, response.parse()?);
+            let [at_server, at_client] = ends.map(|span| span.request_body(request).body(response));
+            expected.extend([at_server.pid(server), at_client.pid(client)]);
+        }
+    }
+    Ok(Run {
+        seen: session.finish(expected.len())?,
+        expected,
+    })
+}
+
+fn ipv4() -> Result<Place> {
+    Ok(Place::Ip((Ipv4Addr::LOCALHOST, port::free()?).into()))
+}
+
+fn exactly(run: &Run) -> Result<()> {
+    run.seen.exactly(&run.expected)
+}
+
+fn over_ipv4(hooks: Hooks) -> Result<()> {
+    exactly(&run(hooks, &ipv4()?, &[&CASES[..], &TCP_CASES].concat())?)
+}
+
+fn over_ipv6(hooks: Hooks) -> Result<()> {
+    let place = Place::Ip((Ipv6Addr::LOCALHOST, port::free()?).into());
+    exactly(&run(hooks, &place, &[&CASES[..], &TCP_CASES].concat())?)
+}
+
+fn over_unix_sockets(hooks: Hooks) -> Result<()> {
+    exactly(&run(hooks, &Place::Unix(tempfile::tempdir()?), &CASES)?)
+}
+
+/// What no hook shows may be missing, but then it is counted as a gap, and nothing that is there may be wrong.
+fn right_or_counted(run: &Run) -> Result<()> {
+    run.seen.well_formed()?;
+    let missing = run.expected.len() - run.seen.spans.len();
+    let mut rest = run.expected.clone();
+    for span in &run.seen.spans {
+        let index = rest.iter().position(|expected| {
+            spanwire_tests::expect::compare(std::slice::from_ref(span), std::slice::from_ref(expected))
+                .is_ok()
+        });
+        rest.swap_remove(index.with_context(|| format!("wrong: {span:?}"))?);
+    }
+    let gaps = run.seen.summary.losses();
+    ensure!(
+        missing == 0 || !gaps.is_empty(),
+        "{missing} spans missing, and no gap is counted"
+    );
+    Ok(())
+}
+
+/// A head that is sent from a file by sendfile or splice never was in the sender's memory.
+fn heads_from_files_are_seen_or_counted(hooks: Hooks) -> Result<()> {
+    let cases = ["sendfile-all:read:100:3000", "splice-all:read:100:3000"];
+    right_or_counted(&run(hooks, &ipv4()?, &cases)?)
+}
+
+/// Bodies that the receiver splices on never are in its memory.
+fn bodies_that_no_memory_saw(hooks: Hooks) -> Result<()> {
+    right_or_counted(&run(hooks, &ipv4()?, &["write:splice:300:30000"])?)
+}
+
+fn bodies_from_files_over_unix_sockets(hooks: Hooks) -> Result<()> {
+    let place = Place::Unix(tempfile::tempdir()?);
+    let cases = ["sendfile:read:100:300000", "splice:read:100:300000"];
+    right_or_counted(&run(hooks, &place, &cases)?)
+}
