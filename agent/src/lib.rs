@@ -12,6 +12,8 @@ pub mod process;
 
 pub mod connection;
 pub mod protocol;
+
+pub mod exchange;
 pub mod span;
 
 pub mod export;

@@ -3,8 +3,8 @@
 //! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
-use crate::connection::table::{Finished, Table};
 use crate::connection::{Direction, unix};
+use crate::exchange::{Finished, Table};
 use crate::export::Handle;
 use crate::export::stdout::Stdout;
 use crate::health::{Counter, Health};

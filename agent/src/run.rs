@@ -2,7 +2,7 @@
 
 use crate::cli::Exit;
 use crate::config::{self, Config};
-use crate::connection::table::Table;
+use crate::exchange::Table;
 use crate::export::console::{Look, Width};
 use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 pub mod piece;
-pub mod table;
 pub mod unix;
 
 /// Which way bytes go, as seen from the socket they were captured at.

@@ -1,8 +1,19 @@
 //! The end of Unix connections, which no hook shows everywhere: looked for in `/proc`.
 
-use super::table::Suspect;
+use crate::kernel::events::ConnectionId;
 use hashbrown::{HashMap, HashSet};
 use std::fs;
+
+/// A Unix connection with something in flight, and who used it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Process.
+    pub pid: u32,
+    /// Inode of its socket.
+    pub inode: u64,
+}
 
 /// Those of `suspects` whose socket is gone.
 #[must_use]
@@ -40,7 +51,6 @@ fn parse(text: &str) -> HashSet<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::events::ConnectionId;
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
 

@@ -1,10 +1,11 @@
-//! All connections that carry something, and the exchanges they come to.
+//! Exchanges: requests matched with their responses, on all connections that carry something.
 //!
 //! Records of one direction come in the order of their sequence numbers, which are given out even where a record finds
 //! no room: a number that is missing is a loss, and the reader is told. The two directions may come in any order.
 
-use super::piece::Piece;
-use super::{Close, Direction, Endpoints};
+use crate::connection::piece::Piece;
+use crate::connection::unix::Suspect;
+use crate::connection::{Close, Direction, Endpoints};
 use crate::health::{Counter, Health};
 use crate::kernel::events::{ConnectionId, Event, Ids, MessageEnd, Origin};
 use crate::protocol::http1::{self, Exchange, Flow, Outcome, Reason};
@@ -56,17 +57,6 @@ struct Connection {
     http: http1::Connection<Stamp>,
     /// When it was last heard of.
     touched: u64,
-}
-
-/// A Unix connection with something in flight, and who used it last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suspect {
-    /// Which.
-    pub connection: ConnectionId,
-    /// Process.
-    pub pid: u32,
-    /// Inode of its socket.
-    pub inode: u64,
 }
 
 /// Connections by identity.
