@@ -144,6 +144,14 @@ pub(crate) fn is_of(dialogue: &Dialogue, sock: u64) -> bool {
     dialogue.family != family::UNIX || inode(sock) == Some(dialogue.inode)
 }
 
+/// Whether the peer has said that it will send no more.
+#[inline(always)]
+pub(crate) fn is_half_closed(sock: u64) -> bool {
+    /// include/net/sock.h
+    const RCV_SHUTDOWN: u8 = 1;
+    kernel::<u8>(sock, global!(sock_shutdown)).unwrap_or(0) & RCV_SHUTDOWN != 0
+}
+
 /// Number of the socket's inode in sockfs: unique for as long as the socket lives.
 #[inline(always)]
 fn inode(sock: u64) -> Option<u64> {
@@ -199,8 +207,9 @@ fn create(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
             written_before = written_before.wrapping_sub(bytes);
             first_written = written.wrapping_sub(bytes as u32);
         }
-        // One more than was sent where the SYN counts as a byte that was acknowledged.
-        new.dialogue.late = (read_before != 0 || written_before > 1) as u8;
+        // A byte more than was sent where the SYN was acknowledged, and one more than was read where the FIN was read too.
+        let end = is_half_closed(sock) as u64;
+        new.dialogue.late = (read_before > end || written_before > 1) as u8;
         new.received.kernel_sequence = first_read;
         new.sent.kernel_sequence = first_written;
     }

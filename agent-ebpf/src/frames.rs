@@ -24,9 +24,6 @@ const PARTS: u32 = 512;
 /// Bytes that are looked at where it is open whether an operation is of interest.
 const GLANCE: u64 = 32;
 
-/// `RCV_SHUTDOWN`, include/net/sock.h.
-const RCV_SHUTDOWN: u8 = 1;
-
 /// Sends up to this length end, for all that can be seen, when they begin.
 const SHORT: u64 = 16 * 1024;
 
@@ -129,9 +126,13 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
     let Some(sequence) = kernel::<u32>(operation.sock, offset) else {
         return;
     };
-    let missing = sequence
+    let mut missing = sequence
         .wrapping_sub(bytes as u32)
         .wrapping_sub(half.kernel_sequence);
+    // The peer's FIN has a sequence number of its own, and is read with the last bytes in front of it.
+    if missing != 0 && operation.direction == RECEIVED as u32 && connection::is_half_closed(operation.sock) {
+        missing -= 1;
+    }
     // Backwards: another thread's call on the same socket was seen before this one, and its bytes with it.
     if missing != 0 && missing >> 31 == 0 {
         let start = half.position;
@@ -292,8 +293,7 @@ pub(crate) fn end_of_stream(sock: u64) {
         return;
     }
     // A read of no bytes returns 0 as well.
-    let shutdown: u8 = kernel(sock, global!(sock_shutdown)).unwrap_or(0);
-    if shutdown & RCV_SHUTDOWN == 0 {
+    if !connection::is_half_closed(sock) {
         return;
     }
     half.ended = 1;

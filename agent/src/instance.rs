@@ -30,7 +30,7 @@ fn owner(pid: Option<u32>) -> String {
 
 /// Proof of being the only one, for as long as it is kept.
 #[derive(Debug)]
-pub struct Instance(File);
+pub struct Instance(#[expect(dead_code, reason = "kept for its lock, which ends with it")] File);
 
 impl Instance {
     /// Becomes the only one, by the lock at `path`.
