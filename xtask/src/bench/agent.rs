@@ -92,6 +92,11 @@ impl Agent {
         }
     }
 
+    /// As this host numbers it.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time it has used, user and system.
     pub(super) fn cpu(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.child.id());

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 /// What is measured, in the order of the table.
 pub(super) const NAMES: &[&str] = &[
@@ -28,11 +30,16 @@ pub(super) struct Loops {
     unix: (UnixStream, UnixStream),
     request: Vec<u8>,
     response: Vec<u8>,
+    /// Looking up a descriptor costs some 15 ns more in a process that has threads, and under spanwire there are
+    /// some that read its output. So there is one without it too: it ends with this value.
+    _company: Sender<()>,
 }
 
 impl Loops {
     pub(super) fn new() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (company, alone) = channel();
+        thread::spawn(move || alone.recv().is_ok());
         let client = TcpStream::connect(listener.local_addr()?)?;
         let (server, _) = listener.accept()?;
         client.set_nodelay(true)?;
@@ -44,6 +51,7 @@ impl Loops {
             unix: UnixStream::pair()?,
             request: padded("GET /bench HTTP/1.1\r\nHost: bench.test\r\nX-Padding: "),
             response: padded("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Padding: "),
+            _company: company,
         })
     }
 

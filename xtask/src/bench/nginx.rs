@@ -105,7 +105,8 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
             if (turn + round) % 2 == 0 {
                 without.push(sample(&nginx)?);
             } else {
-                let agent = Agent::start_or_fail(&["--output", "none"], &[])?;
+                let agent =
+                    Agent::start_or_fail(&["--output", "none", "--port", &nginx.port.to_string()], &[])?;
                 let sample = sample(&nginx)?;
                 agent.stop()?;
                 with.push(sample);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Both sides of each request are on this host: twice as many spans.
-const RATE: u32 = 2000;
+const RATE: u32 = 4000;
 const LENGTH: Duration = Duration::from_secs(5);
 
 /// What one round found.
@@ -91,7 +91,7 @@ fn start(nginx: &Nginx, found: &mut Rounds) -> Result<()> {
         length: LENGTH,
     };
     let requests = thread::spawn(move || run(load));
-    let agent = Agent::start_or_fail(&["--output", "otlp-json"], &[])?;
+    let agent = Agent::start_or_fail(&["--output", "otlp-json", "--port", &nginx.port.to_string()], &[])?;
     found.ready.push(agent.ready_after.as_secs_f64() * 1e3);
     let first = agent.first_line_after(LENGTH)?;
     found.first_span.push(first.as_secs_f64() * 1e3);
@@ -106,7 +106,10 @@ fn start(nginx: &Nginx, found: &mut Rounds) -> Result<()> {
     reason = "counts of a few seconds are far below 2^52"
 )]
 fn under_load(nginx: &Nginx, environment: &[(&str, &str)], found: &mut Rounds) -> Result<f64> {
-    let agent = Agent::start_or_fail(&["--output", "none"], environment)?;
+    let agent = Agent::start_or_fail(
+        &["--output", "none", "--port", &nginx.port.to_string()],
+        environment,
+    )?;
     let (idle, _) = agent.memory()?;
     found.idle.push(idle);
     let before = agent.cpu()?;

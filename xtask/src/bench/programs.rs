@@ -42,15 +42,15 @@ pub(super) fn measure(hooks: &[String]) -> Result<Report> {
     let mut report = Report::new("programs", about);
     let counting = Counting::on()?;
     for set in hooks {
-        let others = ids(&programs()?);
         let pid = process::id().to_string();
         match Agent::start(&["--hooks", set, "--pid", &pid, "--output", "none"], &[])? {
             Start::Ready(agent) => {
+                let ours = held_by(agent.pid())?;
                 Loops::new()?.measure()?;
                 let all = programs()?;
                 agent.stop()?;
                 for program in all.as_array().into_iter().flatten() {
-                    if !program["id"].as_u64().is_some_and(|id| others.contains(&id))
+                    if program["id"].as_u64().is_some_and(|id| ours.contains(&id))
                         && let Some((name, runs, each)) = cost(program)
                     {
                         report.push(Row::alone(format!("{set}: {name}, {runs} runs"), "ns", &[each]));
@@ -69,13 +69,21 @@ fn programs() -> Result<Value> {
     serde_json::from_str(&listed.context("bpftool (Debian's package bpftool)")?).context("bpftool's answer")
 }
 
-fn ids(programs: &Value) -> BTreeSet<u64> {
-    programs
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|program| program["id"].as_u64())
-        .collect()
+/// Programs that a process holds, by its descriptors: another spanwire may come and go meanwhile.
+fn held_by(pid: u32) -> Result<BTreeSet<u64>> {
+    let folder = format!("/proc/{pid}/fdinfo");
+    let descriptors = fs::read_dir(&folder).with_context(|| folder.clone())?;
+    let texts = descriptors.filter_map(|descriptor| fs::read_to_string(descriptor.ok()?.path()).ok());
+    Ok(texts.filter_map(|text| program_id(&text)).collect())
+}
+
+/// The program of a descriptor, be it of the program or of a link to it.
+fn program_id(text: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("prog_id:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Name, runs, nanoseconds a run; `None` for one that never ran.
@@ -98,6 +106,15 @@ fn cost(program: &Value) -> Option<(&str, u64, f64)> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_descriptor_names_its_program() {
+        assert_eq!(
+            program_id("pos:\t0\nprog_type:\t17\nprog_id:\t6042\n"),
+            Some(6042)
+        );
+        assert_eq!(program_id("pos:\t0\nflags:\t02\n"), None);
+    }
 
     #[test]
     fn programs_that_never_ran_have_no_cost() {

@@ -10,8 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Five guests share two cores with whatever else runs; one alone takes less than a minute.
-const LIMIT: Duration = Duration::from_secs(480);
+/// Emulated, a verifier takes half a minute for what takes a second otherwise, and on 5.10 some minutes.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// What a guest said.
 pub(super) struct Log {
@@ -27,6 +27,7 @@ pub(super) struct Log {
 pub(super) fn run(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
     let started = Instant::now();
     let mut qemu = Command::new("qemu-system-x86_64");
+    // Mitigations protect from nobody here, and cost most where every branch is emulated.
     // TCG, not KVM: /dev/kvm may be there and still hang its guests, as it does in nested virtual machines.
     qemu.args([
         "-nodefaults",
@@ -52,7 +53,10 @@ pub(super) fn run(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
     qemu.arg("-kernel").arg(&image.path).arg("-initrd").arg(initramfs);
     qemu.args([
         "-append",
-        &format!("console=ttyS0 panic=-1 quiet spanwire.must={}", image.must),
+        &format!(
+            "console=ttyS0 panic=-1 quiet mitigations=off spanwire.must={}",
+            image.must
+        ),
     ]);
     qemu.stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -23,7 +23,7 @@ pub(super) struct Image {
 }
 
 /// One image a line, from `cache` or fetched into it.
-pub(super) fn images(kernels: &[Kernel], cache: &Path) -> Result<Vec<Image>> {
+pub(super) fn images(kernels: &[&Kernel], cache: &Path) -> Result<Vec<Image>> {
     let mut images = Vec::new();
     for kernel in kernels {
         let folder = cache.join(kernel.line.trim_end_matches('.'));

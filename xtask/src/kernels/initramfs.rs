@@ -16,6 +16,7 @@ $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 $b mount -t devtmpfs dev /dev
 $b mount -t tmpfs tmp /tmp
+$b mount -t tmpfs run /run
 $b mount -t bpf bpf /sys/fs/bpf
 $b mount -t cgroup2 cgroup /sys/fs/cgroup
 $b mount -t tracefs tracing /sys/kernel/tracing
@@ -39,7 +40,7 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
-    for inner in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+    for inner in ["bin", "proc", "sys", "dev", "tmp", "etc", "run"] {
         fs::create_dir_all(root.join(inner))?;
     }
     let copy = |from: &Path, to: &str| {

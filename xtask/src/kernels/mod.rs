@@ -1,7 +1,7 @@
 //! `cargo xtask test kernels`: capture on the kernels that Debian ships, each booted under qemu.
 //!
 //! No KVM, no root, no disk image: a Debian cloud kernel, an initramfs with busybox, spanwire and a test program
-//! (tests/src/bin/guest), and an emulated machine for each, all at once. A guest boots in 5 to 20 s.
+//! (tests/src/bin/guest), and an emulated machine for each, as many at once as there are cores. `SPANWIRE_KERNELS=5.10,7` boots only these.
 
 mod boot;
 mod build;
@@ -12,6 +12,7 @@ use crate::workspace;
 use anyhow::{Context as _, Result, bail};
 use std::env;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// A line of kernels, and what has to work there.
@@ -75,7 +76,10 @@ pub(crate) fn command() -> Result<()> {
             "the kernels are x86-64 ones, and this machine is not: emulating both is too slow to be of use"
         );
     }
-    let images = fetch::images(KERNELS, &workspace::test_cache().join("kernels"))?;
+    let images = fetch::images(
+        &wanted(env::var("SPANWIRE_KERNELS").ok().as_deref())?,
+        &workspace::test_cache().join("kernels"),
+    )?;
     if images.is_empty() {
         bail!("no kernel could be had");
     }
@@ -91,15 +95,23 @@ pub(crate) fn command() -> Result<()> {
             .collect::<Vec<_>>()
             .join(", ")
     );
+    let next = AtomicUsize::new(0);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let guests: Vec<_> = images
-            .iter()
-            .map(|image| {
-                let (initramfs, log) = (&initramfs, folder.join(format!("{}.log", image.version)));
-                scope.spawn(move || outcome(image, boot::run(image, initramfs, &log)))
-            })
-            .collect();
-        guests.into_iter().filter_map(|guest| guest.join().ok()).collect()
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let boot_next = || {
+            let images = std::iter::from_fn(|| images.get(next.fetch_add(1, Ordering::Relaxed)));
+            let boot = |image: &fetch::Image| {
+                let log = folder.join(format!("{}.log", image.version));
+                outcome(image, boot::run(image, &initramfs, &log))
+            };
+            images.map(boot).collect::<Vec<_>>()
+        };
+        let guests: Vec<_> = (0..cores).map(|_| scope.spawn(boot_next)).collect();
+        guests
+            .into_iter()
+            .filter_map(|guest| guest.join().ok())
+            .flatten()
+            .collect()
     });
     if outcomes.len() != images.len() {
         bail!(
@@ -109,6 +121,24 @@ pub(crate) fn command() -> Result<()> {
         );
     }
     conclude(&outcomes)
+}
+
+/// All kernels, or those whose lines `only` names, with commas between.
+fn wanted(only: Option<&str>) -> Result<Vec<&'static Kernel>> {
+    let Some(only) = only else {
+        return Ok(KERNELS.iter().collect());
+    };
+    let line = |name: &str| {
+        let kernel = KERNELS
+            .iter()
+            .find(|kernel| kernel.line.trim_end_matches('.') == name);
+        let known = KERNELS
+            .iter()
+            .map(|kernel| kernel.line.trim_end_matches('.'))
+            .collect::<Vec<_>>();
+        kernel.with_context(|| format!("SPANWIRE_KERNELS: no `{name}` among {}", known.join(", ")))
+    };
+    only.split(',').map(line).collect()
 }
 
 fn outcome(image: &fetch::Image, log: Result<boot::Log>) -> Outcome {
@@ -158,6 +188,15 @@ fn conclude(outcomes: &[Outcome]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_are_named_by_their_line() -> Result<()> {
+        assert_eq!(wanted(None)?.len(), KERNELS.len());
+        let lines: Vec<_> = wanted(Some("7,5.10"))?.iter().map(|kernel| kernel.line).collect();
+        assert_eq!(lines, ["7.", "5.10."]);
+        assert!(wanted(Some("4.19")).is_err());
+        Ok(())
+    }
 
     #[test]
     fn a_guest_that_failed_fails_the_whole() {

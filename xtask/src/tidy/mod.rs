@@ -91,6 +91,8 @@ pub(crate) fn command() -> Result<()> {
 fn check(source: &Source) -> Vec<Finding> {
     let mut findings = layers::check(source);
     findings.extend(names::check(source));
+    // A tree of ten names is one mistake.
+    findings.dedup();
     findings
 }
 

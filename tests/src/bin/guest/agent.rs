@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) const BINARY: &str = "/bin/spanwire";
 
 /// Emulated, a verifier takes its time.
-const READY_WITHIN: Duration = Duration::from_secs(90);
+const READY_WITHIN: Duration = Duration::from_secs(400);
 
 /// It promises 5 s; emulated, it may take longer, and to hang is what is looked for here.
 const STOP_WITHIN: Duration = Duration::from_secs(60);

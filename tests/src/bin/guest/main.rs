@@ -84,13 +84,17 @@ fn must_load(command_line: &str) -> Vec<String> {
 
 /// Its whole answer goes to the log: it is the record of what this kernel can do.
 fn check() -> Result<()> {
-    let status = Command::new(agent::BINARY)
+    let answer = Command::new(agent::BINARY)
         .arg("check")
-        .status()
+        .output()
         .context("starting spanwire")?;
+    for line in String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).lines() {
+        println!("     check: {line}");
+    }
     anyhow::ensure!(
-        status.success(),
-        "ended with {status}, so it calls capture impossible here"
+        answer.status.success(),
+        "ended with {}, so it calls capture impossible here",
+        answer.status
     );
     Ok(())
 }

@@ -76,16 +76,26 @@ fn case(made: &Made) -> String {
 }
 
 fn complete<'a>(made: impl Iterator<Item = &'a Made>, kind: u64, spans: &[Span]) -> Result<()> {
-    for made in made {
-        let path = made.path.as_str();
-        let found: Vec<_> = spans
-            .iter()
-            .filter(|span| span.kind() == kind && span.path() == Some(path))
-            .collect();
-        ensure!(found.len() == 1, "{path}: {} spans", found.len());
-        right(made, kind, found[0]).with_context(|| format!("{path}: {}", found[0].span))?;
-    }
+    let wrong: Vec<_> = made.filter_map(|made| one(made, kind, spans).err()).collect();
+    let said: Vec<_> = wrong.iter().map(|error| format!("{error:#}")).collect();
+    ensure!(
+        wrong.is_empty(),
+        "{} of the requests: {}",
+        wrong.len(),
+        said.join("; ")
+    );
     Ok(())
+}
+
+/// One span of that kind for that request, and a right one.
+fn one(made: &Made, kind: u64, spans: &[Span]) -> Result<()> {
+    let path = made.path.as_str();
+    let found: Vec<_> = spans
+        .iter()
+        .filter(|span| span.kind() == kind && span.path() == Some(path))
+        .collect();
+    ensure!(found.len() == 1, "{path}: {} spans", found.len());
+    right(made, kind, found[0]).with_context(|| format!("{path}: {}", found[0].span))
 }
 
 fn right(made: &Made, kind: u64, span: &Span) -> Result<()> {
