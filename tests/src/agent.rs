@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::child::{self, Child};
 use crate::summary::Summary;
+use crate::wait;
 
 /// The hook sets that a test forces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,8 +201,15 @@ impl Agent {
     pub fn start(options: &Options) -> Result<Self> {
         let lock = File::create(std::env::temp_dir().join("spanwire-tests.lock"))?;
         lock.lock()?;
-        let mut child = options.spawn()?;
-        child.error_line("spanwire ready")?;
+        // Somebody may be trying out a spanwire by hand on the machine that runs the tests: wait for its end.
+        let child = wait::until("end of another spanwire", || {
+            let mut child = options.spawn()?;
+            match child.error_line("spanwire ready") {
+                Ok(_) => Ok(Some(child)),
+                Err(_) if child.wait()?.code() == Some(3) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })?;
         Ok(Self {
             child,
             _only_one: lock,

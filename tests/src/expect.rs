@@ -21,6 +21,8 @@ pub enum Matcher {
     Begins(&'static str),
     /// One of these texts.
     OneOf(&'static [&'static str]),
+    /// Exactly this, or no attribute at all: what nobody could see need not be known.
+    IsIfAny(Value),
     /// An integer of at most so much, or no attribute at all: what was counted before an exchange broke off.
     AtMostIfAny(u64),
 }
@@ -28,10 +30,10 @@ pub enum Matcher {
 impl Matcher {
     fn accepts(&self, value: Option<&Value>) -> bool {
         let Some(value) = value else {
-            return matches!(self, Self::AtMostIfAny(_));
+            return matches!(self, Self::AtMostIfAny(_) | Self::IsIfAny(_));
         };
         match self {
-            Self::Is(expected) => value == expected,
+            Self::Is(expected) | Self::IsIfAny(expected) => value == expected,
             Self::Port => value.as_u64().is_some_and(|port| (1..=65_535).contains(&port)),
             Self::Begins(prefix) => value.as_str().is_some_and(|text| text.starts_with(prefix)),
             Self::OneOf(texts) => value.as_str().is_some_and(|text| texts.contains(&text)),
@@ -128,6 +130,7 @@ impl Expected {
         expected
             .is("http.request.method", method)
             .is("network.protocol.version", "1.1")
+            .with("http.request.body.size", Matcher::AtMostIfAny(0))
             .status(200)
             .body(0)
     }

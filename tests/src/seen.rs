@@ -121,9 +121,11 @@ impl Seen {
             ensure!(span.scope == "spanwire", "scope of {}", named());
             let schema = "https://opentelemetry.io/schemas/";
             ensure!(span.schema.starts_with(schema), "schema of {}", named());
+            // A process that ended before anybody could look at it has a name at most, and says that it is so.
+            let gone = span.resource.get("spanwire.process.incomplete") == Some(&true.into());
             for key in RESOURCE_KEYS {
                 ensure!(
-                    span.resource.contains_key(key),
+                    span.resource.contains_key(key) || (gone && key == "service.instance.id"),
                     "{key} of the resource of {}",
                     named()
                 );

@@ -86,7 +86,8 @@ impl Session {
     }
 }
 
-/// `options` with the environment that makes spanwire export to `receiver`, soon after a span ended.
+/// `options` with the environment that makes spanwire export to `receiver`, soon after a span ended, through a queue
+/// that no test fills by accident.
 #[must_use]
 pub fn to(receiver: &Receiver, protocol: Protocol, options: Options) -> Options {
     let (name, address) = match protocol {
@@ -97,4 +98,5 @@ pub fn to(receiver: &Receiver, protocol: Protocol, options: Options) -> Options 
         .environment("OTEL_EXPORTER_OTLP_PROTOCOL", name)
         .environment("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
         .environment("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .environment("OTEL_BSP_MAX_QUEUE_SIZE", "100000")
 }

@@ -1,26 +1,33 @@
 //! Exchanges that do not end as they should: each still has its spans, and these say how it ended.
 
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::cases;
 use spanwire_tests::expect::Expected;
 use spanwire_tests::http::{self, Connection, Server, Stream};
 use spanwire_tests::session::Session;
 use spanwire_tests::{port, wait};
 
-spanwire_tests::under_both_hook_sets!(
-    client_closes_before_the_response,
-    client_resets_before_the_response,
-    server_closes_before_the_response,
-    server_resets_before_the_response,
-    server_closes_in_the_middle_of_the_response,
-    client_resets_in_the_middle_of_the_response,
-    client_closes_in_the_middle_of_its_request,
-    spanwire_stops_before_the_response,
-);
+spanwire_tests::under_both_hook_sets!(broken_off_by_either_side, spanwire_stops_before_the_response);
+
+fn broken_off_by_either_side(hooks: Hooks) -> Result<()> {
+    cases::exactly(
+        hooks,
+        spanwire_tests::cases![
+            client_closes_before_the_response,
+            client_resets_before_the_response,
+            server_closes_before_the_response,
+            server_resets_before_the_response,
+            server_closes_in_the_middle_of_the_response,
+            client_resets_in_the_middle_of_the_response,
+            client_closes_in_the_middle_of_its_request,
+        ],
+    )
+}
 
 /// How a side that broke the connection off itself may call it.
 const OWN_DOING: &[&str] = &["connection_closed", "connection_reset"];
@@ -35,26 +42,23 @@ fn reset(stream: &TcpStream) -> Result<()> {
 
 /// A server that hands each request's connection to the test and does nothing more.
 struct Bench {
-    session: Session,
     address: SocketAddr,
     client: Connection<TcpStream>,
     accepted: Receiver<Connection<TcpStream>>,
     _server: Server,
 }
 
-fn bench(hooks: Hooks, target: &str, length: usize) -> Result<Bench> {
-    let (listener, address) = port::listener()?;
+fn bench(listener: TcpListener, target: &str, length: usize) -> Result<Bench> {
+    let address = listener.local_addr()?;
     let (hand_over, accepted): (Sender<Connection<TcpStream>>, _) = mpsc::channel();
     let server = Server::tcp(listener, move |mut connection| {
         if connection.head().is_ok_and(|head| head.is_some()) {
             let _ = hand_over.send(connection);
         }
     })?;
-    let session = Session::start(Options::run(hooks).port(address.port()))?;
     let mut client = http::connect(address)?;
     client.send(http::request("POST", target, &address.to_string(), length))?;
     Ok(Bench {
-        session,
         address,
         client,
         accepted,
@@ -73,81 +77,76 @@ impl Bench {
     }
 }
 
-fn client_closes_before_the_response(hooks: Hooks) -> Result<()> {
-    let bench = bench(hooks, "/left", 0)?;
+fn client_closes_before_the_response(listener: TcpListener) -> Result<Vec<Expected>> {
+    let bench = bench(listener, "/left", 0)?;
     let mut served = bench.served()?;
     let [server, client] = bench.ends("/left");
     bench.client.socket().close(Shutdown::Both)?;
     drop(bench.client);
     served.drain();
     drop(served);
-    let expected = [
+    Ok(vec![
         server.unanswered("connection_closed"),
         client.unanswered("connection_closed"),
-    ];
-    bench.session.finish(2)?.exactly(&expected)
+    ])
 }
 
-fn client_resets_before_the_response(hooks: Hooks) -> Result<()> {
-    let bench = bench(hooks, "/reset", 0)?;
+fn client_resets_before_the_response(listener: TcpListener) -> Result<Vec<Expected>> {
+    let bench = bench(listener, "/reset", 0)?;
     let mut served = bench.served()?;
     let [server, client] = bench.ends("/reset");
     reset(bench.client.socket())?;
     drop(bench.client);
     served.drain();
     drop(served);
-    let expected = [
+    Ok(vec![
         server.unanswered("connection_reset"),
         client.unanswered("connection_closed").error_one_of(OWN_DOING),
-    ];
-    bench.session.finish(2)?.exactly(&expected)
+    ])
 }
 
-fn server_closes_before_the_response(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, "/refused", 0)?;
+fn server_closes_before_the_response(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, "/refused", 0)?;
     let [server, client] = bench.ends("/refused");
     drop(bench.served()?);
     bench.client.drain();
     drop(bench.client);
-    let expected = [
+    Ok(vec![
         server.unanswered("connection_closed"),
         client.unanswered("connection_closed"),
-    ];
-    bench.session.finish(2)?.exactly(&expected)
+    ])
 }
 
-fn server_resets_before_the_response(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, "/crashed", 0)?;
+fn server_resets_before_the_response(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, "/crashed", 0)?;
     let [server, client] = bench.ends("/crashed");
     let served = bench.served()?;
     reset(served.socket())?;
     drop(served);
     bench.client.drain();
     drop(bench.client);
-    let expected = [
+    Ok(vec![
         server.unanswered("connection_closed").error_one_of(OWN_DOING),
         client.unanswered("connection_reset"),
-    ];
-    bench.session.finish(2)?.exactly(&expected)
+    ])
 }
 
-fn server_closes_in_the_middle_of_the_response(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, "/half", 0)?;
+fn server_closes_in_the_middle_of_the_response(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, "/half", 0)?;
     let [server, client] = bench.ends("/half");
     let mut served = bench.served()?;
     served.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n0123456789")?;
     drop(served);
     bench.client.drain();
     drop(bench.client);
-    let expected = [
+    Ok(vec![
         server.broken_off(10, "connection_closed"),
         client.broken_off(10, "connection_closed"),
-    ];
-    bench.session.finish(2)?.exactly(&expected)
+    ])
 }
 
-fn client_resets_in_the_middle_of_the_response(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, "/enough", 0)?;
+fn client_resets_in_the_middle_of_the_response(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, "/enough", 0)?;
     let [server, client] = bench.ends("/enough");
     let mut served = bench.served()?;
     served.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n0123456789")?;
@@ -156,15 +155,14 @@ fn client_resets_in_the_middle_of_the_response(hooks: Hooks) -> Result<()> {
     drop(bench.client);
     served.drain();
     drop(served);
-    let expected = [
+    Ok(vec![
         server.broken_off(10, "connection_reset"),
         client.broken_off(10, "connection_closed").error_one_of(OWN_DOING),
-    ];
-    bench.session.finish(2)?.exactly(&expected)
+    ])
 }
 
-fn client_closes_in_the_middle_of_its_request(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, "/upload", 1000)?;
+fn client_closes_in_the_middle_of_its_request(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, "/upload", 1000)?;
     let [server, client] = bench.ends("/upload");
     let mut served = bench.served()?;
     bench.client.send("0123456789")?;
@@ -176,17 +174,16 @@ fn client_closes_in_the_middle_of_its_request(hooks: Hooks) -> Result<()> {
         span.unanswered("connection_closed")
             .with("http.request.body.size", most)
     };
-    bench
-        .session
-        .finish(2)?
-        .exactly(&[sent_so_far(server), sent_so_far(client)])
+    Ok(vec![sent_so_far(server), sent_so_far(client)])
 }
 
 fn spanwire_stops_before_the_response(hooks: Hooks) -> Result<()> {
-    let bench = bench(hooks, "/pending", 0)?;
+    let (listener, address) = port::listener()?;
+    let session = Session::start(Options::run(hooks).port(address.port()))?;
+    let bench = bench(listener, "/pending", 0)?;
     let mut served = bench.served()?;
     let ends = bench.ends("/pending");
-    let seen = bench.session.finish(0)?;
+    let seen = session.finish(0)?;
     seen.exactly(&ends.map(|span| span.unanswered("spanwire_stopped")))?;
     // The exchange itself goes on as if nothing had been.
     served.send(http::response(200, b"late"))?;

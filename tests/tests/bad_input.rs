@@ -90,13 +90,10 @@ fn wrong_flags_are_named() -> Result<()> {
 fn wrong_configuration_is_named_with_its_line_and_what_was_meant() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for (text, words) in [
-        (
-            "capture:\n  hooks: auto\noutptu: none\n",
-            ["outptu", ":3", "output"],
-        ),
+        ("capture:\n  hooks: auto\noutptu:\n", ["outptu", ":3", "output"]),
         ("capture:\n  hoks: auto\n", ["hoks", ":2", "hooks"]),
         (
-            "output: none\ncapture:\n  hooks: magic\n",
+            "capture:\n  ring_buffer: 1M\n  hooks: magic\n",
             ["magic", ":3", "socket"],
         ),
         ("output: [\n", ["spanwire.yaml", ":", "YAML"]),

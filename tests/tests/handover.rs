@@ -10,13 +10,7 @@ use spanwire_tests::session::Session;
 use spanwire_tests::{port, workload};
 use std::net::SocketAddr;
 
-spanwire_tests::under_both_hook_sets!(
-    duplicated,
-    inherited_by_fork,
-    inherited_by_exec,
-    passed_over_a_unix_socket,
-    passed_unix_connection,
-);
+spanwire_tests::under_both_hook_sets!(over_tcp, passed_unix_connection);
 
 fn start(mode: &str, place: &str) -> Result<(Child, Option<u32>)> {
     let mut command = child::command(workload::PYTHON);
@@ -42,42 +36,34 @@ fn call<S: Stream>(mut connection: Connection<S>, host: &str, mode: &str) -> Res
         .collect()
 }
 
-fn over_tcp(hooks: Hooks, mode: &str) -> Result<()> {
-    let port = port::free()?;
-    let (child, other) = start(mode, &port.to_string())?;
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let session = Session::start(Options::run(hooks).port(port))?;
-    let served = call(http::connect(address)?, &address.to_string(), mode)?;
-    ensure!(served[0] == child.pid(), "{served:?}");
-    ensure!(served[1] == served[2], "{served:?}");
-    ensure!((served[1] == served[0]) == (mode == "dup"), "{served:?}");
-    ensure!(other.is_none_or(|other| served[1] == other), "{served:?}");
-    let mut expected = Vec::new();
-    for (id, pid) in (1..=3).zip(served) {
-        let target = format!("/{mode}/{id}");
-        let size = pid.to_string().len() as u64;
-        expected.push(Expected::server("GET", &target, address).body(size).pid(pid));
-        let client = Expected::client("GET", &target, address);
-        expected.push(client.body(size).pid(std::process::id()));
+/// A duplicate, a fork, an exec and a passed descriptor.
+fn over_tcp(hooks: Hooks) -> Result<()> {
+    let mut options = Options::run(hooks);
+    let mut servers = Vec::new();
+    for mode in ["dup", "fork", "exec", "pass"] {
+        let port = port::free()?;
+        options = options.port(port);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        servers.push((mode, address, start(mode, &port.to_string())?));
     }
-    child.succeed()?;
+    let session = Session::start(options)?;
+    let mut expected = Vec::new();
+    for (mode, address, (child, other)) in servers {
+        let served = call(http::connect(address)?, &address.to_string(), mode)?;
+        ensure!(served[0] == child.pid(), "{mode}: {served:?}");
+        ensure!(served[1] == served[2], "{mode}: {served:?}");
+        ensure!((served[1] == served[0]) == (mode == "dup"), "{mode}: {served:?}");
+        ensure!(other.is_none_or(|other| served[1] == other), "{mode}: {served:?}");
+        for (id, pid) in (1..=3).zip(served) {
+            let target = format!("/{mode}/{id}");
+            let size = pid.to_string().len() as u64;
+            expected.push(Expected::server("GET", &target, address).body(size).pid(pid));
+            let client = Expected::client("GET", &target, address);
+            expected.push(client.body(size).pid(std::process::id()));
+        }
+        child.succeed()?;
+    }
     session.finish(expected.len())?.exactly(&expected)
-}
-
-fn duplicated(hooks: Hooks) -> Result<()> {
-    over_tcp(hooks, "dup")
-}
-
-fn inherited_by_fork(hooks: Hooks) -> Result<()> {
-    over_tcp(hooks, "fork")
-}
-
-fn inherited_by_exec(hooks: Hooks) -> Result<()> {
-    over_tcp(hooks, "exec")
-}
-
-fn passed_over_a_unix_socket(hooks: Hooks) -> Result<()> {
-    over_tcp(hooks, "pass")
 }
 
 fn passed_unix_connection(hooks: Hooks) -> Result<()> {

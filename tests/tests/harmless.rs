@@ -81,11 +81,12 @@ fn killed_and_restarted_under_load(hooks: Hooks) -> Result<()> {
         let load = scope.spawn(|| {
             let calls = calls(200);
             while !done.load(Ordering::Acquire) {
-                bulk::run(front, 20, &calls)?;
+                // Few enough that the kernel's verifier gets its turn on a machine with two cores.
+                bulk::run(front, 5, &calls)?;
             }
             anyhow::Ok(())
         });
-        let killed = (0..4).try_for_each(|_| Agent::start(&options)?.kill());
+        let killed = (0..3).try_for_each(|_| Agent::start(&options)?.kill());
         done.store(true, Ordering::Release);
         load.join().expect("no thread panics").context("under load")?;
         killed

@@ -12,13 +12,7 @@ use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
 use spanwire_tests::summary::Summary;
 
-spanwire_tests::under_both_hook_sets!(
-    tiny_ring_buffer,
-    ring_buffer_that_nobody_empties,
-    endpoint_that_refuses,
-    endpoint_that_hangs,
-    export_queue_that_overflows,
-);
+spanwire_tests::under_both_hook_sets!(tiny_ring_buffer, ring_buffer_that_nobody_empties);
 
 const SIZE: u64 = 300;
 
@@ -40,12 +34,15 @@ fn calls(count: usize) -> Vec<Call> {
 
 /// Every exchange is a span or in one loss counter, and each span that there is, is right.
 fn accounted_for(session: Session, exchanges: usize) -> Result<u64> {
-    let seen = session.finish(exchanges * 2)?;
+    // There is nothing to wait for: how many will come is the question.
+    let seen = session.finish(0)?;
     seen.well_formed()?;
     for span in &seen.spans {
         ensure!(
-            span.attributes["http.response.body.size"] == SIZE && !span.error,
-            "{span:?}"
+            span.attributes.get("http.response.body.size") == Some(&SIZE.into()) && !span.error,
+            "wrong, where nothing would have been right: {:?} {:?}",
+            span.kind,
+            span.attributes
         );
     }
     let lost = seen.summary.lost_exchanges();
@@ -94,10 +91,10 @@ fn ring_buffer_that_nobody_empties(hooks: Hooks) -> Result<()> {
 }
 
 /// Makes 20 exchanges while spans go to `endpoint`, and gives the summary of a spanwire that ended well.
-fn exporting_to(hooks: Hooks, endpoint: &str, more: &[(&str, &str)]) -> Result<Summary> {
+fn exporting_to(endpoint: &str, more: &[(&str, &str)]) -> Result<Summary> {
     let nginx = nginx()?;
     let address = nginx.service.address;
-    let mut options = Options::run(hooks)
+    let mut options = Options::run(Hooks::Syscall)
         .port(address.port())
         .environment("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         .environment("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
@@ -117,9 +114,10 @@ fn exporting_to(hooks: Hooks, endpoint: &str, more: &[(&str, &str)]) -> Result<S
     Ok(summary)
 }
 
-fn endpoint_that_refuses(hooks: Hooks) -> Result<()> {
+#[test]
+fn endpoint_that_refuses() -> Result<()> {
     let endpoint = format!("http://127.0.0.1:{}", port::free()?);
-    let summary = exporting_to(hooks, &endpoint, &[])?;
+    let summary = exporting_to(&endpoint, &[])?;
     ensure!(
         summary.value("lost.spans.export_failed") == 40 && summary.value("spans.exported") == 0,
         "{summary:?}"
@@ -128,9 +126,10 @@ fn endpoint_that_refuses(hooks: Hooks) -> Result<()> {
 }
 
 /// The listener's queue takes connections; nobody ever answers on them.
-fn endpoint_that_hangs(hooks: Hooks) -> Result<()> {
+#[test]
+fn endpoint_that_hangs() -> Result<()> {
     let (listener, address): (TcpListener, _) = port::listener()?;
-    let summary = exporting_to(hooks, &format!("http://{address}"), &[])?;
+    let summary = exporting_to(&format!("http://{address}"), &[])?;
     drop(listener);
     ensure!(
         summary.value("lost.spans.export_failed") == 40 && summary.value("spans.exported") == 0,
@@ -139,13 +138,14 @@ fn endpoint_that_hangs(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
-fn export_queue_that_overflows(hooks: Hooks) -> Result<()> {
+#[test]
+fn export_queue_that_overflows() -> Result<()> {
     let (listener, address): (TcpListener, _) = port::listener()?;
     let limits = [
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5"),
     ];
-    let summary = exporting_to(hooks, &format!("http://{address}"), &limits)?;
+    let summary = exporting_to(&format!("http://{address}"), &limits)?;
     drop(listener);
     let full = summary.value("lost.spans.queue_full");
     let failed = summary.value("lost.spans.export_failed");

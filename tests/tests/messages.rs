@@ -1,12 +1,13 @@
 //! What HTTP/1.1 allows on a connection, byte by byte, between a client and a server that the test writes itself.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::bulk::pattern;
+use spanwire_tests::cases;
 use spanwire_tests::expect::{Expected, both};
 use spanwire_tests::http::{self, Connection, Server};
 use spanwire_tests::port;
@@ -14,36 +15,45 @@ use spanwire_tests::service::node;
 use spanwire_tests::session::Session;
 
 spanwire_tests::under_both_hook_sets!(
-    pipelined_and_answered_one_by_one,
-    pipelined_and_answered_in_one_write,
-    chunked_both_ways,
-    without_content,
-    interim_responses,
+    all_on_their_own_ports,
     websocket,
-    tunnel,
-    content_to_the_end_of_the_connection,
-    fifty_mebibytes_both_ways,
-    heads_inside_of_content,
-    all_forms_of_targets,
     heads_over_the_limit,
-    a_stream_of_events,
+    a_stream_of_events
 );
 
-/// A server of the test, a spanwire that watches its port, and a connection to it.
+fn all_on_their_own_ports(hooks: Hooks) -> Result<()> {
+    cases::exactly(
+        hooks,
+        spanwire_tests::cases![
+            pipelined_and_answered_one_by_one,
+            pipelined_and_answered_in_one_write,
+            chunked_both_ways,
+            without_content,
+            interim_responses,
+            tunnel,
+            content_to_the_end_of_the_connection,
+            fifty_mebibytes_both_ways,
+            heads_inside_of_content,
+            all_forms_of_targets,
+        ],
+    )
+}
+
+/// A server of the test and a connection to it.
 struct Bench {
-    session: Session,
     address: SocketAddr,
     host: String,
     client: Connection<TcpStream>,
     _server: Server,
 }
 
-fn bench(hooks: Hooks, serve: impl Fn(Connection<TcpStream>) + Send + Sync + 'static) -> Result<Bench> {
-    let (listener, address) = port::listener()?;
+fn bench(
+    listener: TcpListener,
+    serve: impl Fn(Connection<TcpStream>) + Send + Sync + 'static,
+) -> Result<Bench> {
+    let address = listener.local_addr()?;
     let server = Server::tcp(listener, serve)?;
-    let session = Session::start(Options::run(hooks).port(address.port()))?;
     Ok(Bench {
-        session,
         address,
         host: address.to_string(),
         client: http::connect(address)?,
@@ -51,11 +61,13 @@ fn bench(hooks: Hooks, serve: impl Fn(Connection<TcpStream>) + Send + Sync + 'st
     })
 }
 
-impl Bench {
-    /// The spans are exactly these, from both ends.
-    fn exactly(self, expected: &[Expected]) -> Result<()> {
-        self.session.finish(expected.len())?.exactly(expected)
-    }
+/// A listener and a spanwire that watches it.
+fn watched(hooks: Hooks) -> Result<(Session, TcpListener)> {
+    let (listener, address) = port::listener()?;
+    Ok((
+        Session::start(Options::run(hooks).port(address.port()))?,
+        listener,
+    ))
 }
 
 /// Answers with as many bytes as the path's last segment says.
@@ -65,9 +77,9 @@ fn counted(request: &http::Message) -> Option<Vec<u8>> {
 }
 
 /// Ten requests whose answers all differ in length, in one write.
-fn pipeline(bench: &mut Bench) -> Result<Vec<Expected>> {
+fn pipeline(bench: &mut Bench, name: &str) -> Result<Vec<Expected>> {
     let requests: String = (1..=10)
-        .map(|id| http::request("GET", &format!("/pipelined/{}", id * 7), &bench.host, 0))
+        .map(|id| http::request("GET", &format!("/{name}/{}", id * 7), &bench.host, 0))
         .collect();
     bench.client.send(requests)?;
     let mut expected = Vec::new();
@@ -75,7 +87,7 @@ fn pipeline(bench: &mut Bench) -> Result<Vec<Expected>> {
         ensure!(bench.client.response("GET")?.body.len() == id * 7);
         expected.extend(both(
             "GET",
-            &format!("/pipelined/{}", id * 7),
+            &format!("/{name}/{}", id * 7),
             bench.address,
             |span| span.body(id as u64 * 7),
         ));
@@ -83,14 +95,13 @@ fn pipeline(bench: &mut Bench) -> Result<Vec<Expected>> {
     Ok(expected)
 }
 
-fn pipelined_and_answered_one_by_one(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |connection| http::serve(connection, counted))?;
-    let expected = pipeline(&mut bench)?;
-    bench.exactly(&expected)
+fn pipelined_and_answered_one_by_one(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, |connection| http::serve(connection, counted))?;
+    pipeline(&mut bench, "one-by-one")
 }
 
-fn pipelined_and_answered_in_one_write(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |mut connection| {
+fn pipelined_and_answered_in_one_write(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, |mut connection| {
         let mut answers = Vec::new();
         while let Ok(Some(request)) = connection.read_request() {
             answers.extend(counted(&request).unwrap_or_default());
@@ -99,14 +110,13 @@ fn pipelined_and_answered_in_one_write(hooks: Hooks) -> Result<()> {
             }
         }
     })?;
-    let expected = pipeline(&mut bench)?;
-    bench.exactly(&expected)
+    pipeline(&mut bench, "in-one-write")
 }
 
-fn chunked_both_ways(hooks: Hooks) -> Result<()> {
+fn chunked_both_ways(listener: TcpListener) -> Result<Vec<Expected>> {
     const CHUNKS: &str =
         "5;name=value\r\nhello\r\nA;x=\"y;z\"\r\n0123456789\r\n0\r\nX-Checksum: 7\r\nX-Other: 8\r\n\r\n";
-    let mut bench = bench(hooks, |connection| {
+    let mut bench = bench(listener, |connection| {
         http::serve(connection, |request| {
             let size = request.body.len();
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Checksum\r\n\r\n";
@@ -131,12 +141,12 @@ fn chunked_both_ways(hooks: Hooks) -> Result<()> {
             span.request_body(15).body(15)
         }));
     }
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
 /// Responses that never have content, whatever their Content-Length says; the next one must not be taken for it.
-fn without_content(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |connection| {
+fn without_content(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, |connection| {
         http::serve(connection, |request| {
             let status = request.target().rsplit('/').next()?;
             Some(format!("HTTP/1.1 {status} X\r\nContent-Length: 1000\r\n\r\n").into_bytes())
@@ -155,11 +165,11 @@ fn without_content(hooks: Hooks) -> Result<()> {
         ensure!(answer.status() == status, "{answer:?}");
         expected.extend(both(method, &target, bench.address, |span| span.status(status)));
     }
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
-fn interim_responses(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |mut connection| {
+fn interim_responses(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, |mut connection| {
         while let Ok(Some(head)) = connection.head() {
             let length = head.header("content-length").and_then(|text| text.parse().ok());
             let mut body = Vec::new();
@@ -189,7 +199,7 @@ fn interim_responses(hooks: Hooks) -> Result<()> {
             span.status(201).request_body(6).body(4)
         }));
     }
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
 /// A line that would be a request, were it one.
@@ -220,8 +230,8 @@ fn websocket(hooks: Hooks) -> Result<()> {
 }
 
 /// A proxy that is asked for a tunnel: what goes through it is not its own HTTP any more.
-fn tunnel(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |mut connection| {
+fn tunnel(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, |mut connection| {
         let Ok(Some(_)) = connection.head() else { return };
         if connection
             .send("HTTP/1.1 200 Connection established\r\n\r\n")
@@ -245,11 +255,11 @@ fn tunnel(hooks: Hooks) -> Result<()> {
     let expected = both("CONNECT", "db.test:5432", bench.address, |span| {
         span.is("server.address", "db.test").is("server.port", 5432)
     });
-    bench.exactly(&expected)
+    Ok(expected.to_vec())
 }
 
-fn content_to_the_end_of_the_connection(hooks: Hooks) -> Result<()> {
-    let bench = bench(hooks, |mut connection| {
+fn content_to_the_end_of_the_connection(listener: TcpListener) -> Result<Vec<Expected>> {
+    let bench = bench(listener, |mut connection| {
         if connection.head().is_ok_and(|head| head.is_some()) {
             // Several writes, so that the end is not that of one.
             let sent = connection.send("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n");
@@ -270,12 +280,12 @@ fn content_to_the_end_of_the_connection(hooks: Hooks) -> Result<()> {
             span.body(20_000).is("network.protocol.version", version)
         }));
     }
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
-fn fifty_mebibytes_both_ways(hooks: Hooks) -> Result<()> {
+fn fifty_mebibytes_both_ways(listener: TcpListener) -> Result<Vec<Expected>> {
     const SIZE: usize = 50 << 20;
-    let mut bench = bench(hooks, |connection| {
+    let mut bench = bench(listener, |connection| {
         http::serve(connection, |request| {
             let same = request.body == pattern(50, SIZE);
             same.then(|| http::response(200, &request.body))
@@ -294,13 +304,13 @@ fn fifty_mebibytes_both_ways(hooks: Hooks) -> Result<()> {
     expected.extend(both("PUT", "/large/again", bench.address, |span| {
         span.request_body(SIZE as u64).body(SIZE as u64)
     }));
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
 /// Content that begins a write, and looks like a head in every way but its place.
-fn heads_inside_of_content(hooks: Hooks) -> Result<()> {
+fn heads_inside_of_content(listener: TcpListener) -> Result<Vec<Expected>> {
     const NOT_A_RESPONSE: &str = "HTTP/1.1 500 Not a response\r\nContent-Length: 0\r\n\r\n";
-    let mut bench = bench(hooks, |mut connection| {
+    let mut bench = bench(listener, |mut connection| {
         while let Ok(Some(_)) = connection.read_request() {
             let length = 3 * NOT_A_RESPONSE.len();
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
@@ -324,11 +334,11 @@ fn heads_inside_of_content(hooks: Hooks) -> Result<()> {
             span.request_body(length as u64).body(answer.body.len() as u64)
         }));
     }
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
-fn all_forms_of_targets(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |connection| {
+fn all_forms_of_targets(listener: TcpListener) -> Result<Vec<Expected>> {
+    let mut bench = bench(listener, |connection| {
         http::serve(connection, |_| Some(http::response(200, b"")));
     })?;
     let (address, host) = (bench.address, bench.host.clone());
@@ -363,12 +373,13 @@ fn all_forms_of_targets(hooks: Hooks) -> Result<()> {
     expected.extend(both("GET", "/fields", address, |span| {
         span.is("user_agent.original", "odd/1.0").request_body(0)
     }));
-    bench.exactly(&expected)
+    Ok(expected)
 }
 
 /// Heads of 60 KiB are read whole; of one of 100 KiB method and path are kept, and the cut is counted.
 fn heads_over_the_limit(hooks: Hooks) -> Result<()> {
-    let mut bench = bench(hooks, |connection| {
+    let (session, listener) = watched(hooks)?;
+    let mut bench = bench(listener, |connection| {
         http::serve(connection, |_| Some(http::response(200, b"ok")));
     })?;
     let mut expected = Vec::new();
@@ -392,7 +403,7 @@ fn heads_over_the_limit(hooks: Hooks) -> Result<()> {
             }
         }));
     }
-    let seen = bench.session.finish(expected.len())?;
+    let seen = session.finish(expected.len())?;
     seen.spans_are(&expected)?;
     let losses = seen.summary.losses();
     let cuts = ["kernel.cut.heads 2", "cut.heads 2"];
@@ -407,7 +418,8 @@ fn heads_over_the_limit(hooks: Hooks) -> Result<()> {
 fn a_stream_of_events(hooks: Hooks) -> Result<()> {
     let (release, released) = mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
-    let mut bench = bench(hooks, move |mut connection| {
+    let (session, listener) = watched(hooks)?;
+    let mut bench = bench(listener, move |mut connection| {
         let Ok(Some(_)) = connection.read_request() else {
             return;
         };
@@ -427,7 +439,7 @@ fn a_stream_of_events(hooks: Hooks) -> Result<()> {
     release.send(())?;
     bench.client.exactly(19, &mut first)?;
     let expected = both("GET", "/events", bench.address, |span| span.body(18));
-    let seen = bench.session.finish(expected.len())?;
+    let seen = session.finish(expected.len())?;
     seen.exactly(&expected)?;
     for span in &seen.spans {
         let first_byte = span.events[0].1;
