@@ -302,5 +302,5 @@ const _: () = {
     assert!(offset_of!(Record, trace_id) == 72);
     assert!(offset_of!(Record, span_id) == 88);
     assert!(size_of::<Opened>() == 8 + 8 + 32 + 2 * UNIX_PATH_MAX + 8);
-    assert!(size_of::<Record>() % 8 == 0 && size_of::<Opened>() % 8 == 0);
+    assert!(size_of::<Record>().is_multiple_of(8) && size_of::<Opened>().is_multiple_of(8));
 };

@@ -59,7 +59,6 @@ fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<
 fn check(output: CheckOutput) -> io::Result<Exit> {
     let report = inspect::report(&inspect::Options {
         hook_sets: Capture::try_all(),
-        ..inspect::Options::default()
     });
     let mut out = io::stdout().lock();
     match output {

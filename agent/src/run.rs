@@ -9,6 +9,7 @@ use crate::export::stdout::{Format, Stdout};
 use crate::export::{Exporter, queue};
 use crate::health::Health;
 use crate::instance::{Instance, InstanceError, LOCK};
+use crate::kernel::inspect;
 use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
@@ -36,6 +37,11 @@ pub enum RunError {
     /// Another one runs.
     #[error(transparent)]
     Instance(#[from] InstanceError),
+    /// The kernel would refuse.
+    #[error(
+        "{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+    )]
+    Privileges(String),
     /// The kernel half cannot be loaded.
     #[error("{0}\n`spanwire check` says what is missing, and what to do about it")]
     Load(#[from] LoadError),
@@ -66,7 +72,9 @@ impl RunError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Instance(InstanceError::Running(_)) => Exit::AlreadyRunning,
-            Self::Instance(InstanceError::Lock { .. }) | Self::Load(_) => Exit::CannotCapture,
+            Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
+                Exit::CannotCapture
+            }
             Self::Export(_) => Exit::Usage,
             Self::Command { .. } | Self::System { .. } => Exit::Failed,
         }
@@ -82,6 +90,9 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// Why it cannot.
 pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<Exit, RunError> {
+    if let Some(missing) = inspect::missing_privileges() {
+        return Err(RunError::Privileges(missing));
+    }
     let _instance = Instance::claim(Path::new(LOCK))?;
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
@@ -115,7 +126,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
         .map_err(system("start a thread"))?;
     if hooks == HookSet::Syscall {
         tracing::warn!(
-            "this kernel takes no hooks on sockets: every system call of the host is looked at, at about 0.15 us each"
+            "hooks on system calls: every call of every process on this host is looked at, at about 0.15 us each"
         );
     }
     let child = start(command)?;

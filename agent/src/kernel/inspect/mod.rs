@@ -23,7 +23,7 @@ pub use report::{HookSet, Options, Report, Verdict};
 use super::btf::{self, Btf, BtfError};
 use super::sockhash::{self, Behaviour, SockhashError};
 use finding::Outcome;
-use privileges::{LockedMemory, Privileges};
+use privileges::{Capability, LockedMemory, Privileges};
 use std::cell::OnceCell;
 
 /// What several checks need, read once.
@@ -94,4 +94,10 @@ impl Check {
             },
         }
     }
+}
+
+/// Which of the capabilities that capture needs are missing, in words; `None` if none is.
+#[must_use]
+pub fn missing_privileges() -> Option<String> {
+    Privileges::read().lack(&[Capability::Bpf, Capability::Perfmon])
 }
