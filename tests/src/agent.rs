@@ -206,7 +206,7 @@ impl Agent {
             let mut child = options.spawn()?;
             match child.error_line("spanwire ready") {
                 Ok(_) => Ok(Some(child)),
-                Err(_) if child.wait()?.code() == Some(3) => Ok(None),
+                Err(_) if child.wait()?.code() == Some(ANOTHER_RUNS) => Ok(None),
                 Err(error) => Err(error),
             }
         })?;
@@ -274,10 +274,24 @@ impl Agent {
     }
 }
 
-/// Runs spanwire to an end that it comes to by itself; for runs that are refused, beside another spanwire or none.
+/// Exit status of a spanwire that finds another one running.
+pub const ANOTHER_RUNS: i32 = 3;
+
+/// Runs spanwire to an end that it comes to by itself.
 ///
 /// # Errors
 /// It does not end in time.
 pub fn attempt(options: &Options) -> Result<Finished> {
+    wait::until("end of another spanwire", || {
+        let finished = attempt_beside(options)?;
+        Ok((finished.status != ANOTHER_RUNS).then_some(finished))
+    })
+}
+
+/// The same without waiting until another spanwire is gone.
+///
+/// # Errors
+/// It does not end in time.
+pub fn attempt_beside(options: &Options) -> Result<Finished> {
     Finished::of(options.spawn()?)
 }

@@ -13,12 +13,12 @@ use spanwire_tests::session::Session;
 const CANNOT_RUN: i32 = 1;
 /// Usage or configuration.
 const USAGE: i32 = 2;
-/// Another spanwire runs.
-const ANOTHER: i32 = 3;
-
 /// `options` end with `status`, and what they say holds each of `words`, without a panic or a backtrace.
 fn refused(options: &Options, status: i32, words: &[&str]) -> Result<()> {
-    let finished = agent::attempt(options)?;
+    says(&agent::attempt(options)?, status, words)
+}
+
+fn says(finished: &agent::Finished, status: i32, words: &[&str]) -> Result<()> {
     let message = finished.message();
     ensure!(finished.status == status, "status {}: {message}", finished.status);
     for word in words {
@@ -96,7 +96,7 @@ fn wrong_configuration_is_named_with_its_line_and_what_was_meant() -> Result<()>
             "capture:\n  ring_buffer: 1M\n  hooks: magic\n",
             ["magic", ":3", "socket"],
         ),
-        ("output: [\n", ["spanwire.yaml", ":", "YAML"]),
+        ("watch:\n  port: [80\n", ["spanwire.yaml", ":3", "YAML"]),
     ] {
         let file = folder.path().join("spanwire.yaml");
         std::fs::write(&file, text)?;
@@ -125,7 +125,8 @@ fn a_second_spanwire_is_refused() -> Result<()> {
     })?;
     let options = Options::run(Hooks::Syscall).port(address.port());
     let session = Session::start(options.clone())?;
-    refused(&options, ANOTHER, &[&session.agent.pid().to_string()])?;
+    let second = agent::attempt_beside(&options)?;
+    says(&second, agent::ANOTHER_RUNS, &[&session.agent.pid().to_string()])?;
     let mut client = http::connect(address)?;
     client.call("GET", "/still-there", &address.to_string(), &[])?;
     let expected = both("GET", "/still-there", address, |span| span.body(2));

@@ -10,7 +10,7 @@ use crate::child::{self, Child};
 use crate::port;
 use crate::service::Service;
 
-/// A running nginx: files under [`Nginx::root`], `/proxy/` handed on.
+/// A running nginx: files put there by [`Nginx::file`], `/proxy/` handed on.
 #[derive(Debug)]
 pub struct Nginx {
     /// Master process and IPv4 address.
