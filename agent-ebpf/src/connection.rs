@@ -115,8 +115,15 @@ pub(crate) struct Dialogue {
     /// Operations that were looked at in vain.
     pub(crate) attempts: u16,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 4],
+    pub(crate) reserved: [u8; 8],
 }
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Connection>() == spanwire_ebpf::CONNECTION_SIZE);
+    assert!(offset_of!(Connection, dialogue.born) == spanwire_ebpf::CONNECTION_BORN);
+    assert!(offset_of!(Connection, dialogue.responses) == spanwire_ebpf::CONNECTION_RESPONSES);
+};
 
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
@@ -219,7 +226,7 @@ fn create(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
         new.sent.state = state::LOST;
         count(Counter::JoinedLate, 1);
     }
-    if CONNECTIONS.insert(sock, &*new, 0).is_err() {
+    if CONNECTIONS.insert(sock, *new, 0).is_err() {
         count(Counter::ConnectionsFull, 1);
         return None;
     }

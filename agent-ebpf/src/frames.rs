@@ -6,7 +6,7 @@ use crate::emit;
 use crate::globals::{global, kernel};
 use crate::http1::{self, Step, state};
 use crate::maps::{CONNECTIONS, OPERATION, count};
-use crate::operation::{Operation, ROOM, Source, mark};
+use crate::operation::{Filled, Operation, ROOM, Source, mark};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT, kind};
 
@@ -265,14 +265,17 @@ fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -
         return true;
     }
     let room = if half.state == state::LOST { GLANCE } else { ROOM };
-    if !operation.fill(half, room) {
-        let (position, rest) = (operation.position(), operation.unread);
-        http1::give_up(operation, dialogue, half, position, rest);
-        return true;
-    }
-    if operation.end > operation.carried && http1::copies_head(half) {
-        operation.copy_from = operation.carried;
-        operation.marks = mark::PENDING;
+    match operation.fill(half, room) {
+        Filled::Some if http1::copies_head(half) => {
+            operation.copy_from = operation.carried;
+            operation.marks = mark::PENDING;
+        }
+        Filled::Some | Filled::Nothing => {}
+        Filled::Unreadable => {
+            let (position, rest) = (operation.position(), operation.unread);
+            http1::give_up(operation, dialogue, half, position, rest);
+            return true;
+        }
     }
     false
 }

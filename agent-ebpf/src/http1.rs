@@ -86,6 +86,8 @@ const fn pattern(text: &[u8]) -> u64 {
     word
 }
 
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4), and what looks like a request.
+const HTTP2_PREFACE: u64 = pattern(b"PRI * HT");
 /// Lower case of every ASCII letter; other bytes that change are of no interest here.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -271,6 +273,9 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
             return Step::More;
         }
     }
+    if word == HTTP2_PREFACE {
+        return not_a_message(operation, dialogue, half, word);
+    }
     let response = word & SEVEN == pattern(b"HTTP/1.");
     let request = !response && is_request(word, next_word);
     if !response && !request {
@@ -405,7 +410,7 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
         // TLS: a record of type handshake, version 3.x (RFC 8446, section 5.1).
         let counter = if bytes & 0xffff == 0x0316 {
             Counter::UnclaimedTls
-        } else if word == pattern(b"PRI * HT") {
+        } else if word == HTTP2_PREFACE {
             Counter::UnclaimedHttp2
         } else {
             Counter::UnclaimedOther

@@ -143,6 +143,13 @@ pub const RECORD_BYTES: usize = 4096;
 /// Longest message head that is followed, in bytes.
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
+/// Size of a value of the map of connections, in bytes.
+pub const CONNECTION_SIZE: usize = 280;
+/// Where in it is [`Record::born`].
+pub const CONNECTION_BORN: usize = 208;
+/// Where in it is the number of final responses so far, 32 bits.
+pub const CONNECTION_RESPONSES: usize = 252;
+
 /// Number of bits of the process bitmap: `PID_MAX_LIMIT` (include/linux/threads.h).
 pub const PROCESS_LIMIT: u32 = 4 * 1024 * 1024;
 

@@ -17,7 +17,6 @@
 )]
 
 #[cfg(target_arch = "bpf")]
-#[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod emit;

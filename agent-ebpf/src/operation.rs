@@ -105,6 +105,17 @@ pub(crate) struct Operation {
     pub(crate) window: [u8; WINDOW + SLACK],
 }
 
+/// What came of filling the window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// There are bytes in it.
+    Some,
+    /// The buffer was empty, or all of it is stepped over; the window is as it was, used up.
+    Nothing,
+    /// The caller's memory cannot be read; `failure` says why.
+    Unreadable,
+}
+
 /// No failure.
 pub(crate) const FINE: u32 = u32::MAX;
 
@@ -208,19 +219,19 @@ impl Operation {
         self.unread = self.unread.wrapping_sub(behind);
     }
 
-    /// Puts the next bytes into the window, behind what the half carried over. One buffer at most; call again until
-    /// there is something. At most `room` bytes. `false` where the caller's memory cannot be read, with `failure` set.
+    /// Puts the next bytes into the window, behind what the half carried over: at most `room` bytes, of one buffer, which
+    /// may be empty.
     #[inline(always)]
-    pub(crate) fn fill(&mut self, half: &mut Half, room: u64) -> bool {
+    pub(crate) fn fill(&mut self, half: &mut Half, room: u64) -> Filled {
         if self.buffer_left == 0 {
             if self.vectors == 0 {
                 // The system call's number and arguments are there, but name no memory of the caller's.
                 self.failure = self.nowhere;
-                return false;
+                return Filled::Unreadable;
             }
             let Some(vector) = user::<Vector>(self.vector) else {
                 self.failure = Counter::GapFault as u32;
-                return false;
+                return Filled::Unreadable;
             };
             self.vector += size_of::<Vector>() as u64;
             self.vectors -= 1;
@@ -231,13 +242,13 @@ impl Operation {
             self.skip -= self.buffer_left;
             self.next += self.buffer_left;
             self.buffer_left = 0;
-            return true;
+            return Filled::Nothing;
         }
         self.buffer += self.skip;
         self.buffer_left -= self.skip;
         self.next += self.skip;
         self.skip = 0;
-        let carried = half.carried & (CARRY as u32 - 1 | 16);
+        let carried = half.carried & 31;
         // SAFETY: constant offsets within the window.
         unsafe {
             let window = self.window.as_mut_ptr().cast::<u64>();
@@ -263,7 +274,7 @@ impl Operation {
         };
         if result != 0 {
             self.failure = Counter::GapFault as u32;
-            return false;
+            return Filled::Unreadable;
         }
         self.base = self.next - carried as u64;
         self.carried = carried;
@@ -274,7 +285,7 @@ impl Operation {
         self.buffer_left -= count;
         self.unread -= count;
         half.carried = 0;
-        true
+        Filled::Some
     }
 
     /// Keeps the rest of the window for the next operation, or the next filling.

@@ -184,9 +184,18 @@ impl Table {
         }
     }
 
-    /// Ends what is in flight everywhere: spanwire stops.
-    pub fn stop(&mut self, time: u64, finished: &mut Vec<Finished>) {
-        for (_, mut connection) in std::mem::take(&mut self.connections) {
+    /// Ends what is in flight everywhere: spanwire stops. `responses` tells how many the kernel half has seen on a
+    /// connection, `None` where that is over: what is answered there and not here has lost a record on the way.
+    pub fn stop(
+        &mut self,
+        time: u64,
+        responses: impl Fn(ConnectionId) -> Option<u32>,
+        finished: &mut Vec<Finished>,
+    ) {
+        for (id, mut connection) in std::mem::take(&mut self.connections) {
+            if connection.http.in_flight() == 0 {
+                continue;
+            }
             let stamp = Stamp {
                 time,
                 pid: connection.pid,
@@ -194,7 +203,8 @@ impl Table {
                 ids: None,
             };
             connection.http.close(stamp, Close::Stopped, &mut self.outcomes);
-            connection.settle(&mut self.outcomes, u32::MAX, &self.health, finished);
+            let answered = responses(id).unwrap_or(u32::MAX);
+            connection.settle(&mut self.outcomes, answered, &self.health, finished);
         }
     }
 
@@ -371,9 +381,11 @@ impl Connection {
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Exchange(exchange) => {
-                    let lost = exchange.response.is_none()
-                        && exchange.ordinal < u64::from(answered)
-                        && answered != u32::MAX;
+                    let complete = exchange
+                        .response
+                        .as_ref()
+                        .is_some_and(|response| response.complete);
+                    let lost = !complete && exchange.ordinal < u64::from(answered);
                     match (&self.endpoints, self.requests) {
                         (Some(endpoints), Some(requests)) if !lost => {
                             finished.push(Finished {

@@ -32,6 +32,8 @@ counters! {
     SpansExportFailed => "lost.spans.export_failed",
     /// Spans not shown because whoever reads standard output is too slow, or gone.
     SpansNotShown => "lost.spans.not_shown",
+    /// Receiving ends of spanwire's own exports: left out, or each export would make the next.
+    OwnExports => "spans.own_exports",
     /// Exchanges without a span because a record of theirs was lost.
     Exchanges => "lost.exchanges.incomplete",
     /// Responses whose request was never seen.

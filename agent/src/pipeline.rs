@@ -5,8 +5,8 @@
 
 use crate::connection::{Direction, unix};
 use crate::exchange::{Finished, Table};
-use crate::export::Handle;
 use crate::export::stdout::Stdout;
+use crate::export::{Handle, USER_AGENT};
 use crate::health::{Counter, Health};
 use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids};
@@ -110,6 +110,8 @@ pub struct Stages {
     pub processes: process::Table,
     /// Which processes are watched.
     pub filter: Filter,
+    /// The kernel half follows the descendants of a command, and nobody else is watched.
+    pub descendants_only: bool,
     /// What becomes of exchanges.
     pub rules: Rules,
     /// Where spans go.
@@ -144,7 +146,7 @@ impl Pipeline {
 
     /// Names the processes to the kernel half that run already and are wanted.
     pub fn watch_running(&mut self) {
-        if !self.stages.filter.is_selective() {
+        if !self.stages.filter.is_selective() || self.stages.descendants_only {
             return;
         }
         for pid in Proc::host().pids() {
@@ -161,7 +163,12 @@ impl Pipeline {
         }
         self.stages.capture.detach();
         while self.turn() > 0 {}
-        self.stages.table.stop(self.clock.monotonic(), &mut self.finished);
+        let Stages { table, capture, .. } = &mut self.stages;
+        table.stop(
+            self.clock.monotonic(),
+            |id| capture.responses(id),
+            &mut self.finished,
+        );
         self.hand_on();
         self.counters()
     }
@@ -195,11 +202,12 @@ impl Pipeline {
             processes,
             capture,
             filter,
+            descendants_only,
             ..
         } = &mut self.stages;
         let finished = &mut self.finished;
         let count = ring.drain(BATCH, |event| {
-            follow(event, processes, capture, filter);
+            follow(event, processes, capture, filter, *descendants_only);
             table.accept(event, finished);
         });
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
@@ -232,6 +240,10 @@ impl Pipeline {
     fn hand_on(&mut self) {
         let mut spans = Vec::with_capacity(self.finished.len());
         for finished in std::mem::take(&mut self.finished) {
+            if is_export(&finished) {
+                self.stages.health.add(Counter::OwnExports, 1);
+                continue;
+            }
             match self.span(&finished) {
                 Some(span) => spans.push(redact::span(span, &self.stages.rules.redact)),
                 None => self.stages.health.add(Counter::Exchanges, 1),
@@ -323,6 +335,13 @@ impl Pipeline {
     }
 }
 
+/// Whether an exchange is the receiving end of an export of spanwire's, this one's or another host's: a span of it would
+/// have to be exported, too. (The sending end is left out in the kernel.)
+fn is_export(finished: &Finished) -> bool {
+    let agent = finished.exchange.request.head.header("user-agent");
+    finished.requests == Direction::Received && agent == Some(USER_AGENT.as_bytes())
+}
+
 /// Header fields that are used, as text.
 fn headers<'a>(
     all: impl Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -336,7 +355,13 @@ fn headers<'a>(
 }
 
 /// Follows the life of processes.
-fn follow(event: &Event<'_>, processes: &mut process::Table, capture: &mut Capture, filter: &Filter) {
+fn follow(
+    event: &Event<'_>,
+    processes: &mut process::Table,
+    capture: &mut Capture,
+    filter: &Filter,
+    descendants_only: bool,
+) {
     match event {
         Event::Opened { origin, .. } => {
             // Now, while it lives.
@@ -349,7 +374,7 @@ fn follow(event: &Event<'_>, processes: &mut process::Table, capture: &mut Captu
         Event::Exec { pid, name } => {
             processes.on_exec(*pid);
             processes.note_comm(*pid, name);
-            if filter.is_selective() {
+            if filter.is_selective() && !descendants_only {
                 decide(*pid, processes, capture, filter);
             }
         }

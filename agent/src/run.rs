@@ -37,6 +37,9 @@ pub enum RunError {
     /// Another one runs.
     #[error(transparent)]
     Instance(#[from] InstanceError),
+    /// A filter that can never fit.
+    #[error("there is no process {0} to watch")]
+    NoProcess(u32),
     /// The kernel would refuse.
     #[error(
         "{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
@@ -75,7 +78,7 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) => Exit::Usage,
+            Self::Export(_) | Self::NoProcess(_) => Exit::Usage,
             Self::Command { .. } | Self::System { .. } => Exit::Failed,
         }
     }
@@ -93,6 +96,9 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     if let Some(missing) = inspect::missing_privileges() {
         return Err(RunError::Privileges(missing));
     }
+    if let Some(pid) = config.watch.pids.iter().find(|pid| !Proc::host().has(**pid)) {
+        return Err(RunError::NoProcess(*pid));
+    }
     let _instance = Instance::claim(Path::new(LOCK))?;
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
@@ -107,13 +113,12 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         processes: process::Table::new(Proc::host(), config.resource.clone()),
         filter,
+        descendants_only: !command.is_empty(),
         rules: rules(config),
         sinks: sinks.clone(),
         health: Arc::clone(&health),
     });
-    if command.is_empty() {
-        pipeline.watch_running();
-    }
+    pipeline.watch_running();
     let stop = Arc::new(AtomicBool::new(false));
     let (ended, mut end_of_thread) = tokio::sync::oneshot::channel::<()>();
     let flag = Arc::clone(&stop);

@@ -15,3 +15,4 @@ pub mod stdout;
 mod tests;
 
 pub use deliver::{Exporter, Handle};
+pub(crate) use otlp::USER_AGENT;

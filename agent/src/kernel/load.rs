@@ -1,13 +1,14 @@
 //! Loads the kernel half, with the first hook set that this kernel takes.
 
 use super::btf::{Btf, BtfError, VMLINUX};
+use super::events::ConnectionId;
 use super::offsets::{self, MissingField};
 use super::ring::Ring;
-use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use spanwire_ebpf::{Counter, Globals};
+use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals};
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use thiserror::Error;
@@ -209,6 +210,7 @@ pub struct Capture {
     ring: Option<Ring>,
     set: HookSet,
     processes: Array<MapData, u64>,
+    connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -302,12 +304,14 @@ impl Capture {
             ports.set(u32::try_from(index).unwrap_or(u32::MAX), *word, 0)?;
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
+        let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
         let ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
         let mut capture = Self {
             ebpf: None,
             ring,
             set,
             processes,
+            connections,
             counters,
         };
         capture.set_watched(std::process::id(), false)?;
@@ -346,6 +350,15 @@ impl Capture {
     /// The ring buffer; `None` the second time.
     pub fn take_ring(&mut self) -> Option<Ring> {
         self.ring.take()
+    }
+
+    /// How many final responses the kernel half has seen on a connection; `None` where it knows the connection no more.
+    #[must_use]
+    pub fn responses(&self, connection: ConnectionId) -> Option<u32> {
+        let value = self.connections.get(&connection.sock, 0).ok()?;
+        let born = value.get(CONNECTION_BORN..)?.first_chunk()?;
+        let responses = value.get(CONNECTION_RESPONSES..)?.first_chunk()?;
+        (u64::from_ne_bytes(*born) == connection.born).then(|| u32::from_ne_bytes(*responses))
     }
 
     /// Watches a process, or no longer.

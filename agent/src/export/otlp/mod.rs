@@ -17,7 +17,7 @@ mod http1;
 mod tls;
 
 /// `User-Agent` of the exporter (OTLP exporter specification, "User Agent").
-const USER_AGENT: &str = concat!("spanwire/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("spanwire/", env!("CARGO_PKG_VERSION"));
 
 /// Longest that an endpoint may ask for between two attempts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
