@@ -16,10 +16,10 @@ const STEPS: u32 = 8192;
 /// Steps for one part of an operation. Before Linux 5.17 the verifier looks at each of them, and remembers all branches
 /// not taken, of which it bears 8192.
 #[cfg(feature = "bounded-loops")]
-const STEPS: u32 = 16;
+const STEPS: u32 = 4;
 /// Parts of an operation.
 #[cfg(feature = "bounded-loops")]
-const PARTS: u32 = 512;
+const PARTS: u32 = 2048;
 
 /// Bytes that are looked at where it is open whether an operation is of interest.
 const GLANCE: u64 = 32;
