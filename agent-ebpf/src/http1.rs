@@ -119,6 +119,19 @@ fn find(word: u64, byte: u8) -> u32 {
     index
 }
 
+/// [`find`] in three words, one behind the other; 24 where there is none.
+#[inline(always)]
+fn find_in(first: u64, second: u64, third: u64, byte: u8) -> u32 {
+    let mut index = find(first, byte);
+    if index == 8 {
+        index += find(second, byte);
+    }
+    if index == 16 {
+        index += find(third, byte);
+    }
+    index
+}
+
 /// Looks for a line feed in the next 32 bytes. Returns whether it was found; the cursor is behind it, or behind the bytes
 /// that were looked at.
 #[inline(always)]
@@ -261,7 +274,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     let next_word = operation.word(operation.cursor + 8);
     if available < START_BYTES {
         // A line feed says that there is no more to come of this line.
-        let line_feed = find(word, b'\n').min(8 + find(next_word, b'\n'));
+        let line_feed = find_in(word, next_word, 0, b'\n');
         if line_feed >= available {
             if !(word as u8).is_ascii_alphabetic() {
                 return not_a_message(operation, dialogue, half, word);
@@ -517,9 +530,7 @@ fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
         let second = operation.word(cursor + 8);
         let third = operation.word(cursor + 16);
         if operation.available() < NAME_BYTES {
-            let line_feed = find(word, b'\n')
-                .min(8 + find(second, b'\n'))
-                .min(16 + find(third, b'\n'));
+            let line_feed = find_in(word, second, third, b'\n');
             if line_feed >= operation.available() {
                 // The line may go on with the next operation, or the next buffer.
                 operation.carry(half);

@@ -87,7 +87,8 @@ fn trees_show_each_request() -> Result<()> {
             format!("GET {address}/out/{status}"),
         ];
         for request in requests {
-            let shows = |line: &&String| line.contains(&request) && line.matches(status).count() == 2;
+            let column = format!("  {status}  ");
+            let shows = |line: &&String| line.contains(&request) && line.contains(&column);
             let lines = finished.stdout.iter().filter(shows);
             ensure!(lines.count() == 1, "{request} in {:#?}", finished.stdout);
         }
