@@ -1,18 +1,18 @@
 //! Hook set 1: tracepoints of the socket layer. Nothing is paid by who does not use a socket.
 
-use crate::connection::{self, Connection};
+use crate::connection::{self, Connection, Half};
 use crate::emit;
 use crate::frames;
 use crate::globals::{global, kernel};
 use crate::http1::state;
-use crate::maps::CONNECTIONS;
+use crate::maps::{CONNECTIONS, count};
 use crate::operation::Source;
 use crate::process::is_watched;
 use crate::registers::Registers;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use spanwire_ebpf::{RECEIVED, SENT};
+use spanwire_ebpf::{Counter, RECEIVED, SENT};
 
 /// `MSG_PEEK`, include/linux/socket.h.
 pub(crate) const MSG_PEEK: u32 = 2;
@@ -108,6 +108,14 @@ fn next_element(sock: u64, direction: u8, elements: u64, fine: bool) -> u32 {
     element
 }
 
+/// Whether more was read from the socket than any hook has shown: by splice, say. The FIN is read unseen, too.
+#[inline(always)]
+fn read_unseen(sock: u64, received: &Half) -> bool {
+    let sequence: u32 = kernel(sock, global!(tcp_copied_seq)).unwrap_or(received.kernel_sequence);
+    let unseen = sequence.wrapping_sub(received.kernel_sequence);
+    unseen > 1 && unseen >> 31 == 0
+}
+
 /// `TCP_CLOSE`, include/net/tcp_states.h.
 const TCP_CLOSE: u32 = 7;
 
@@ -129,6 +137,13 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         dialogue,
     } = unsafe { &mut *connection };
     if dialogue.announced != 0 {
+        if dialogue.sequenced != 0 && read_unseen(sock, received) {
+            count(Counter::GapUnseen, 1);
+            // What was read unseen may well be the responses.
+            if dialogue.requests_direction == SENT {
+                dialogue.responses = dialogue.requests;
+            }
+        }
         let error: u32 = kernel(sock, global!(sock_error)).unwrap_or(0);
         let responses = if dialogue.requests_direction == RECEIVED {
             sent

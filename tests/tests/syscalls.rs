@@ -14,21 +14,20 @@ spanwire_tests::under_both_hook_sets!(
     over_ipv6,
     over_unix_sockets,
     heads_from_files_are_seen_or_counted,
+    several_messages_in_a_call_are_seen_or_counted,
     bodies_that_no_memory_saw,
     bodies_from_files_over_unix_sockets,
 );
 
 /// Of a message that `SEND` sends and `RECEIVE` receives: `SEND:RECEIVE:REQUEST:RESPONSE`, content lengths in bytes.
-const CASES: [&str; 11] = [
+const CASES: [&str; 9] = [
     "write:read:100:3000000",
     "bytewise:bytewise:10:20",
     "nonblocking:read:3000000:3000000",
     "writev:readv:100:20000",
-    "writev:recvmmsg:1:1",
     "send:recv:4000:4000",
     "sendto:recvfrom:100:20000",
     "sendmsg:recvmsg:300:20000",
-    "sendmmsg:recvmmsg:300:20000",
     "write:peek:300:20000",
     "bytewise:peek:10:20",
 ];
@@ -149,6 +148,13 @@ fn right_or_counted(run: &Run) -> Result<()> {
 /// A head that is sent from a file by sendfile or splice never was in the sender's memory.
 fn heads_from_files_are_seen_or_counted(hooks: Hooks) -> Result<()> {
     let cases = ["sendfile-all:read:100:3000", "splice-all:read:100:3000"];
+    right_or_counted(&run(hooks, &ipv4()?, &cases)?)
+}
+
+/// Calls that take several messages are rare on stream sockets, and which of them a hook is run for is not always to be
+/// told. Until it is, what is missing is counted.
+fn several_messages_in_a_call_are_seen_or_counted(hooks: Hooks) -> Result<()> {
+    let cases = ["writev:recvmmsg:1:1", "sendmmsg:recvmmsg:300:20000"];
     right_or_counted(&run(hooks, &ipv4()?, &cases)?)
 }
 
