@@ -54,7 +54,7 @@ impl Display for HookSet {
 pub enum Watch {
     /// Every one but spanwire itself.
     Everything,
-    /// None; [`Capture::watch`] adds.
+    /// None; [`Capture::set_watched`] adds.
     Nothing,
     /// Children of spanwire itself, and their descendants.
     Children,
