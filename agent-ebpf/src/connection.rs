@@ -2,9 +2,10 @@
 
 use crate::globals::{global, kernel};
 use crate::http1::state;
-use crate::maps::{CONNECTIONS, PORTS, TEMPLATE, count};
+use crate::maps::{CONNECTIONS, PORTS, count};
+use crate::operation::Operation;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
-use spanwire_ebpf::{Counter, Opened, RECEIVED, UNIX_PATH_MAX, family, opened};
+use spanwire_ebpf::{CONNECTION_SIZE, Counter, Opened, RECEIVED, UNIX_PATH_MAX, family, opened};
 
 /// Nothing decided yet.
 pub(crate) const UNDECIDED: u8 = 0;
@@ -120,7 +121,7 @@ pub(crate) struct Dialogue {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<Connection>() == spanwire_ebpf::CONNECTION_SIZE);
+    assert!(size_of::<Connection>() == CONNECTION_SIZE);
     assert!(offset_of!(Connection, dialogue.born) == spanwire_ebpf::CONNECTION_BORN);
     assert!(offset_of!(Connection, dialogue.responses) == spanwire_ebpf::CONNECTION_RESPONSES);
 };
@@ -131,17 +132,13 @@ const IPPROTO_MPTCP: u16 = 262;
 /// `TS_COMPAT`, arch/x86/include/asm/thread_info.h.
 const TS_COMPAT: u32 = 2;
 
-/// The connection of this sock, made where it is a stream socket and watched; `None` where it is left alone.
+/// What is known of this very socket.
 #[inline(always)]
-pub(crate) fn of(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
-        // SAFETY: a map value.
-        let known = unsafe { &(*connection).dialogue };
-        if is_of(known, sock) {
-            return (known.protocol != IGNORED).then_some(connection);
-        }
-    }
-    create(sock, direction, bytes)
+pub(crate) fn find(sock: u64) -> Option<*mut Connection> {
+    // SAFETY: a map value.
+    CONNECTIONS
+        .get_ptr_mut(sock)
+        .filter(|connection| is_of(unsafe { &(**connection).dialogue }, sock))
 }
 
 /// Whether what is known is of this very socket: the end of a Unix socket is not seen, and its sock's address is used
@@ -166,8 +163,15 @@ fn inode(sock: u64) -> Option<u64> {
     kernel(socket, global!(socket_inode))
 }
 
+/// Begins to follow a socket, on which `bytes` bytes have just passed; `None` where it is no stream socket, or there is no
+/// room. The connection is made in the operation's window.
 #[inline(never)]
-fn create(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
+pub(crate) fn create(
+    sock: u64,
+    direction: u8,
+    bytes: u64,
+    operation: &mut Operation,
+) -> Option<*mut Connection> {
     let family: u16 = kernel(sock, global!(sock_family))?;
     let kind: u16 = kernel(sock, global!(sock_type))?;
     if kind != SOCK_STREAM {
@@ -180,11 +184,14 @@ fn create(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
         (family::INET | family::INET6, IPPROTO_MPTCP) | (family::UNIX, _) => false,
         _ => return None,
     };
-    let connection = TEMPLATE.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own value, large as it is, and all zeroes are a valid connection.
+    let new = operation.window.as_mut_ptr().cast::<[u64; CONNECTION_SIZE / 8]>();
+    // SAFETY: the window is larger, and nobody's yet; all zeroes are a valid connection. Word by word, for what the
+    // compiler would call goes byte by byte.
     let new = unsafe {
-        core::ptr::write_bytes(connection, 0, 1);
-        &mut *connection
+        for word in &mut *new {
+            core::ptr::write_volatile(word, 0);
+        }
+        &mut *new.cast::<Connection>()
     };
     // SAFETY: the helper only reads the clock.
     new.dialogue.born = unsafe { bpf_ktime_get_ns() };
@@ -226,13 +233,11 @@ fn create(sock: u64, direction: u8, bytes: u64) -> Option<*mut Connection> {
         new.sent.state = state::LOST;
         count(Counter::JoinedLate, 1);
     }
-    if CONNECTIONS.insert(sock, *new, 0).is_err() {
+    if CONNECTIONS.insert(&sock, &*new, 0).is_err() {
         count(Counter::ConnectionsFull, 1);
         return None;
     }
-    let connection = CONNECTIONS.get_ptr_mut(sock)?;
-    // SAFETY: a map value.
-    unsafe { (*connection).dialogue.protocol != IGNORED }.then_some(connection)
+    CONNECTIONS.get_ptr_mut(sock)
 }
 
 #[inline(always)]
@@ -277,16 +282,17 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
         }
         return;
     }
-    out.local_port = kernel(sock, global!(sock_local_port)).unwrap_or(0);
-    out.remote_port = u16::from_be(kernel(sock, global!(sock_remote_port)).unwrap_or(0));
+    copy(&mut out.local_port, sock, global!(sock_local_port));
+    copy(&mut out.remote_port, sock, global!(sock_remote_port));
+    out.remote_port = u16::from_be(out.remote_port);
     if dialogue.family == family::INET {
-        let local: [u8; 4] = kernel(sock, global!(sock_local_v4)).unwrap_or_default();
-        let remote: [u8; 4] = kernel(sock, global!(sock_remote_v4)).unwrap_or_default();
-        out.local[..4].copy_from_slice(&local);
-        out.remote[..4].copy_from_slice(&remote);
+        if let (Some(local), Some(remote)) = (out.local.first_chunk_mut(), out.remote.first_chunk_mut()) {
+            copy::<[u8; 4]>(local, sock, global!(sock_local_v4));
+            copy::<[u8; 4]>(remote, sock, global!(sock_remote_v4));
+        }
     } else {
-        out.local = kernel(sock, global!(sock_local_v6)).unwrap_or_default();
-        out.remote = kernel(sock, global!(sock_remote_v6)).unwrap_or_default();
+        copy(&mut out.local, sock, global!(sock_local_v6));
+        copy(&mut out.remote, sock, global!(sock_remote_v6));
     }
 }
 
@@ -300,14 +306,17 @@ fn path(sock: u64, out: &mut [u8; UNIX_PATH_MAX]) -> u32 {
         return 0;
     }
     let length: u32 = kernel(address, global!(unix_address_length)).unwrap_or(0);
-    if length <= FAMILY {
-        return 0;
-    }
-    let name = address + (global!(unix_address_name) + FAMILY) as u64;
-    // SAFETY: `out` is as long as said; the helper checks the address.
-    if unsafe { bpf_probe_read_kernel(out.as_mut_ptr().cast(), UNIX_PATH_MAX as u32, name as *const _) } != 0
-    {
+    if length <= FAMILY || !copy(out, address, global!(unix_address_name) + FAMILY) {
         return 0;
     }
     (length - FAMILY).min(UNIX_PATH_MAX as u32)
+}
+
+/// Reads a field at a kernel address to where it is wanted, and not by way of the stack, which is small; zeroes where the
+/// address is bad. Returns whether it was good.
+#[inline(always)]
+fn copy<T>(out: &mut T, base: u64, offset: u32) -> bool {
+    let from = (base + offset as u64) as *const core::ffi::c_void;
+    // SAFETY: `out` is as long as said; the helper checks the address.
+    unsafe { bpf_probe_read_kernel(core::ptr::from_mut(out).cast(), size_of::<T>() as u32, from) == 0 }
 }

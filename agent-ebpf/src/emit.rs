@@ -14,6 +14,9 @@ const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
+/// Records of one slot after which the agent is woken where the buffer fills up.
+const RECORDS_A_LOOK: u32 = 16;
+
 /// Waking the agent costs an interrupt; it comes by itself often enough unless the buffer fills up.
 #[inline(always)]
 fn wake() -> u64 {
@@ -26,44 +29,70 @@ fn wake() -> u64 {
     }
 }
 
+/// [`wake`], looked at once in a while.
+#[inline(always)]
+fn wake_sometimes(operation: &mut Operation) -> u64 {
+    operation.records = operation.records.wrapping_add(1);
+    if operation.records % RECORDS_A_LOOK == 0 {
+        wake()
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}
+
 #[inline(always)]
 fn events() -> *mut core::ffi::c_void {
     (&raw const EVENTS).cast_mut().cast()
 }
 
-/// Eight random bytes, not all zero.
+/// Eight random bytes, not all zero: the next of the slot's own sequence (SplitMix64, Steele, Lea and Flood, "Fast splittable
+/// pseudorandom number generators", 2014), which begins at a random place. A helper call costs as much as all of it.
 #[inline(always)]
-fn random() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
-    let random = ((high as u64) << 32) | (low as u64 & 0xffff_ffff);
-    if random == 0 { 1 } else { random }
+fn random(operation: &mut Operation) -> u64 {
+    if operation.random == 0 {
+        // SAFETY: the helper has no preconditions.
+        let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
+        operation.random = ((high as u64) << 32) | (low as u64 & 0xffff_ffff);
+    }
+    operation.random = operation.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = operation.random;
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let mixed = mixed ^ (mixed >> 31);
+    if mixed == 0 { 1 } else { mixed }
+}
+
+/// 0, unknown to the compiler, which would otherwise make of some zeroes in a row a call of `memset`, a loop over bytes.
+#[inline(always)]
+fn nothing() -> u64 {
+    core::hint::black_box(0)
 }
 
 /// Fills in what every record of an operation has.
 #[inline(always)]
 fn header(record: &mut Record, operation: &Operation, dialogue: &Dialogue, half: &mut Half, kind: u8) {
-    *record = Record {
-        kind,
-        direction: operation.direction as u8,
-        flags: 0,
-        length: 0,
-        sock: operation.sock,
-        born: dialogue.born,
-        time: operation.time,
-        position: 0,
-        wire: 0,
-        content: 0,
-        ordinal: half.ordinal,
-        sequence: half.record_sequence,
-        tgid: operation.tgid,
-        tid: operation.tid,
-        trace_id: [0; 2],
-        span_id: 0,
+    // Field by field: a whole record would be made elsewhere, and copied.
+    record.kind = kind;
+    record.direction = operation.direction as u8;
+    record.flags = if dialogue.requests_direction as u32 == operation.direction {
+        flag::REQUEST
+    } else {
+        0
     };
-    if dialogue.requests_direction as u32 == operation.direction {
-        record.flags = flag::REQUEST;
-    }
+    record.length = 0;
+    record.sock = operation.sock;
+    record.born = dialogue.born;
+    record.time = operation.time;
+    let nothing = nothing();
+    record.position = nothing;
+    record.wire = nothing;
+    record.content = nothing;
+    record.ordinal = half.ordinal;
+    record.sequence = half.record_sequence;
+    record.tgid = operation.tgid;
+    record.tid = operation.tid;
+    record.trace_id = [nothing; 2];
+    record.span_id = nothing;
     half.record_sequence += 1;
 }
 
@@ -97,24 +126,19 @@ pub(crate) fn record(
     position: u64,
     length: u64,
 ) -> u32 {
-    put_record_of(operation.sock, operation.direction, kind as u32, position, length)
+    let how = kind as u32 | operation.direction << 8 | operation.slot << 16;
+    put_record_of(operation.sock, how, position, length)
 }
 
-/// [`record`], for scalars.
+/// [`record`], for scalars: `how` is the kind, the direction and the slot, a byte each.
 #[cfg(feature = "bounded-loops")]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn put_record_of(
-    sock: u64,
-    direction: u32,
-    kind: u32,
-    position: u64,
-    length: u64,
-) -> u32 {
+pub(crate) extern "C" fn put_record_of(sock: u64, how: u32, position: u64, length: u64) -> u32 {
     let Some(connection) = crate::maps::CONNECTIONS.get_ptr_mut(sock) else {
         return 0;
     };
-    let Some(operation) = crate::maps::OPERATION.get_ptr_mut(0) else {
+    let Some(operation) = crate::maps::OPERATIONS.get_ptr_mut(how >> 16) else {
         return 0;
     };
     // SAFETY: map values, and the only references to them while this runs.
@@ -124,12 +148,12 @@ pub(crate) extern "C" fn put_record_of(
         sent,
         dialogue,
     } = connection;
-    let half = if direction == spanwire_ebpf::SENT as u32 {
+    let half = if how >> 8 & 1 == spanwire_ebpf::SENT as u32 {
         sent
     } else {
         received
     };
-    match kind as u8 {
+    match how as u8 {
         kind::BYTES => put_bytes(operation, dialogue, half),
         kind::END => put_end(operation, dialogue, half, position),
         _ => put_gap(operation, dialogue, half, position, length),
@@ -168,8 +192,8 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
         }
         half.started = 0;
         if request {
-            record.trace_id = [random(), random()];
-            record.span_id = random();
+            record.trace_id = [random(operation), random(operation)];
+            record.span_id = random(operation);
         }
     }
     // The other marks have the same meaning and the same order as the flags.
@@ -188,8 +212,9 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
         record.wire = wire;
         half.copied_to += wire;
     }
+    let wake = wake_sometimes(operation);
     // SAFETY: the header and `length` bytes behind it end inside the window and its slack.
-    if unsafe { bpf_ringbuf_output(events(), at.cast(), (HEADER as u32 + length) as u64, wake()) } != 0 {
+    if unsafe { bpf_ringbuf_output(events(), at.cast(), (HEADER as u32 + length) as u64, wake) } != 0 {
         count(Counter::RingFull, 1);
         if request && marks & mark::STARTS != 0 {
             count(Counter::RequestsRingFull, 1);
@@ -214,6 +239,7 @@ fn opened(operation: &Operation, dialogue: &mut Dialogue) {
         return;
     }
     let room = room.cast::<OpenedRecord>();
+    let nothing = nothing();
     // SAFETY: reserved above, and as large.
     unsafe {
         (&raw mut (*room).record).write(Record {
@@ -224,15 +250,15 @@ fn opened(operation: &Operation, dialogue: &mut Dialogue) {
             sock: operation.sock,
             born: dialogue.born,
             time: operation.time,
-            position: 0,
-            wire: 0,
-            content: 0,
+            position: nothing,
+            wire: nothing,
+            content: nothing,
             ordinal: 0,
             sequence: 0,
             tgid: operation.tgid,
             tid: operation.tid,
-            trace_id: [0; 2],
-            span_id: 0,
+            trace_id: [nothing; 2],
+            span_id: nothing,
         });
         describe(operation.sock, dialogue, &mut (*room).opened);
         bpf_ringbuf_submit(room.cast(), BPF_RB_NO_WAKEUP);
@@ -243,9 +269,10 @@ fn opened(operation: &Operation, dialogue: &mut Dialogue) {
 /// Puts the record that was made in the operation's header room into the ring buffer.
 #[inline(always)]
 fn put(operation: &mut Operation) {
+    let wake = wake_sometimes(operation);
     let record = operation.header.as_mut_ptr().cast();
     // SAFETY: a whole record.
-    if unsafe { bpf_ringbuf_output(events(), record, HEADER as u64, wake()) } != 0 {
+    if unsafe { bpf_ringbuf_output(events(), record, HEADER as u64, wake) } != 0 {
         count(Counter::RingFull, 1);
     }
 }

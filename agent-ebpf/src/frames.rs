@@ -1,16 +1,17 @@
 //! Walks an operation's bytes frame by frame: keeps the window filled, calls the protocol's `step`, and sees to it that
 //! what was not seen is counted.
 
-use crate::connection::{self, Connection, Dialogue, HTTP1, Half};
+use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED};
 use crate::emit;
 use crate::globals::{global, kernel};
 use crate::http1::{self, Step, state};
-use crate::maps::{CONNECTIONS, OPERATION, count};
-use crate::operation::{Filled, Operation, ROOM, Source, mark};
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use crate::maps::count;
+#[cfg(feature = "bounded-loops")]
+use crate::maps::{CONNECTIONS, OPERATIONS};
+use crate::operation::{self, Filled, Operation, ROOM, Source, mark};
 use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT, kind};
 
-/// Steps for one operation. A step takes up to 32 bytes of a head or a whole body.
+/// Steps for one operation. A step takes up to 64 bytes of a head or a whole body.
 #[cfg(not(feature = "bounded-loops"))]
 const STEPS: u32 = 8192;
 /// Steps for one part of an operation. Before Linux 5.17 the verifier looks at each of them, and remembers all branches
@@ -26,15 +27,6 @@ const GLANCE: u64 = 32;
 
 /// Sends up to this length end, for all that can be seen, when they begin.
 const SHORT: u64 = 16 * 1024;
-
-/// What the steps work on, for `bpf_loop`.
-#[repr(C)]
-struct Walk {
-    operation: *mut Operation,
-    dialogue: *mut Dialogue,
-    half: *mut Half,
-    finished: u64,
-}
 
 /// A read or write on a stream socket of a watched process is over.
 ///
@@ -57,34 +49,43 @@ const BUFFER: u64 = 1 << 20;
 #[inline(never)]
 pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors: u64, address: u64) -> u32 {
     let direction = direction as u8 & 1;
-    let Some(connection) = connection::of(sock, direction, bytes) else {
-        return 0;
-    };
-    let Some(operation) = OPERATION.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: map values; this CPU's own operation, unless one that was interrupted has it.
-    let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
-    if operation.busy != 0 {
-        count(Counter::GapTooLong, 1);
+    let known = connection::find(sock);
+    if known.is_some_and(is_ignored) {
         return 0;
     }
-    operation.busy = 1;
-    // SAFETY: the helpers only read.
-    let (id, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
-    operation.sock = sock;
-    operation.tgid = (id >> 32) as u32;
-    operation.tid = id as u32;
-    operation.direction = direction as u32;
-    operation.time = now;
-    operation.end_time = now;
+    let Some(operation) = operation::claim() else {
+        count(Counter::GapTooLong, 1);
+        return 0;
+    };
+    // SAFETY: a map value, and this program's own until it is released.
+    let operation = unsafe { &mut *operation };
+    if let Some(connection) = known.or_else(|| connection::create(sock, direction, bytes, operation))
+        && !is_ignored(connection)
+    {
+        operation.identify(sock, direction);
+        // SAFETY: a map value.
+        follow(operation, unsafe { &mut *connection }, bytes, vectors, address);
+    }
+    operation.release();
+    0
+}
+
+#[inline(always)]
+fn is_ignored(connection: *mut Connection) -> bool {
+    // SAFETY: callers pass map values.
+    unsafe { (*connection).dialogue.protocol == IGNORED }
+}
+
+/// Walks the bytes of an operation on a connection of interest, and what passed unseen before them.
+#[inline(always)]
+fn follow(operation: &mut Operation, connection: &mut Connection, bytes: u64, vectors: u64, address: u64) {
     let Connection {
         received,
         sent,
         dialogue,
     } = connection;
     dialogue.tgid = operation.tgid;
-    let half = if direction == SENT {
+    let half = if operation.direction == SENT as u32 {
         if dialogue.send_began != 0 {
             operation.time = dialogue.send_began;
             if bytes <= SHORT {
@@ -111,8 +112,6 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
     walk(operation, dialogue, half);
     half.position = start + bytes;
     half.kernel_sequence = half.kernel_sequence.wrapping_add(bytes as u32);
-    operation.busy = 0;
-    0
 }
 
 /// Accounts for bytes that passed without a call that was seen: the kernel's own sequence number has moved on.
@@ -147,16 +146,7 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
 /// Walks the operation to its end.
 #[inline(never)]
 fn walk(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
-    let mut walk = Walk {
-        operation,
-        dialogue,
-        half,
-        finished: 0,
-    };
-    steps(&mut walk);
-    // SAFETY: made from references above.
-    let (operation, dialogue, half) = unsafe { (&mut *walk.operation, &mut *walk.dialogue, &mut *walk.half) };
-    if walk.finished == 0 {
+    if !steps(operation, dialogue, half) {
         hand_on(operation, dialogue, half);
         operation.failure = Counter::GapTooLong as u32;
         let position = operation.position();
@@ -166,25 +156,55 @@ fn walk(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
     0
 }
 
+/// What the steps work on, for `bpf_loop`.
 #[cfg(not(feature = "bounded-loops"))]
-#[inline(always)]
-fn steps(walk: &mut Walk) {
-    let callback = one_step as *mut core::ffi::c_void;
-    // SAFETY: the callback is called with this context only.
-    unsafe { aya_ebpf::helpers::generated::bpf_loop(STEPS, callback, core::ptr::from_mut(walk).cast(), 0) };
+#[repr(C)]
+struct Walk {
+    operation: *mut Operation,
+    dialogue: *mut Dialogue,
+    half: *mut Half,
+    finished: u64,
 }
 
+/// Steps until the last, or as many as there may be; whether the last was among them.
+#[cfg(not(feature = "bounded-loops"))]
+#[inline(always)]
+fn steps(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> bool {
+    let mut walk = Walk {
+        operation,
+        dialogue,
+        half,
+        finished: 0,
+    };
+    let context = core::ptr::from_mut(&mut walk).cast();
+    // SAFETY: `turn` is called with this context only.
+    unsafe { aya_ebpf::helpers::generated::bpf_loop(STEPS, turn as *mut core::ffi::c_void, context, 0) };
+    walk.finished != 0
+}
+
+/// One turn of `bpf_loop`; 1 ends it.
+#[cfg(not(feature = "bounded-loops"))]
+#[inline(never)]
+extern "C" fn turn(_index: u32, walk: *mut Walk) -> u64 {
+    // SAFETY: made in `steps`, from references.
+    let walk = unsafe { &mut *walk };
+    // SAFETY: as above.
+    let (operation, dialogue, half) = unsafe { (&mut *walk.operation, &mut *walk.dialogue, &mut *walk.half) };
+    walk.finished = step(operation, dialogue, half) as u64;
+    walk.finished
+}
+
+/// Steps until the last, or as many as there may be; whether the last was among them.
 #[cfg(feature = "bounded-loops")]
 #[inline(always)]
-fn steps(walk: &mut Walk) {
-    // SAFETY: made from references in `walk`.
-    let (sock, direction) = unsafe { ((*walk.operation).sock, (*walk.operation).direction) };
+fn steps(operation: &mut Operation, _: &mut Dialogue, _: &mut Half) -> bool {
+    let (sock, direction, slot) = (operation.sock, operation.direction, operation.slot);
     for _ in 0..PARTS {
-        if part(sock, direction) != 0 {
-            walk.finished = 1;
-            break;
+        if part(sock, direction, slot) != 0 {
+            return true;
         }
     }
+    false
 }
 
 /// A part of the walk; 1 where it was the last. A global function, which the verifier looks at once and not in each turn
@@ -192,52 +212,44 @@ fn steps(walk: &mut Walk) {
 #[cfg(feature = "bounded-loops")]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn part(sock: u64, direction: u32) -> u32 {
+pub(crate) extern "C" fn part(sock: u64, direction: u32, slot: u32) -> u32 {
     let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
         return 1;
     };
-    let Some(operation) = OPERATION.get_ptr_mut(0) else {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
         return 1;
     };
     // SAFETY: map values.
+    let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
     let Connection {
         received,
         sent,
         dialogue,
-    } = unsafe { &mut *connection };
+    } = connection;
     let half = if direction == SENT as u32 { sent } else { received };
-    let mut walk = Walk {
-        operation,
-        dialogue,
-        half,
-        finished: 0,
-    };
-    for index in 0..STEPS {
-        if one_step(index, &mut walk) != 0 {
+    for _ in 0..STEPS {
+        if step(operation, dialogue, half) {
             return 1;
         }
     }
     0
 }
 
-/// One step; 1 where it was the last.
-#[cfg_attr(not(feature = "bounded-loops"), inline(never))]
-#[cfg_attr(feature = "bounded-loops", inline(always))]
-extern "C" fn one_step(_index: u32, walk: *mut Walk) -> u64 {
-    // SAFETY: made in `walk`, from references.
-    let walk = unsafe { &mut *walk };
-    // SAFETY: as above.
-    let (operation, dialogue, half) = unsafe { (&mut *walk.operation, &mut *walk.dialogue, &mut *walk.half) };
-    let done = match http1::step(operation, dialogue, half) {
-        Step::More => false,
-        Step::Refill => refill(operation, dialogue, half),
+/// One step; whether it was the last.
+#[inline(always)]
+fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> bool {
+    match http1::step(operation, dialogue, half) {
+        Step::More if operation.cursor < operation.end || operation.unread > 0 => false,
+        Step::More | Step::Refill => refill(operation, dialogue, half),
         Step::Stop => {
             http1::flush(operation, dialogue, half);
             true
         }
-    };
-    walk.finished = done as u64;
-    done as u64
+        Step::Lost => {
+            http1::lost(operation, dialogue, half);
+            true
+        }
+    }
 }
 
 /// Hands on what the window holds of a head.
@@ -283,7 +295,7 @@ fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -
 /// A read returned 0: the peer will send no more.
 #[inline(always)]
 pub(crate) fn end_of_stream(sock: u64) {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
+    let Some(connection) = connection::find(sock) else {
         return;
     };
     // SAFETY: a map value.
@@ -292,28 +304,20 @@ pub(crate) fn end_of_stream(sock: u64) {
         dialogue,
         ..
     } = unsafe { &mut *connection };
-    if dialogue.protocol != HTTP1 || half.ended != 0 || !connection::is_of(dialogue, sock) {
+    if dialogue.protocol != HTTP1 || half.ended != 0 {
         return;
     }
     // A read of no bytes returns 0 as well.
     if !connection::is_half_closed(sock) {
         return;
     }
-    half.ended = 1;
-    let Some(operation) = OPERATION.get_ptr_mut(0) else {
+    let Some(operation) = operation::claim() else {
         return;
     };
-    // SAFETY: as in `observe`.
+    half.ended = 1;
+    // SAFETY: as in `operate`.
     let operation = unsafe { &mut *operation };
-    if operation.busy != 0 {
-        return;
-    }
-    // SAFETY: the helpers only read.
-    let (id, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
-    operation.sock = sock;
-    operation.tgid = (id >> 32) as u32;
-    operation.tid = id as u32;
-    operation.direction = RECEIVED as u32;
-    operation.time = now;
+    operation.identify(sock, RECEIVED);
     emit::eof(operation, dialogue, half);
+    operation.release();
 }

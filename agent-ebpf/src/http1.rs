@@ -7,7 +7,7 @@
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::emit;
 use crate::maps::{COUNTERS, count};
-use crate::operation::{FINE, Operation, mark};
+use crate::operation::{LOOK, Operation, mark};
 use spanwire_ebpf::{Counter, kind};
 
 /// Values of [`Half::state`].
@@ -16,28 +16,28 @@ pub(crate) mod state {
     pub(crate) const START: u8 = 0;
     /// In the first line.
     pub(crate) const FIRST_LINE: u8 = 1;
-    /// At the beginning of a header line.
-    pub(crate) const LINE: u8 = 2;
     /// In a header line that says nothing about the body.
-    pub(crate) const SKIP_LINE: u8 = 3;
+    pub(crate) const SKIP_LINE: u8 = 2;
+    /// At the beginning of a header line. From here to [`TRAILER`], an end of line means something.
+    pub(crate) const LINE: u8 = 3;
     /// In the value of Content-Length.
     pub(crate) const LENGTH: u8 = 4;
     /// In the value of Transfer-Encoding.
     pub(crate) const CODING: u8 = 5;
-    /// In a body of known length.
-    pub(crate) const BODY: u8 = 6;
     /// In a chunk's size.
-    pub(crate) const CHUNK_SIZE: u8 = 7;
-    /// In a chunk's extensions.
-    pub(crate) const CHUNK_EXTENSION: u8 = 8;
-    /// In a chunk's data.
-    pub(crate) const CHUNK_DATA: u8 = 9;
+    pub(crate) const CHUNK_SIZE: u8 = 6;
     /// Behind a chunk's data.
-    pub(crate) const CHUNK_END: u8 = 10;
+    pub(crate) const CHUNK_END: u8 = 7;
     /// At the beginning of a trailer line.
-    pub(crate) const TRAILER: u8 = 11;
+    pub(crate) const TRAILER: u8 = 8;
+    /// In a chunk's extensions.
+    pub(crate) const CHUNK_EXTENSION: u8 = 9;
     /// In a trailer line.
-    pub(crate) const SKIP_TRAILER: u8 = 12;
+    pub(crate) const SKIP_TRAILER: u8 = 10;
+    /// In a body of known length.
+    pub(crate) const BODY: u8 = 11;
+    /// In a chunk's data.
+    pub(crate) const CHUNK_DATA: u8 = 12;
     /// In a body that ends with the dialogue.
     pub(crate) const UNTIL_CLOSE: u8 = 13;
     /// No HTTP any more.
@@ -67,6 +67,8 @@ pub(crate) enum Step {
     Refill,
     /// This operation is done with.
     Stop,
+    /// The thread is lost: see [`lost`].
+    Lost,
 }
 
 /// Bytes from which every decision at the beginning of a message can be made.
@@ -94,29 +96,33 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 const SEVEN: u64 = 0x00ff_ffff_ffff_ffff;
 
+/// How many bytes of the word, from the first on, are 0x00 in `flags` where others are 0x80: 8 where none is 0x80.
+#[inline(always)]
+fn bytes_before(flags: u64) -> u32 {
+    // The bpf target has no count of trailing zeroes. Below the lowest flag all bits become 1; each byte's is added up.
+    let flag = flags >> 7;
+    let before = flag.wrapping_sub(1) & !flag & ONES;
+    (before.wrapping_mul(ONES) >> 56) as u32
+}
+
+/// 0x80 in the bytes of the word that equal `byte`, exact up to the first.
+#[inline(always)]
+fn equal(word: u64, byte: u8) -> u64 {
+    let word = word ^ (ONES * byte as u64);
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+/// 0x80 in the bytes of the word that are no ASCII digits.
+#[inline(always)]
+fn no_digits(word: u64) -> u64 {
+    let word = word ^ (ONES * b'0' as u64);
+    (((word & !HIGHS) + ONES * (0x80 - 10)) | word) & HIGHS
+}
+
 /// Index of the first byte of the word that equals `byte`, 8 where none does.
 #[inline(always)]
 fn find(word: u64, byte: u8) -> u32 {
-    let word = word ^ (ONES * byte as u64);
-    let mut zero = word.wrapping_sub(ONES) & !word & HIGHS;
-    if zero == 0 {
-        return 8;
-    }
-    // The bpf target has no count of trailing zeroes.
-    zero &= zero.wrapping_neg();
-    let mut index = 0;
-    if zero & 0xffff_ffff == 0 {
-        index += 4;
-        zero >>= 32;
-    }
-    if zero & 0xffff == 0 {
-        index += 2;
-        zero >>= 16;
-    }
-    if zero & 0xff == 0 {
-        index += 1;
-    }
-    index
+    bytes_before(equal(word, byte))
 }
 
 /// [`find`] in three words, one behind the other; 24 where there is none.
@@ -132,33 +138,39 @@ fn find_in(first: u64, second: u64, third: u64, byte: u8) -> u32 {
     index
 }
 
-/// Looks for a line feed in the next 32 bytes. Returns whether it was found; the cursor is behind it, or behind the bytes
-/// that were looked at.
+/// Looks for a line feed in the next [`LOOK`] bytes. Returns whether it was found; the cursor is behind it, or behind the
+/// bytes that were looked at.
 #[inline(always)]
 fn past_line_feed(operation: &mut Operation) -> bool {
     let cursor = operation.cursor;
-    let mut index = cursor;
-    let mut at = find(operation.word(index), b'\n');
-    if at == 8 {
-        index += 8;
-        at = find(operation.word(index), b'\n');
+    let (mut feeds, mut offset) = (0, 0);
+    while offset < LOOK {
+        feeds = equal(operation.word_behind(cursor, offset), b'\n');
+        if feeds != 0 {
+            break;
+        }
+        offset += 8;
     }
-    if at == 8 {
-        index += 8;
-        at = find(operation.word(index), b'\n');
+    let mut behind = cursor + offset as u32;
+    if feeds != 0 {
+        behind += bytes_before(feeds) + 1;
     }
-    if at == 8 {
-        index += 8;
-        at = find(operation.word(index), b'\n');
-    }
-    let behind = index + at + (at < 8) as u32;
     // The window's end may come first: what is behind it is left over from before.
     if behind > operation.end {
         operation.cursor = operation.end;
         return false;
     }
     operation.cursor = behind;
-    at < 8
+    feeds != 0
+}
+
+/// Steps over the end of a line, or as much of it as is there. Returns whether it ended.
+#[inline(always)]
+fn past_line_end(operation: &mut Operation) -> bool {
+    let carriage = (operation.byte(operation.cursor) == b'\r') as u32;
+    let ends = carriage < operation.available() && operation.byte(operation.cursor + carriage) == b'\n';
+    operation.cursor += carriage + ends as u32;
+    ends
 }
 
 /// Does one bounded piece of work.
@@ -177,57 +189,64 @@ pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
     if operation.cursor >= operation.end {
         return Step::Refill;
     }
+    if half.state >= state::LINE && half.state <= state::TRAILER {
+        let cursor = operation.cursor;
+        if past_line_end(operation) {
+            line_ends(operation, dialogue, half);
+            return Step::More;
+        }
+        if operation.cursor != cursor {
+            return Step::More;
+        }
+    }
     match half.state {
-        state::START | state::LOST => start(operation, dialogue, half),
+        state::START | state::LOST => {
+            // What is pending belongs to the message before.
+            flush(operation, dialogue, half);
+            start(operation, dialogue, half)
+        }
         state::FIRST_LINE => {
             if past_line_feed(operation) {
                 return first_line_ends(operation, dialogue, half);
             }
             Step::More
         }
-        state::LINE => line(operation, dialogue, half),
-        state::SKIP_LINE => {
-            if past_line_feed(operation) {
-                half.state = state::LINE;
-            }
-            Step::More
-        }
+        state::LINE => line(operation, half),
         state::LENGTH => length(operation, half),
         state::CODING => coding(operation, half),
-        state::CHUNK_SIZE => chunk_size(operation, dialogue, half),
-        state::CHUNK_EXTENSION => {
-            if past_line_feed(operation) {
-                chunk_begins(half);
-            }
+        state::CHUNK_SIZE => chunk_size(operation, half),
+        state::CHUNK_END => Step::Lost,
+        state::TRAILER => {
+            operation.cursor += 1;
+            half.state = state::SKIP_TRAILER;
             Step::More
         }
-        state::CHUNK_END => match next(operation) {
-            b'\r' => Step::More,
-            b'\n' => {
-                half.value = 0;
-                half.state = state::CHUNK_SIZE;
-                Step::More
-            }
-            _ => lost(operation, dialogue, half),
-        },
-        state::TRAILER => match next(operation) {
-            b'\r' => Step::More,
-            b'\n' => {
-                message_ends(operation, dialogue, half);
-                Step::More
-            }
-            _ => {
-                half.state = state::SKIP_TRAILER;
-                Step::More
-            }
-        },
         _ => {
-            // The first byte of a trailer line was taken in TRAILER; a line feed ends it.
             if past_line_feed(operation) {
-                half.state = state::TRAILER;
+                match half.state {
+                    state::SKIP_LINE => half.state = state::LINE,
+                    state::CHUNK_EXTENSION => chunk_begins(half),
+                    _ => half.state = state::TRAILER,
+                }
             }
             Step::More
         }
+    }
+}
+
+/// Behind the end of a line in a state where that means something.
+#[inline(always)]
+fn line_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    match half.state {
+        state::LINE => head_ends(operation, dialogue, half),
+        state::LENGTH => length_ends(half),
+        state::CODING => half.state = state::LINE,
+        state::CHUNK_SIZE => chunk_begins(half),
+        state::CHUNK_END => {
+            half.value = 0;
+            half.state = state::CHUNK_SIZE;
+        }
+        _ => message_ends(operation, dialogue, half),
     }
 }
 
@@ -261,7 +280,7 @@ fn body(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
 }
 
 /// Decides whether a message begins at the cursor.
-#[inline(always)]
+#[inline(never)]
 fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
     let first = operation.byte(operation.cursor);
     if half.state == state::START && (first == b'\r' || first == b'\n') {
@@ -305,13 +324,9 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         dialogue.protocol = HTTP1;
         count(Counter::Http1, 1);
     }
-    // What is pending belongs to the message before, whose state is given up now.
-    flush(operation, dialogue, half);
     half.marks = 0;
     half.head = 0;
     half.content = 0;
-    half.value = 0;
-    half.remaining = 0;
     half.status = 0;
     if request {
         if dialogue.adrift != 0 {
@@ -327,7 +342,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         }
         if dialogue.requests.wrapping_sub(dialogue.responses) >= 64 {
             // More in flight than there are bits to remember their methods in.
-            return lost(operation, dialogue, half);
+            return Step::Lost;
         }
         half.ordinal = dialogue.requests;
         if dialogue.requests != dialogue.responses {
@@ -400,7 +415,7 @@ fn is_request(word: u64, next_word: u64) -> bool {
 }
 
 /// What stands where a message should begin is none.
-#[inline(always)]
+#[inline(never)]
 fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half, word: u64) -> Step {
     if operation.cursor < operation.carried {
         // Not with what an earlier operation left over; perhaps with what this one begins with.
@@ -431,8 +446,7 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
         count(counter, 1);
         return Step::Stop;
     }
-    operation.failure = Counter::GapSyntax as u32;
-    lost(operation, dialogue, half)
+    Step::Lost
 }
 
 /// Nothing in this operation is of use.
@@ -447,20 +461,16 @@ fn skip_operation(operation: &mut Operation, half: &mut Half) -> Step {
 /// The thread is lost. What is left of this operation is a gap, and so is what follows, up to the next operation that
 /// begins like a request.
 #[inline(always)]
-fn lost(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
-    if operation.failure == FINE {
-        operation.failure = Counter::GapSyntax as u32;
-    }
+pub(crate) fn lost(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    operation.failure = Counter::GapSyntax as u32;
     flush(operation, dialogue, half);
     let position = operation.position();
     let rest = operation.available() as u64 + operation.unread;
     give_up(operation, dialogue, half, position, rest);
-    operation.step_over(rest);
-    Step::Stop
 }
 
 /// Counts and reports a gap of `length` bytes from `position` on, and leaves the half lost.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn give_up(
     operation: &mut Operation,
     dialogue: &mut Dialogue,
@@ -504,7 +514,7 @@ fn first_line_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
                 count(Counter::ClaimsRevoked, 1);
                 return Step::Stop;
             }
-            return lost(operation, dialogue, half);
+            return Step::Lost;
         }
     }
     Step::More
@@ -512,19 +522,9 @@ fn first_line_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
 
 /// At the beginning of a header line.
 #[inline(always)]
-fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+fn line(operation: &mut Operation, half: &mut Half) -> Step {
     let cursor = operation.cursor;
-    let first = operation.byte(cursor);
-    if first == b'\r' {
-        operation.cursor += 1;
-        return Step::More;
-    }
-    if first == b'\n' {
-        operation.cursor += 1;
-        head_ends(operation, dialogue, half);
-        return Step::More;
-    }
-    let name = first | 0x20;
+    let name = operation.byte(cursor) | 0x20;
     if name == b'c' || name == b't' {
         let word = operation.word(cursor);
         let second = operation.word(cursor + 8);
@@ -539,6 +539,7 @@ fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
         }
         if word | LOWER == pattern(b"content-") && (second | LOWER) & SEVEN == pattern(b"length:") {
             operation.cursor += 15;
+            past_space(operation);
             half.value = 0;
             half.marks &= !marked::DIGIT;
             half.state = state::LENGTH;
@@ -549,6 +550,7 @@ fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
             && (third | 0x2020) & 0xffff == pattern(b"g:")
         {
             operation.cursor += 18;
+            past_space(operation);
             half.state = state::CODING;
             return Step::More;
         }
@@ -560,24 +562,56 @@ fn line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
     Step::More
 }
 
+/// Steps over the one space that most often follows the colon.
+#[inline(always)]
+fn past_space(operation: &mut Operation) {
+    operation.cursor += (operation.available() > 0 && operation.byte(operation.cursor) == b' ') as u32;
+}
+
 /// In the value of Content-Length (RFC 9110, section 8.6).
 #[inline(always)]
 fn length(operation: &mut Operation, half: &mut Half) -> Step {
     /// No body is longer; the agent's parser refuses what is.
     const LIMIT: u64 = 1 << 59;
-    match next(operation) {
-        byte @ b'0'..=b'9' if half.value < LIMIT => {
-            half.value = half.value * 10 + (byte - b'0') as u64;
-            half.marks |= marked::DIGIT;
-        }
-        b' ' | b'\t' | b'\r' => {}
-        b'\n' => length_ends(half),
-        _ => {
-            length_ends(half);
-            half.state = state::SKIP_LINE;
-        }
+    /// Below, any eight digits more fit.
+    const SHORT: u64 = LIMIT / 100_000_000;
+    let word = operation.word(operation.cursor);
+    let mut count = bytes_before(no_digits(word));
+    if count > operation.available() {
+        count = operation.available();
     }
+    if count > 1 && half.value >= SHORT {
+        count = 1;
+    }
+    if count > 0 && half.value < LIMIT {
+        let (number, scale) = number(word, count);
+        half.value = half.value * scale + number;
+        half.marks |= marked::DIGIT;
+        operation.cursor += count;
+        return Step::More;
+    }
+    if !matches!(word as u8, b' ' | b'\t') {
+        length_ends(half);
+        half.state = state::SKIP_LINE;
+    }
+    operation.cursor += 1;
     Step::More
+}
+
+/// The number that the first `count` bytes of the word, ASCII digits, are, and ten to the power of `count`; 1 to 8 of them.
+#[inline(always)]
+fn number(word: u64, count: u32) -> (u64, u64) {
+    // Zeroes in front make eight digits; then neighbours are joined, three times.
+    let shift = 64 - 8 * count;
+    let digits = ((word & (ONES * 0x0f)) << (shift & 63)) as u64;
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let number = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
+    let mut scale = 10;
+    scale *= if (count - 1) & 1 != 0 { 10 } else { 1 };
+    scale *= if (count - 1) & 2 != 0 { 100 } else { 1 };
+    scale *= if (count - 1) & 4 != 0 { 10_000 } else { 1 };
+    (number, scale)
 }
 
 #[inline(always)]
@@ -594,11 +628,6 @@ fn length_ends(half: &mut Half) {
 fn coding(operation: &mut Operation, half: &mut Half) -> Step {
     let cursor = operation.cursor;
     let first = operation.byte(cursor);
-    if first == b'\n' {
-        operation.cursor += 1;
-        half.state = state::LINE;
-        return Step::More;
-    }
     if first | 0x20 == b'c' {
         let word = operation.word(cursor);
         if operation.available() < 7 && find(word, b'\n') >= operation.available() {
@@ -672,25 +701,20 @@ pub(crate) fn copies_head(half: &Half) -> bool {
 
 /// In a chunk's size (RFC 9112, section 7.1).
 #[inline(always)]
-fn chunk_size(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+fn chunk_size(operation: &mut Operation, half: &mut Half) -> Step {
     let byte = next(operation);
     let digit = match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,
         b'A'..=b'F' => byte - b'A' + 10,
-        b'\r' => return Step::More,
-        b'\n' => {
-            chunk_begins(half);
-            return Step::More;
-        }
         b';' | b' ' | b'\t' => {
             half.state = state::CHUNK_EXTENSION;
             return Step::More;
         }
-        _ => return lost(operation, dialogue, half),
+        _ => return Step::Lost,
     };
     if half.value >> 56 != 0 {
-        return lost(operation, dialogue, half);
+        return Step::Lost;
     }
     half.value = (half.value << 4) | digit as u64;
     Step::More
@@ -707,7 +731,7 @@ fn chunk_begins(half: &mut Half) {
 }
 
 /// The message is over at the cursor.
-#[inline(always)]
+#[inline(never)]
 fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
     let request = dialogue.requests_direction as u32 == operation.direction;
     half.state = state::START;

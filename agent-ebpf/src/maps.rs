@@ -1,9 +1,10 @@
 //! Every map.
 
 use crate::connection::Connection;
-use crate::operation::Operation;
+use crate::operation::{Operation, SLOTS};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use spanwire_ebpf::{Counter, PROCESS_LIMIT};
 
 /// Records for the agent. The agent sets the size.
@@ -15,13 +16,9 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65_536, 0);
 
-/// The operation this CPU is working on: too large for the stack.
+/// The operations this CPU is working on: too large for the stack.
 #[map]
-pub(crate) static OPERATION: PerCpuArray<Operation> = PerCpuArray::with_max_entries(1, 0);
-
-/// A new connection, before it is copied into [`CONNECTIONS`]: too large for the stack.
-#[map]
-pub(crate) static TEMPLATE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static OPERATIONS: PerCpuArray<Operation> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// [`spanwire_ebpf::Counter`]s.
 #[map]
@@ -39,7 +36,14 @@ pub(crate) static PORTS: Array<u64> = Array::with_max_entries(65_536 / 64, 0);
 #[inline(always)]
 pub(crate) fn count(counter: Counter, amount: u64) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: this CPU's own value.
-        unsafe { *value += amount }
+        add(value, amount);
     }
+}
+
+/// Adds to a map value that another program may be adding to: one that was interrupted, or one on another CPU. Addition is
+/// the one atomic operation that every kernel's BPF has; what it returns is not used, since that needs Linux 5.12.
+#[inline(always)]
+pub(crate) fn add(value: *mut u64, amount: u64) {
+    // SAFETY: callers pass map values, which are aligned.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, amount) };
 }

@@ -1,7 +1,8 @@
 //! One read or write on a socket, while it is being walked: where its bytes are, and a window over them.
 
 use crate::connection::{CARRY, Half};
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use crate::maps::{OPERATIONS, add};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use spanwire_ebpf::{Counter, RECORD_BYTES, Record};
 
 /// Room in front of the window, where a record's header is put.
@@ -15,7 +16,10 @@ pub(crate) const ROOM: u64 = (WINDOW - CARRY) as u64;
 
 /// Room behind the window. Nothing is ever there, but the verifier knows an index and a length each by its own bounds,
 /// not that their sum stays inside; and reads of whole words may touch a little of it.
-const SLACK: usize = WINDOW + 64;
+const SLACK: usize = WINDOW + LOOK;
+
+/// Most bytes that are looked at together.
+pub(crate) const LOOK: usize = 64;
 
 /// Where the bytes of an operation are.
 #[derive(Clone, Copy)]
@@ -44,11 +48,21 @@ pub(crate) mod mark {
     pub(crate) const TUNNEL: u32 = 32;
 }
 
-/// An operation. One a CPU, in a map, since it is larger than the stack.
+/// Operations that one CPU may have under way: a program can be preempted by another task's, where its hook is one that
+/// leaves preemption on.
+pub(crate) const SLOTS: u32 = 4;
+
+/// An operation. In a map, since it is larger than the stack.
 #[repr(C)]
 pub(crate) struct Operation {
-    /// Set while it is used: a program can be interrupted by another one.
-    pub(crate) busy: u64,
+    /// How many programs want to use it: who made it 1 does.
+    busy: u64,
+    /// State of this slot's random numbers; 0 before the first.
+    pub(crate) random: u64,
+    /// Records that this slot has put into the ring buffer.
+    pub(crate) records: u32,
+    /// Which of this CPU's slots it is.
+    pub(crate) slot: u32,
     /// Address of the sock.
     pub(crate) sock: u64,
     /// When it began.
@@ -117,7 +131,7 @@ pub(crate) enum Filled {
 }
 
 /// No failure.
-pub(crate) const FINE: u32 = u32::MAX;
+const FINE: u32 = u32::MAX;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -133,7 +147,46 @@ pub(crate) fn user<T: Copy>(address: u64) -> Option<T> {
     unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const T).ok() }
 }
 
+/// A slot for one operation of this CPU; `None` where all are taken.
+#[inline(always)]
+pub(crate) fn claim() -> Option<*mut Operation> {
+    for slot in 0..SLOTS {
+        let operation = OPERATIONS.get_ptr_mut(slot)?;
+        // SAFETY: a map value.
+        let busy = unsafe { &raw mut (*operation).busy };
+        add(busy, 1);
+        // Who was there first has counted itself already, so two can never both see 1.
+        // SAFETY: as above; volatile, since others write it.
+        if unsafe { core::ptr::read_volatile(busy) } == 1 {
+            // SAFETY: as above.
+            unsafe { (*operation).slot = slot };
+            return Some(operation);
+        }
+        add(busy, u64::MAX);
+    }
+    None
+}
+
 impl Operation {
+    /// Gives the slot back.
+    #[inline(always)]
+    pub(crate) fn release(&mut self) {
+        add(&raw mut self.busy, u64::MAX);
+    }
+
+    /// Notes who reads or writes which socket, and when.
+    #[inline(always)]
+    pub(crate) fn identify(&mut self, sock: u64, direction: u8) {
+        // SAFETY: the helpers only read.
+        let (id, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
+        self.sock = sock;
+        self.direction = direction as u32;
+        self.tgid = (id >> 32) as u32;
+        self.tid = id as u32;
+        self.time = now;
+        self.end_time = now;
+    }
+
     /// Starts to walk `bytes` bytes at `position`, of which nothing can be read until a `read_from` says where they are.
     #[inline(always)]
     pub(crate) fn begin(&mut self, bytes: u64, position: u64) {
@@ -143,9 +196,6 @@ impl Operation {
         self.base = position;
         self.cursor = 0;
         self.end = 0;
-        self.carried = 0;
-        self.copy_from = 0;
-        self.copy_to = 0;
         self.marks = 0;
         self.failure = FINE;
         self.nowhere = Counter::GapNoBuffer as u32;
@@ -193,15 +243,17 @@ impl Operation {
     /// The eight bytes from an index of the window on, the first one lowest.
     #[inline(always)]
     pub(crate) fn word(&self, index: u32) -> u64 {
+        self.word_behind(index, 0)
+    }
+
+    /// The eight bytes that are `offset` behind an index of the window; that and their length is at most [`LOOK`].
+    #[inline(always)]
+    pub(crate) fn word_behind(&self, index: u32, offset: usize) -> u64 {
         // SAFETY: masked to the window, which has slack behind it. The bpf target's loads need no alignment on the
         // machines that spanwire supports; `read_unaligned` would become eight loads.
         unsafe {
-            core::ptr::read_volatile(
-                self.window
-                    .as_ptr()
-                    .add(index as usize & (WINDOW - 1))
-                    .cast::<u64>(),
-            )
+            let at = self.window.as_ptr().add((index as usize & (WINDOW - 1)) + offset);
+            core::ptr::read_volatile(at.cast::<u64>())
         }
     }
 

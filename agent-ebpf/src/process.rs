@@ -2,11 +2,10 @@
 
 use crate::emit;
 use crate::globals::{global, kernel};
-use crate::maps::PROCESSES;
+use crate::maps::{PROCESSES, add};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use spanwire_ebpf::kind;
 
 /// Whether the current process is watched: the first question of every hook.
@@ -28,15 +27,13 @@ fn set_bit(tgid: u32, watched: bool) {
         return;
     };
     let mask = 1u64 << (tgid % 64);
-    // SAFETY: a map value. Neighbours in the same word may be born at the same time on another CPU. Addition is the one
-    // atomic operation that every kernel's BPF has; its result is not used, since that would need Linux 5.12.
-    unsafe {
-        let set = *word & mask != 0;
-        if watched && !set {
-            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, mask);
-        } else if !watched && set {
-            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, mask.wrapping_neg());
-        }
+    // SAFETY: a map value.
+    let set = unsafe { *word } & mask != 0;
+    // Neighbours in the same word may be born at the same time on another CPU.
+    if watched && !set {
+        add(word, mask);
+    } else if !watched && set {
+        add(word, mask.wrapping_neg());
     }
 }
 

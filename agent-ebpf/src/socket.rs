@@ -1,12 +1,12 @@
 //! Hook set 1: tracepoints of the socket layer. Nothing is paid by who does not use a socket.
 
-use crate::connection::{self, Connection, Half};
+use crate::connection::{self, Connection, HTTP1, Half, IGNORED};
 use crate::emit;
 use crate::frames;
 use crate::globals::{global, kernel};
 use crate::http1::state;
 use crate::maps::{CONNECTIONS, count};
-use crate::operation::Source;
+use crate::operation::{self, Source};
 use crate::process::is_watched;
 use crate::registers::Registers;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -50,16 +50,26 @@ pub(crate) fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
 /// Notes when a send on a connection of interest began.
 #[inline(always)]
 pub(crate) fn before_send(sock: u64) {
-    // Nothing is queued yet.
-    let Some(connection) = connection::of(sock, SENT, 0) else {
+    let Some(connection) = connection::find(sock).or_else(|| begin(sock)) else {
         return;
     };
     // SAFETY: a map value.
     let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
-    if dialogue.send_began == 0 && sent.state <= state::CODING {
+    if dialogue.protocol != IGNORED && dialogue.send_began == 0 && sent.state <= state::CODING {
         // SAFETY: the helper only reads the clock.
         dialogue.send_began = unsafe { bpf_ktime_get_ns() };
     }
+}
+
+/// Begins to follow a socket on which a send begins: nothing is queued yet.
+#[inline(always)]
+fn begin(sock: u64) -> Option<*mut Connection> {
+    let operation = operation::claim()?;
+    // SAFETY: a map value, and this program's own until it is released.
+    let operation = unsafe { &mut *operation };
+    let connection = connection::create(sock, SENT, 0, operation);
+    operation.release();
+    connection
 }
 
 /// A call on a socket is over, with this result.
@@ -137,7 +147,8 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         dialogue,
     } = unsafe { &mut *connection };
     if dialogue.announced != 0 {
-        if dialogue.sequenced != 0 && read_unseen(sock, received) {
+        // A tunnel is not followed to its end.
+        if dialogue.sequenced != 0 && dialogue.protocol == HTTP1 && read_unseen(sock, received) {
             count(Counter::GapUnseen, 1);
             // What was read unseen may well be the responses.
             if dialogue.requests_direction == SENT {

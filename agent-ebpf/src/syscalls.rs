@@ -23,6 +23,7 @@ const MESSAGES: u32 = 8;
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(crate) fn sys_exit(context: RawTracePointContext) -> i32 {
     if is_watched()
+        && Registers::number_at(context.arg(0)).is_some_and(number::moves_bytes)
         && let Some(registers) = Registers::at(context.arg(0))
     {
         returned(&registers, context.arg(1));
@@ -33,13 +34,13 @@ pub(crate) fn sys_exit(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn returned(registers: &Registers, result: i64) {
     let (direction, descriptor, flags) = match registers.number {
-        number::READ | number::READV | number::PREADV2 => (RECEIVED, registers.first(), 0),
-        number::RECVFROM => (RECEIVED, registers.first(), registers.fourth()),
-        number::RECVMSG => (RECEIVED, registers.first(), registers.third()),
-        number::RECVMMSG => (RECEIVED, registers.first(), registers.fourth()),
-        number::WRITE | number::WRITEV | number::PWRITEV2 => (SENT, registers.first(), 0),
-        number::SENDTO | number::SENDMSG | number::SENDMMSG => (SENT, registers.first(), 0),
-        number::SENDFILE => (SENT, registers.first(), 0),
+        number::READ | number::READV | number::PREADV2 => (RECEIVED, registers.first, 0),
+        number::RECVFROM => (RECEIVED, registers.first, registers.fourth),
+        number::RECVMSG => (RECEIVED, registers.first, registers.third),
+        number::RECVMMSG => (RECEIVED, registers.first, registers.fourth),
+        number::WRITE | number::WRITEV | number::PWRITEV2 => (SENT, registers.first, 0),
+        number::SENDTO | number::SENDMSG | number::SENDMMSG => (SENT, registers.first, 0),
+        number::SENDFILE => (SENT, registers.first, 0),
         // A splice has a socket at one end at most: the other is a pipe.
         number::SPLICE => return spliced(registers, result),
         _ => return,
@@ -88,9 +89,9 @@ fn spliced(registers: &Registers, result: i64) {
     if result <= 0 {
         return;
     }
-    if let Some(sock) = sock(registers.first()) {
+    if let Some(sock) = sock(registers.first) {
         frames::observe(sock, RECEIVED, result as u64, Source::Nowhere);
-    } else if let Some(sock) = sock(registers.third()) {
+    } else if let Some(sock) = sock(registers.third) {
         frames::observe(sock, SENT, result as u64, Source::Nowhere);
     }
 }
