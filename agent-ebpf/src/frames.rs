@@ -238,18 +238,20 @@ pub(crate) extern "C" fn part(sock: u64, direction: u32, slot: u32) -> u32 {
 /// One step; whether it was the last.
 #[inline(always)]
 fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> bool {
-    match http1::step(operation, dialogue, half) {
-        Step::More if operation.cursor < operation.end || operation.unread > 0 => false,
-        Step::More | Step::Refill => refill(operation, dialogue, half),
-        Step::Stop => {
-            http1::flush(operation, dialogue, half);
-            true
-        }
-        Step::Lost => {
-            http1::lost(operation, dialogue, half);
-            true
+    if operation.cursor >= operation.end && !http1::is_in_body(half) {
+        match refill(operation, dialogue, half) {
+            Filled::Some => {}
+            Filled::Nothing => return false,
+            Filled::Unreadable => return true,
         }
     }
+    match http1::step(operation, dialogue, half) {
+        Step::More if operation.cursor < operation.end || operation.unread > 0 => return false,
+        Step::More => hand_on(operation, dialogue, half),
+        Step::Stop => http1::flush(operation, dialogue, half),
+        Step::Lost => http1::lost(operation, dialogue, half),
+    }
+    true
 }
 
 /// Hands on what the window holds of a head.
@@ -269,15 +271,13 @@ fn hand_on(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) 
     emit::record(kind::BYTES, operation, dialogue, half, 0, 0);
 }
 
-/// Puts the next bytes into the window; `true` where there are none.
+/// Puts the next bytes into the window.
 #[inline(always)]
-fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> bool {
+fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Filled {
     hand_on(operation, dialogue, half);
-    if operation.unread == 0 {
-        return true;
-    }
     let room = if half.state == state::LOST { GLANCE } else { ROOM };
-    match operation.fill(half, room) {
+    let filled = operation.fill(half, room);
+    match filled {
         Filled::Some if http1::copies_head(half) => {
             operation.copy_from = operation.carried;
             operation.marks = mark::PENDING;
@@ -286,10 +286,9 @@ fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -
         Filled::Unreadable => {
             let (position, rest) = (operation.position(), operation.unread);
             http1::give_up(operation, dialogue, half, position, rest);
-            return true;
         }
     }
-    false
+    filled
 }
 
 /// A read returned 0: the peer will send no more.

@@ -63,8 +63,6 @@ mod marked {
 pub(crate) enum Step {
     /// Go on.
     More,
-    /// The window is used up.
-    Refill,
     /// This operation is done with.
     Stop,
     /// The thread is lost: see [`lost`].
@@ -186,9 +184,6 @@ pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
         }
         _ => {}
     }
-    if operation.cursor >= operation.end {
-        return Step::Refill;
-    }
     if half.state >= state::LINE && half.state <= state::TRAILER {
         let cursor = operation.cursor;
         if past_line_end(operation) {
@@ -205,12 +200,7 @@ pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
             flush(operation, dialogue, half);
             start(operation, dialogue, half)
         }
-        state::FIRST_LINE => {
-            if past_line_feed(operation) {
-                return first_line_ends(operation, dialogue, half);
-            }
-            Step::More
-        }
+        state::FIRST_LINE => first_line(operation, dialogue, half),
         state::LINE => line(operation, half),
         state::LENGTH => length(operation, half),
         state::CODING => coding(operation, half),
@@ -372,7 +362,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     half.state = state::FIRST_LINE;
     // No first line is shorter, so no line feed is stepped over.
     operation.cursor += 8;
-    Step::More
+    first_line(operation, dialogue, half)
 }
 
 /// Hands on what is pending.
@@ -497,9 +487,12 @@ pub(crate) fn give_up(
     }
 }
 
-/// Behind the first line: a request's must end in its version (RFC 9112, section 3).
+/// In the first line: a request's must end in its version (RFC 9112, section 3).
 #[inline(always)]
-fn first_line_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+fn first_line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    if !past_line_feed(operation) {
+        return Step::More;
+    }
     half.state = state::LINE;
     let request = dialogue.requests_direction as u32 == operation.direction;
     // Seen whole in this window; else the agent's parser finds out.
@@ -691,6 +684,12 @@ fn head_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
 pub(crate) fn cut(half: &mut Half) {
     half.marks |= marked::CUT;
     count(Counter::HeadsCut, 1);
+}
+
+/// Whether what follows is stepped over without a look at it.
+#[inline(always)]
+pub(crate) fn is_in_body(half: &Half) -> bool {
+    (state::BODY..=state::TUNNEL).contains(&half.state)
 }
 
 /// Whether the next byte is of a head that is handed on.

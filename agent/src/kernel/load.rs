@@ -9,8 +9,11 @@ use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals};
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
+use std::thread::{self, ScopedJoinHandle};
 use thiserror::Error;
 
 /// The kernel half, for kernels with `bpf_loop` (5.17) and for those before.
@@ -320,9 +323,14 @@ impl Capture {
             HookSet::Trampoline => TRAMPOLINE,
             HookSet::Syscall => SYSCALL,
         };
+        let programs: Vec<_> = ALWAYS.iter().chain(hooks).collect();
+        let mut loaded = load_all(&mut ebpf, &programs);
         // The hooks last: what they see must find all else in place.
-        for program in ALWAYS.iter().chain(hooks) {
-            if let Err(source) = attach(&mut ebpf, program) {
+        for program in programs {
+            let result = loaded
+                .remove(program.name)
+                .unwrap_or(Err(ProgramError::NotLoaded));
+            if let Err(source) = result.and_then(|()| attach(&mut ebpf, program)) {
                 if program.required {
                     return Ok(Err(Refusal {
                         program: program.name,
@@ -390,28 +398,51 @@ impl Capture {
     }
 }
 
+/// Loads each program, in a thread of its own: the verifier takes most of the time until spanwire is ready, and works on
+/// as many programs at once as there are processors.
+fn load_all(ebpf: &mut Ebpf, programs: &[&Program]) -> BTreeMap<&'static str, Result<(), ProgramError>> {
+    let btf = OnceLock::new();
+    thread::scope(|scope| {
+        let btf = &btf;
+        let threads: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(name, found)| {
+                let program = programs.iter().find(|program| program.name == name)?;
+                Some((program.name, scope.spawn(move || load(found, program, btf))))
+            })
+            .collect();
+        let result = |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or(Err(ProgramError::NotLoaded));
+        threads
+            .into_iter()
+            .map(|(name, thread)| (name, result(thread)))
+            .collect()
+    })
+}
+
+/// `btf` is read by the first that needs it.
+fn load(
+    found: &mut aya::programs::Program,
+    program: &Program,
+    btf: &OnceLock<Option<aya::Btf>>,
+) -> Result<(), ProgramError> {
+    let btf = || {
+        let read = btf.get_or_init(|| aya::Btf::from_sys_fs().ok());
+        read.as_ref().ok_or(ProgramError::NotLoaded)
+    };
+    match program.hook {
+        Hook::RawTracepoint(_) => <&mut RawTracePoint>::try_from(found)?.load(),
+        Hook::FEntry(function) => <&mut FEntry>::try_from(found)?.load(function, btf()?),
+        Hook::FExit(function) => <&mut FExit>::try_from(found)?.load(function, btf()?),
+    }
+}
+
 fn attach(ebpf: &mut Ebpf, program: &Program) -> Result<(), ProgramError> {
     let found = ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
     match program.hook {
-        Hook::RawTracepoint(name) => {
-            let found: &mut RawTracePoint = found.try_into()?;
-            found.load()?;
-            found.attach(name)?;
-        }
-        Hook::FEntry(function) => {
-            let btf = aya::Btf::from_sys_fs()?;
-            let found: &mut FEntry = found.try_into()?;
-            found.load(function, &btf)?;
-            found.attach()?;
-        }
-        Hook::FExit(function) => {
-            let btf = aya::Btf::from_sys_fs()?;
-            let found: &mut FExit = found.try_into()?;
-            found.load(function, &btf)?;
-            found.attach()?;
-        }
+        Hook::RawTracepoint(name) => <&mut RawTracePoint>::try_from(found)?.attach(name).map(drop),
+        Hook::FEntry(_) => <&mut FEntry>::try_from(found)?.attach().map(drop),
+        Hook::FExit(_) => <&mut FExit>::try_from(found)?.attach().map(drop),
     }
-    Ok(())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError> {
