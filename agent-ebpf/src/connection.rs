@@ -2,6 +2,7 @@
 
 use crate::globals::{global, kernel};
 use crate::http1::state;
+use crate::log;
 use crate::maps::{CONNECTIONS, PORTS, count};
 use crate::operation::Operation;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
@@ -237,6 +238,7 @@ pub(crate) fn create(
         count(Counter::ConnectionsFull, 1);
         return None;
     }
+    log::followed(sock, family, new.dialogue.late);
     CONNECTIONS.get_ptr_mut(sock)
 }
 

@@ -5,6 +5,7 @@ use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED};
 use crate::emit;
 use crate::globals::{global, kernel};
 use crate::http1::{self, Step, state};
+use crate::log;
 use crate::maps::count;
 #[cfg(feature = "bounded-loops")]
 use crate::maps::{CONNECTIONS, OPERATIONS};
@@ -48,6 +49,7 @@ const BUFFER: u64 = 1 << 20;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors: u64, address: u64) -> u32 {
+    log::operation(sock, direction, bytes);
     let direction = direction as u8 & 1;
     let known = connection::find(sock);
     if known.is_some_and(is_ignored) {
@@ -55,6 +57,7 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
     }
     let Some(operation) = operation::claim() else {
         count(Counter::GapTooLong, 1);
+        log::no_slot(sock, bytes);
         return 0;
     };
     // SAFETY: a map value, and this program's own until it is released.

@@ -6,7 +6,8 @@
 
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::emit;
-use crate::maps::{COUNTERS, count};
+use crate::log;
+use crate::maps::{COUNTERS, add, count};
 use crate::operation::{LOOK, Operation, mark};
 use spanwire_ebpf::{Counter, kind};
 
@@ -313,6 +314,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     if dialogue.protocol == UNDECIDED {
         dialogue.protocol = HTTP1;
         count(Counter::Http1, 1);
+        log::claimed(operation.sock, operation.position());
     }
     half.marks = 0;
     half.head = 0;
@@ -357,6 +359,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         half.status = digit(digits) * 100 + digit(digits >> 8) * 10 + digit(digits >> 16);
         half.ordinal = dialogue.responses;
     }
+    log::message(operation.sock, operation.position(), half.ordinal, request as u8);
     operation.copy_from = operation.cursor;
     operation.marks = mark::PENDING | mark::STARTS;
     half.state = state::FIRST_LINE;
@@ -434,6 +437,7 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
             Counter::UnclaimedOther
         };
         count(counter, 1);
+        log::left_alone(operation.sock, counter as u32);
         return Step::Stop;
     }
     Step::Lost
@@ -471,8 +475,8 @@ pub(crate) fn give_up(
     if half.state != state::LOST
         && let Some(counter) = COUNTERS.get_ptr_mut(operation.failure)
     {
-        // SAFETY: this CPU's own value.
-        unsafe { *counter += 1 }
+        add(counter, 1);
+        log::lost(operation.sock, position, length, operation.failure);
     }
     if dialogue.announced != 0 {
         emit::record(kind::GAP, operation, dialogue, half, position, length);

@@ -27,6 +27,8 @@ mod globals;
 #[cfg(target_arch = "bpf")]
 mod http1;
 #[cfg(target_arch = "bpf")]
+mod log;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod operation;

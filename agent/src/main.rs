@@ -83,7 +83,9 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
         (false, 1) => "info,spanwire=debug",
         (false, _) => "debug,aya=info,aya_obj=info,spanwire=trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // What `--kernel-log` lets through in the kernel is wanted here.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},spanwire_bpf=trace")));
     let color = io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -184,6 +184,7 @@ impl Pipeline {
             Ok(counters) => counters
                 .into_iter()
                 .map(|(counter, value)| (counter.name(), value))
+                .chain([("kernel.lost.hooks.preempted", self.stages.capture.skipped())])
                 .collect(),
             Err(error) => {
                 tracing::warn!("cannot read the kernel half's counters: {error}");
@@ -210,6 +211,7 @@ impl Pipeline {
             follow(event, processes, capture, filter, *descendants_only);
             table.accept(event, finished);
         });
+        capture.flush_log();
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
             self.swept = self.clock.monotonic();
             self.sweep();

@@ -1,7 +1,7 @@
 //! `spanwire run`: puts everything together, waits for the end, and sees that nothing is lost on the way out.
 
 use crate::cli::Exit;
-use crate::config::{self, Config};
+use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
 use crate::export::console::{Look, Width};
 use crate::export::settings::{self, Settings, SettingsError};
@@ -16,6 +16,7 @@ use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::span::build::HttpRules;
 use crate::{redact, summary};
+use log::LevelFilter;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -230,10 +231,22 @@ fn export(config: &Config) -> Option<Settings> {
     })
 }
 
+const fn log_level(choice: KernelLog) -> LevelFilter {
+    match choice {
+        KernelLog::Off => LevelFilter::Off,
+        KernelLog::Error => LevelFilter::Error,
+        KernelLog::Warn => LevelFilter::Warn,
+        KernelLog::Info => LevelFilter::Info,
+        KernelLog::Debug => LevelFilter::Debug,
+        KernelLog::Trace => LevelFilter::Trace,
+    }
+}
+
 fn options(config: &Config, command: &[OsString]) -> Options {
     let selective = Filter::new(&config.watch, std::process::id()).is_selective();
     Options {
         hooks: hook_sets(config.capture.hooks),
+        log: log_level(config.capture.kernel_log),
         ring_buffer: config.capture.ring_buffer,
         max_connections: config.capture.max_connections,
         ports: config

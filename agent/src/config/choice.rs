@@ -82,7 +82,7 @@ choice! {
         Info = "info",
         /// Messages
         Debug = "debug",
-        /// Each hook that ran
+        /// Each read and write
         Trace = "trace",
     }
 }

@@ -7,11 +7,15 @@ use super::ring::Ring;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
+use log::{LevelFilter, Log};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::fs;
 use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::thread::{self, ScopedJoinHandle};
 use thiserror::Error;
@@ -76,6 +80,8 @@ pub struct Options {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Which processes.
     pub watch: Watch,
+    /// Up to which level the programs write diagnostics.
+    pub log: LevelFilter,
 }
 
 /// Why the kernel half is not running.
@@ -93,6 +99,9 @@ pub enum LoadError {
     /// A map could not be used.
     #[error("cannot use a BPF map: {}", chain(.0))]
     Map(#[from] MapError),
+    /// The diagnostics could not be set up.
+    #[error("cannot read diagnostics from the kernel: {0}")]
+    Log(#[from] aya_log::Error),
     /// No hook set loads.
     #[error("no hook set loads on this kernel:{}", refusals(.0))]
     Hooks(Vec<(HookSet, Refusal)>),
@@ -215,6 +224,8 @@ pub struct Capture {
     processes: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
+    log: Option<EbpfLogger<&'static dyn Log>>,
+    skipped: u64,
 }
 
 impl Capture {
@@ -263,6 +274,7 @@ impl Capture {
                 max_connections: 64,
                 ports: Vec::new(),
                 watch: Watch::Nothing,
+                log: LevelFilter::Off,
             };
             match Self::load(&options) {
                 Ok(_) => Ok(()),
@@ -286,9 +298,12 @@ impl Capture {
         globals: &Globals,
         options: &Options,
     ) -> Result<Result<Self, Refusal>, LoadError> {
+        // aya-log numbers its levels as the log crate does.
+        let log_level = options.log as u8;
         let mut loader = EbpfLoader::new();
         loader
             .override_global("GLOBALS", bytes_of(globals), true)
+            .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("EVENTS", options.ring_buffer)
             .map_max_entries("CONNECTIONS", options.max_connections);
         let mut ebpf = loader.load(object).map_err(LoadError::Object)?;
@@ -308,6 +323,10 @@ impl Capture {
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
+        let log = match options.log {
+            LevelFilter::Off => None,
+            _ => Some(EbpfLogger::init(&mut ebpf)?),
+        };
         let ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
         let mut capture = Self {
             ebpf: None,
@@ -316,6 +335,8 @@ impl Capture {
             processes,
             connections,
             counters,
+            log,
+            skipped: 0,
         };
         capture.set_watched(std::process::id(), false)?;
         let hooks = match set {
@@ -352,12 +373,28 @@ impl Capture {
 
     /// Takes all hooks out of the kernel. What they wrote stays in the ring buffer, and the counters stay.
     pub fn detach(&mut self) {
-        self.ebpf = None;
+        if let Some(ebpf) = self.ebpf.take() {
+            self.skipped = ebpf.programs().filter_map(|(_, program)| skips(program)).sum();
+        }
+    }
+
+    /// How often the kernel skipped a hook, until [`Self::detach`]: the same program was being run for a task that had been
+    /// preempted on that processor.
+    #[must_use]
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// The ring buffer; `None` the second time.
     pub fn take_ring(&mut self) -> Option<Ring> {
         self.ring.take()
+    }
+
+    /// Writes the diagnostics that have come since, as log records.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// How many final responses the kernel half has seen on a connection; `None` where it knows the connection no more.
@@ -396,6 +433,17 @@ impl Capture {
         }
         Ok(counters)
     }
+}
+
+/// How often a program was skipped, as the kernel shows since 5.12 (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c); `None`
+/// where it is not loaded.
+fn skips(program: &aya::programs::Program) -> Option<u64> {
+    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+    let shown = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    let count = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    count.trim().parse().ok()
 }
 
 /// Loads each program, in a thread of its own: the verifier takes most of the time until spanwire is ready, and works on
