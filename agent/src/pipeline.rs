@@ -17,6 +17,7 @@ use crate::process::{self, Proc};
 use crate::protocol::http1::{self, Version};
 use crate::redact::{self, Redacted};
 use crate::span::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
+use crate::span::limits::Limits;
 use crate::span::{Kind, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +97,8 @@ impl Sinks {
 pub struct Rules {
     /// What becomes of HTTP messages.
     pub http: HttpRules,
+    /// How much a span carries.
+    pub limits: Limits,
     /// What is taken out.
     pub redact: redact::Rules,
 }
@@ -245,7 +248,11 @@ impl Pipeline {
                 continue;
             }
             match self.span(&finished) {
-                Some(span) => spans.push(redact::span(span, &self.stages.rules.redact)),
+                Some(mut span) => {
+                    let rules = &self.stages.rules;
+                    rules.limits.apply(&mut span);
+                    spans.push(redact::span(span, &rules.redact));
+                }
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }

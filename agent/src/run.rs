@@ -15,6 +15,7 @@ use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::span::build::HttpRules;
+use crate::span::limits::Limits;
 use crate::{redact, summary};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -267,6 +268,11 @@ fn rules(config: &Config) -> Rules {
             request_headers: config.http.captured_request_headers.clone(),
             response_headers: config.http.captured_response_headers.clone(),
             ..HttpRules::default()
+        },
+        limits: Limits {
+            attributes: config.limits.attribute_count,
+            events: config.limits.event_count,
+            event_attributes: config.limits.event_attribute_count,
         },
         redact: redact::Rules {
             value_length: config.limits.attribute_value_length,

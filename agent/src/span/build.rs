@@ -161,25 +161,29 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         attributes.copy(name::USER_AGENT_ORIGINAL, agent);
     }
     attributes.size(name::HTTP_REQUEST_BODY_SIZE, request.body_size);
-    attributes.headers(name::HTTP_REQUEST_HEADER, &rules.request_headers, request.headers);
     if let Some(response) = &exchange.response {
         attributes.integer(name::HTTP_RESPONSE_STATUS_CODE, response.status.into());
         attributes.size(name::HTTP_RESPONSE_BODY_SIZE, response.body_size);
+    }
+    let (error, status) = outcome(&exchange);
+    if let Some(error) = error {
+        attributes.text(name::ERROR_TYPE, error);
+    }
+    // Last, since only they can be so many that a limit takes some away.
+    attributes.headers(name::HTTP_REQUEST_HEADER, &rules.request_headers, request.headers);
+    if let Some(response) = &exchange.response {
         attributes.headers(
             name::HTTP_RESPONSE_HEADER,
             &rules.response_headers,
             response.headers,
         );
     }
-    let (error, status) = outcome(&exchange);
-    if let Some(error) = error {
-        attributes.text(name::ERROR_TYPE, error);
-    }
     let end = exchange.end.max(exchange.start);
     let first_byte = exchange.response.map(|response| Event {
         name: Cow::Borrowed(name::EVENT_FIRST_BYTE),
         time: response.first_byte.clamp(exchange.start, end),
         attributes: Vec::new(),
+        dropped_attributes: 0,
     });
     Span {
         trace_id: exchange.trace_id,
@@ -190,7 +194,9 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         start: exchange.start,
         end,
         attributes: attributes.0,
+        dropped_attributes: 0,
         events: first_byte.into_iter().collect(),
+        dropped_events: 0,
         status,
         resource: exchange.resource,
     }

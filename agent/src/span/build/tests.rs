@@ -623,7 +623,8 @@ fn the_first_byte_of_the_response_is_an_event() {
         [Event {
             name: "http.response.first_byte".into(),
             time: UnixNanoseconds(2_000),
-            attributes: vec![]
+            attributes: vec![],
+            dropped_attributes: 0,
         }]
     );
     let none = Row {
