@@ -41,9 +41,10 @@ Filters:
 Configuration:
   Defaults < file (--config) < environment < flags; `spanwire config print` shows the outcome.
   OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES,
-  OTEL_SDK_DISABLED and the span limits mean what OpenTelemetry's specification says, but that
-  without an endpoint or an exporter nothing is exported. OTEL_SERVICE_NAME is each service's
-  own: spanwire takes it from the environment of the process it watches.
+  OTEL_SDK_DISABLED, OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS and the span limits mean what
+  OpenTelemetry's specification says, but that without an endpoint or an exporter nothing is
+  exported. OTEL_SERVICE_NAME is each service's own: spanwire takes it from the environment of
+  the process it watches.
 
 Examples:
   sudo spanwire run                                    all there is, as trees

@@ -263,11 +263,12 @@ pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
 }
 
 fn rules(config: &Config) -> Rules {
+    let http = config.http.clone();
     Rules {
         http: HttpRules {
-            request_headers: config.http.captured_request_headers.clone(),
-            response_headers: config.http.captured_response_headers.clone(),
-            ..HttpRules::default()
+            known_methods: http.known_methods.unwrap_or(HttpRules::default().known_methods),
+            request_headers: http.captured_request_headers,
+            response_headers: http.captured_response_headers,
         },
         limits: Limits {
             attributes: config.limits.attribute_count,

@@ -5,7 +5,7 @@
 
 use super::choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
 use super::endpoint::Endpoint;
-use super::value::{FieldName, Pattern, Period, PortRange, Secret, Size};
+use super::value::{FieldName, Method, Pattern, Period, PortRange, Secret, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -65,6 +65,8 @@ section! {
 section! {
     /// What is kept of HTTP messages beside method, path, status and sizes.
     pub struct Http {
+        /// Methods that spans may be named after, in place of the conventions' own; others are `_OTHER`.
+        pub known_methods: Option<Vec<Method>>,
         /// Request headers that become attributes (`http.request.header.NAME`). None unless listed.
         pub captured_request_headers: Option<Vec<FieldName>>,
         /// Response headers that become attributes (`http.response.header.NAME`). None unless listed.
