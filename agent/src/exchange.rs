@@ -497,6 +497,9 @@ mod tests {
         assert_eq!(finished.len(), 1);
         let exchange = &finished[0].exchange;
         assert_eq!(exchange.request.head.target(), b"/x");
-        assert_eq!(exchange.response.as_ref().map(|response| response.body), Some(2));
+        assert_eq!(
+            exchange.response.as_ref().and_then(|response| response.body),
+            Some(2)
+        );
     }
 }

@@ -303,7 +303,7 @@ impl Pipeline {
                 .map(|(response, headers)| HttpResponse {
                     status: response.head.status(),
                     headers,
-                    body_size: response.complete.then_some(response.body),
+                    body_size: response.body.filter(|_| response.complete),
                     first_byte: self.clock.within(start, request.first.time, response.first.time),
                     complete: response.complete,
                 });
@@ -328,7 +328,7 @@ impl Pipeline {
                         Version::Http11 => HttpVersion::Http11,
                     },
                     headers: &request_headers,
-                    body_size: request.complete.then_some(request.body),
+                    body_size: request.body.filter(|_| request.complete),
                 },
                 response,
                 ending: match exchange.ending {

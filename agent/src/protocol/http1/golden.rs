@@ -58,7 +58,8 @@ fn run(limits: Limits, input: &[&str], how: Close) -> Vec<String> {
     out.iter().map(line).collect()
 }
 
-/// `ordinal method target body first-last [*] : status body first-last [*] : ending @ended`; a star says incomplete.
+/// `ordinal method target body first-last [*] : status body first-last [*] : ending @ended`; a star says incomplete,
+/// and a dash for `body` that there is none.
 fn line(outcome: &Outcome<u32>) -> String {
     let exchange = match outcome {
         Outcome::Exchange(exchange) => exchange,
@@ -73,11 +74,12 @@ fn line(outcome: &Outcome<u32>) -> String {
     } = exchange;
     let star = |complete: bool| if complete { "" } else { "*" };
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let size = |body: Option<u64>| body.map_or("-".to_owned(), |size| size.to_string());
     let response = response.as_ref().map_or("-".to_owned(), |it| {
         format!(
             "{} {} {}-{}{}",
             it.head.status(),
-            it.body,
+            size(it.body),
             it.first,
             it.last,
             star(it.complete)
@@ -85,7 +87,6 @@ fn line(outcome: &Outcome<u32>) -> String {
     });
     let (method, target) = (text(request.head.method()), text(request.head.target()));
     let Request {
-        body,
         first,
         last,
         complete,
@@ -97,7 +98,8 @@ fn line(outcome: &Outcome<u32>) -> String {
         Ending::Close(how) => format!(" {how:?}"),
     };
     format!(
-        "{ordinal} {method} {target} {body} {first}-{last}{} : {response}{ending} @{ended}",
+        "{ordinal} {method} {target} {} {first}-{last}{} : {response}{ending} @{ended}",
+        size(request.body),
         star(*complete)
     )
 }
@@ -107,14 +109,14 @@ const OK: &str = "< HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 #[test]
 fn plain() {
-    check(&[GET, OK], &["0 GET /a 0 1-1 : 200 2 2-2 @2"]);
+    check(&[GET, OK], &["0 GET /a - 1-1 : 200 2 2-2 @2"]);
     check(
         &[GET, OK, GET, OK],
-        &["0 GET /a 0 1-1 : 200 2 2-2 @2", "1 GET /a 0 3-3 : 200 2 4-4 @4"],
+        &["0 GET /a - 1-1 : 200 2 2-2 @2", "1 GET /a - 3-3 : 200 2 4-4 @4"],
     );
     check(
         &["> GET /a HT", "> TP/1.1\r\nHost: h\r", "> \n\r\n", OK],
-        &["0 GET /a 0 1-3 : 200 2 4-4 @4"],
+        &["0 GET /a - 1-3 : 200 2 4-4 @4"],
     );
     check(&[], &[]);
 }
@@ -127,9 +129,9 @@ fn pipelined() {
     check(
         &[both, answers, "< HTTP/1.1 204 C\r\n\r\n"],
         &[
-            "0 GET /a 0 1-1 : 201 0 2-2 @2",
+            "0 GET /a - 1-1 : 201 0 2-2 @2",
             "1 PUT /b 3 1-1 : 202 1 2-2 @2",
-            "2 GET /c 0 1-1 : 204 0 3-3 @3",
+            "2 GET /c - 1-1 : 204 - 3-3 @3",
         ],
     );
 }
@@ -153,16 +155,16 @@ fn bodies() {
             GET,
             OK,
         ],
-        &["0 POST /a 0 1-1 : 200 2 2-2 @2", "1 GET /a 0 3-3 : 200 2 4-4 @4"],
+        &["0 POST /a 0 1-1 : 200 2 2-2 @2", "1 GET /a - 3-3 : 200 2 4-4 @4"],
     );
     let until_end = "< HTTP/1.0 200 OK\r\n\r\nsome";
     check(
         &[GET, until_end, "<  thing", "<."],
-        &["0 GET /a 0 1-1 : 200 10 2-3 @3"],
+        &["0 GET /a - 1-1 : 200 10 2-3 @3"],
     );
-    check(&[GET, until_end, "<  thing"], &["0 GET /a 0 1-1 : 200 10 2-3 @3"]);
+    check(&[GET, until_end, "<  thing"], &["0 GET /a - 1-1 : 200 10 2-3 @3"]);
     let reset = run(Limits::default(), &[GET, until_end], Close::Reset);
-    assert_eq!(reset, ["0 GET /a 0 1-1 : 200 4 2-2* Reset @99"]);
+    assert_eq!(reset, ["0 GET /a - 1-1 : 200 4 2-2* Reset @99"]);
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn without_body() {
     let head = "> HEAD /a HTTP/1.1\r\n\r\n";
     check(
         &[head, "< HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", GET, OK],
-        &["0 HEAD /a 0 1-1 : 200 0 2-2 @2", "1 GET /a 0 3-3 : 200 2 4-4 @4"],
+        &["0 HEAD /a - 1-1 : 200 - 2-2 @2", "1 GET /a - 3-3 : 200 2 4-4 @4"],
     );
     check(
         &[
@@ -182,9 +184,9 @@ fn without_body() {
             OK,
         ],
         &[
-            "0 GET /a 0 1-1 : 304 0 2-2 @2",
-            "1 GET /a 0 3-3 : 204 0 4-4 @4",
-            "2 GET /a 0 5-5 : 200 2 6-6 @6",
+            "0 GET /a - 1-1 : 304 - 2-2 @2",
+            "1 GET /a - 3-3 : 204 - 4-4 @4",
+            "2 GET /a - 5-5 : 200 2 6-6 @6",
         ],
     );
 }
@@ -207,7 +209,7 @@ fn interim_responses_are_not_final() {
             "<4 HTTP/1.1 100 C\r\n\r\n",
             "<4 HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         ],
-        &["4 GET / 0 1-1 : 200 0 3-3 @3"],
+        &["4 GET / - 1-1 : 200 0 3-3 @3"],
     );
 }
 
@@ -218,11 +220,11 @@ fn tunnels() {
     let accepted = "< HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\x16\x03\x03";
     check(
         &[connect, accepted, hello, "< \x17\x03"],
-        &["0 CONNECT h:443 0 1-1 : 200 0 2-2 upgraded @2"],
+        &["0 CONNECT h:443 - 1-1 : 200 - 2-2 upgraded @2"],
     );
     check(
         &[connect, hello, accepted],
-        &["0 CONNECT h:443 0 1-1 : 200 0 3-3 upgraded @3"],
+        &["0 CONNECT h:443 - 1-1 : 200 - 3-3 upgraded @3"],
     );
     check(
         &[
@@ -232,8 +234,8 @@ fn tunnels() {
             OK,
         ],
         &[
-            "0 CONNECT h:443 0 1-1 : 407 2 2-2 @2",
-            "1 GET /a 0 3-3 : 200 2 4-4 @4",
+            "0 CONNECT h:443 - 1-1 : 407 2 2-2 @2",
+            "1 GET /a - 3-3 : 200 2 4-4 @4",
         ],
     );
     // The next request's record comes before the refusal's.
@@ -245,8 +247,8 @@ fn tunnels() {
             OK,
         ],
         &[
-            "0 CONNECT h:443 0 1-1 : 407 2 3-3 @3",
-            "1 GET /a 0 2-2 : 200 2 4-4 @4",
+            "0 CONNECT h:443 - 1-1 : 407 2 3-3 @3",
+            "1 GET /a - 2-2 : 200 2 4-4 @4",
         ],
     );
     let upgrade = "> GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -256,18 +258,18 @@ fn tunnels() {
             "< HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x02",
             "> \x03GET",
         ],
-        &["0 GET /ws 0 1-1 : 101 0 2-2 upgraded @2"],
+        &["0 GET /ws - 1-1 : 101 - 2-2 upgraded @2"],
     );
     check(
         &[upgrade, GET, OK, OK],
-        &["0 GET /ws 0 1-1 : 200 2 3-3 @3", "1 GET /a 0 2-2 : 200 2 4-4 @4"],
+        &["0 GET /ws - 1-1 : 200 2 3-3 @3", "1 GET /a - 2-2 : 200 2 4-4 @4"],
     );
-    check(&[connect, hello], &["0 CONNECT h:443 0 1-1 : - Closed @99"]);
+    check(&[connect, hello], &["0 CONNECT h:443 - 1-1 : - Closed @99"]);
 }
 
 #[test]
 fn aborted() {
-    check(&[GET], &["0 GET /a 0 1-1 : - Closed @99"]);
+    check(&[GET], &["0 GET /a - 1-1 : - Closed @99"]);
     check(
         &["> POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"],
         &["0 POST /a 3 1-1* : - Closed @99"],
@@ -282,11 +284,11 @@ fn aborted() {
     );
     check(
         &[GET, "< HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"],
-        &["0 GET /a 0 1-1 : 200 3 2-2* Closed @99"],
+        &["0 GET /a - 1-1 : 200 3 2-2* Closed @99"],
     );
     check(
         &[GET, "< HTTP/1.1 200 OK\r\nCont"],
-        &["0 GET /a 0 1-1 : - Closed @99"],
+        &["0 GET /a - 1-1 : - Closed @99"],
     );
 }
 
@@ -295,27 +297,27 @@ fn an_early_response_waits_for_its_request() {
     let post = "> POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nabc";
     check(
         &[post, OK, "> def", GET, OK],
-        &["0 POST /a 6 1-3 : 200 2 2-2 @2", "1 GET /a 0 4-4 : 200 2 5-5 @5"],
+        &["0 POST /a 6 1-3 : 200 2 2-2 @2", "1 GET /a - 4-4 : 200 2 5-5 @5"],
     );
     check(&[post, OK], &["0 POST /a 3 1-1* : 200 2 2-2 @2"]);
 }
 
 #[test]
 fn responses_may_come_before_their_requests() {
-    check(&[OK, GET], &["0 GET /a 0 2-2 : 200 2 1-1 @1"]);
+    check(&[OK, GET], &["0 GET /a - 2-2 : 200 2 1-1 @1"]);
     let head = "> HEAD /a HTTP/1.1\r\n\r\n";
     check(
         &["< HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", OK, head, GET],
-        &["0 HEAD /a 0 3-3 : 200 0 1-1 @1", "1 GET /a 0 4-4 : 200 2 2-2 @2"],
+        &["0 HEAD /a - 3-3 : 200 - 1-1 @1", "1 GET /a - 4-4 : 200 2 2-2 @2"],
     );
     check(
         &["< HTTP/1.0 200 OK\r\n\r\nab", "<.", "< ", GET],
-        &["0 GET /a 0 4-4 : 200 2 1-1 @1"],
+        &["0 GET /a - 4-4 : 200 2 1-1 @1"],
     );
     check(&[OK], &["ResponseWithoutRequest"]);
     check(
         &[GET, OK, OK],
-        &["0 GET /a 0 1-1 : 200 2 2-2 @2", "ResponseWithoutRequest"],
+        &["0 GET /a - 1-1 : 200 2 2-2 @2", "ResponseWithoutRequest"],
     );
     let limits = Limits {
         deferred: 200,
@@ -331,16 +333,16 @@ fn responses_may_come_before_their_requests() {
 fn old_forms() {
     check(
         &["> \r\n\r\nGET /a HTTP/1.1\nHost:h\n\n", OK],
-        &["0 GET /a 0 1-1 : 200 2 2-2 @2"],
+        &["0 GET /a - 1-1 : 200 2 2-2 @2"],
     );
-    check(&["> \r\n", "> \n", GET, OK], &["0 GET /a 0 3-3 : 200 2 4-4 @4"]);
+    check(&["> \r\n", "> \n", GET, OK], &["0 GET /a - 3-3 : 200 2 4-4 @4"]);
     check(
         &[GET, "< HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"],
-        &["0 GET /a 0 1-1 : 200 0 2-2 @2"],
+        &["0 GET /a - 1-1 : 200 0 2-2 @2"],
     );
     check(
         &[GET, "< HTTP/1.1 200 \r\nCONTENT-LENGTH:1\r\n\r\nx"],
-        &["0 GET /a 0 1-1 : 200 1 2-2 @2"],
+        &["0 GET /a - 1-1 : 200 1 2-2 @2"],
     );
     check(
         &[
@@ -351,13 +353,13 @@ fn old_forms() {
     );
     check(
         &["> GET /a HTTP/1.0\r\n\r\n", "< HTTP/1.0 200 OK\r\n\r\nhi"],
-        &["0 GET /a 0 1-1 : 200 2 2-2 @2"],
+        &["0 GET /a - 1-1 : 200 2 2-2 @2"],
     );
     let keep = "< HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx";
     let get = "> GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     check(
         &[get, keep, get, keep],
-        &["0 GET /a 0 1-1 : 200 1 2-2 @2", "1 GET /a 0 3-3 : 200 1 4-4 @4"],
+        &["0 GET /a - 1-1 : 200 1 2-2 @2", "1 GET /a - 3-3 : 200 1 4-4 @4"],
     );
 }
 
@@ -366,7 +368,7 @@ fn targets() {
     for target in ["http://h:8080/p?q=1", "*", "/p?a=b%20c", "/\u{fc}"] {
         let request = format!("> OPTIONS {target} HTTP/1.1\r\n\r\n");
         let expect = format!(
-            "0 OPTIONS {} 0 1-1 : 200 2 2-2 @2",
+            "0 OPTIONS {} - 1-1 : 200 2 2-2 @2",
             target.as_bytes().escape_ascii()
         );
         check(&[&request, OK], &[&expect]);
@@ -446,7 +448,7 @@ fn marked_and_elided() {
             "<~0,0!",
             ">1 GET /b HTTP/1.1\r\n\r\n",
         ],
-        &["0 GET /a 0 1-1 : 204 0 3-3 @3", "1 GET /b 0 5-5 : - Closed @99"],
+        &["0 GET /a - 1-1 : 204 - 3-3 @3", "1 GET /b - 5-5 : - Closed @99"],
     );
     // The rest of a long head was not copied.
     check(
@@ -457,7 +459,7 @@ fn marked_and_elided() {
             "<~900,100",
             "<~5,5!",
         ],
-        &["0 GET /a 0 1-2 : 200 105 3-5 @5"],
+        &["0 GET /a - 1-2 : 200 105 3-5 @5"],
     );
 }
 
@@ -470,7 +472,7 @@ fn marked_losses() {
     let (q0, q1, q2) = (&*marked('>', 0), &*marked('>', 1), &*marked('>', 2));
     let (r0, r1, r2) = (&*marked('<', 0), &*marked('<', 1), &*marked('<', 2));
     let told = |ordinal: u32, first: u32, last: u32| {
-        format!("{ordinal} GET /{ordinal} 0 {first}-{first} : 200 2 {last}-{last} @{last}")
+        format!("{ordinal} GET /{ordinal} - {first}-{first} : 200 2 {last}-{last} @{last}")
     };
     // The second response was lost; then the second request, which the kernel has counted.
     check(
@@ -521,7 +523,7 @@ fn gaps_in_bodies() {
             GET,
             OK,
         ],
-        &["0 GET /a 0 1-1 : 200 10 2-4 @4", "1 GET /a 0 5-5 : 200 2 6-6 @6"],
+        &["0 GET /a - 1-1 : 200 10 2-4 @4", "1 GET /a - 5-5 : 200 2 6-6 @6"],
     );
     // The end was lost: when it came is not known.
     check(
@@ -540,31 +542,31 @@ fn unmarked_losses() {
     check(
         &[GET, OK, GET, "<?40", GET, OK],
         &[
-            "0 GET /a 0 1-1 : 200 2 2-2 @2",
+            "0 GET /a - 1-1 : 200 2 2-2 @2",
             "Incomplete",
-            "2 GET /a 0 5-5 : 200 2 6-6 @6",
+            "2 GET /a - 5-5 : 200 2 6-6 @6",
         ],
     );
     // A hidden request: its response is nobody's, and the next request is told once that has gone by.
     check(
         &[GET, OK, ">?30", OK, GET, OK],
         &[
-            "0 GET /a 0 1-1 : 200 2 2-2 @2",
+            "0 GET /a - 1-1 : 200 2 2-2 @2",
             "ResponseWithoutRequest",
-            "1 GET /a 0 5-5 : 200 2 6-6 @6",
+            "1 GET /a - 5-5 : 200 2 6-6 @6",
         ],
     );
     // Requests behind a loss, before any response: they might be any of the hidden ones' turn.
     check(
         &[">?0", "<?0", GET, OK, GET, OK],
-        &["Incomplete", "0 GET /a 0 5-5 : 200 2 6-6 @6"],
+        &["Incomplete", "0 GET /a - 5-5 : 200 2 6-6 @6"],
     );
     // A client that pipelines is never told again.
     check(
         &[GET, GET, OK, OK, GET, "<?9", GET, OK],
         &[
-            "0 GET /a 0 1-1 : 200 2 3-3 @3",
-            "1 GET /a 0 2-2 : 200 2 4-4 @4",
+            "0 GET /a - 1-1 : 200 2 3-3 @3",
+            "1 GET /a - 2-2 : 200 2 4-4 @4",
             "Incomplete",
             "Incomplete",
         ],
@@ -587,7 +589,7 @@ fn long_heads_are_cut() {
     let expect = format!("0 POST /{} 2 1-1 : 200 2 2-2 @2", &long[..64 - "POST /".len()]);
     assert_eq!(run(limits, &[&target, OK], Close::Closed), [expect]);
     let many = format!("> GET /a HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(3000));
-    check(&[&many, OK], &["0 GET /a 0 1-1 : 200 2 2-2 @2"]);
+    check(&[&many, OK], &["0 GET /a - 1-1 : 200 2 2-2 @2"]);
 }
 
 #[test]
@@ -598,8 +600,8 @@ fn too_many_in_flight() {
     };
     let expect = [
         "TooManyInFlight",
-        "1 GET /a 0 2-2 : - Closed @99",
-        "2 GET /a 0 3-3 : - Closed @99",
+        "1 GET /a - 2-2 : - Closed @99",
+        "2 GET /a - 3-3 : - Closed @99",
     ];
     assert_eq!(run(limits, &[GET, GET, GET], Close::Closed), expect);
 }

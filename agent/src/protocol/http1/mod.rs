@@ -138,8 +138,9 @@ pub struct Request<S> {
     pub first: S,
     /// Stamp of the last byte seen.
     pub last: S,
-    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding.
-    pub body: u64,
+    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding; `None` where there is none, which is not
+    /// the same as content of no bytes.
+    pub body: Option<u64>,
     /// The message came to its end.
     pub complete: bool,
 }
@@ -153,8 +154,9 @@ pub struct Response<S> {
     pub first: S,
     /// Stamp of the last byte seen.
     pub last: S,
-    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding.
-    pub body: u64,
+    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding; `None` where there is none, which is not
+    /// the same as content of no bytes.
+    pub body: Option<u64>,
     /// The message came to its end.
     pub complete: bool,
 }
