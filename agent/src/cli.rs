@@ -25,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo spanwire run                             every service on this host, as trees
   sudo spanwire run --exe nginx --exe 'node*'   just these two
-  sudo spanwire run --port 8000-8999            just services that listen there
+  sudo spanwire run --port 8000-8999            just what goes to or comes from these ports
   sudo spanwire run -- python3 app.py           start a program, watch it, end with it
   sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 spanwire run
                                                 export as well
@@ -156,7 +156,7 @@ pub struct Settings {
     /// Watch executables by name, or by path with `*` and `**`
     #[arg(long, value_name = "GLOB", help_heading = "Filters")]
     exe: Vec<Pattern>,
-    /// Watch connections whose listening end has this port, or one of this range
+    /// Watch TCP connections with this port, or one of this range, at either end
     #[arg(long, value_name = "PORT|FROM-TO", help_heading = "Filters")]
     port: Vec<PortRange>,
     /// Watch a container by its name or the beginning of its id

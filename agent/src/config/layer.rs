@@ -41,7 +41,7 @@ section! {
         pub pid: Option<Vec<NonZeroU32>>,
         /// Executables: file names, or whole paths, with `*` and `**`.
         pub exe: Option<Vec<Pattern>>,
-        /// TCP ports, or ranges of ports: the listening end of the connection.
+        /// TCP ports, or ranges of ports, of either end of a connection.
         pub port: Option<Vec<PortRange>>,
         /// Containers: names, or ids (at least the first 4 characters).
         pub container: Option<Vec<String>>,

@@ -56,7 +56,7 @@ pub struct Watch {
     pub pids: Vec<u32>,
     /// Patterns of executables.
     pub executables: Vec<Pattern>,
-    /// Ports of the listening end.
+    /// Ports of either end of a connection.
     pub ports: Vec<PortRange>,
     /// Names, ids or beginnings of ids of containers.
     pub containers: Vec<String>,

@@ -2,7 +2,6 @@
 
 use super::Identity;
 use crate::config::Watch;
-use crate::config::value::PortRange;
 use globset::GlobMatcher;
 
 /// The shortest beginning of a container's id that counts as one.
@@ -15,7 +14,6 @@ pub struct Filter {
     pids: Vec<u32>,
     executables: Vec<(GlobMatcher, bool)>,
     containers: Vec<String>,
-    ports: Vec<PortRange>,
 }
 
 impl Filter {
@@ -32,11 +30,11 @@ impl Filter {
                 .map(crate::config::value::Pattern::matcher)
                 .collect(),
             containers: watch.containers.clone(),
-            ports: watch.ports.clone(),
         }
     }
 
-    /// Whether the process is watched. Ports are not looked at: connections have them, not processes.
+    /// Whether the process is watched. Ports are the kernel half's to look at: connections have
+    /// them, not processes.
     #[must_use]
     pub fn wants(&self, identity: &Identity) -> bool {
         identity.pid != self.own
@@ -50,12 +48,6 @@ impl Filter {
     #[must_use]
     pub fn is_selective(&self) -> bool {
         !(self.pids.is_empty() && self.executables.is_empty() && self.containers.is_empty())
-    }
-
-    /// Ports of the listening end that are watched; empty for all.
-    #[must_use]
-    pub fn ports(&self) -> &[PortRange] {
-        &self.ports
     }
 }
 
@@ -116,7 +108,7 @@ mod tests {
     #[test]
     fn everything_but_spanwire_itself() {
         let all = filter(&[], &[], &[]);
-        assert!(!all.is_selective() && all.ports().is_empty());
+        assert!(!all.is_selective());
         assert!(all.wants(&identity(5, None, None)));
         assert!(!all.wants(&identity(99, None, None)));
         assert!(!filter(&[99], &[], &[]).wants(&identity(99, None, None)));
