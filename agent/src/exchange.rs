@@ -388,6 +388,7 @@ impl Connection {
                     let lost = !complete && exchange.ordinal < u64::from(answered);
                     match (&self.endpoints, self.requests) {
                         (Some(endpoints), Some(requests)) if !lost => {
+                            health.add(Counter::HeadsCut, exchange.heads_cut());
                             finished.push(Finished {
                                 exchange,
                                 endpoints: Arc::clone(endpoints),
@@ -501,5 +502,18 @@ mod tests {
             exchange.response.as_ref().and_then(|response| response.body),
             Some(2)
         );
+    }
+    #[test]
+    fn heads_that_the_kernel_cut_are_counted() {
+        let health = Arc::new(Health::default());
+        let mut table = Table::new(8, Arc::clone(&health));
+        let mut finished = Vec::new();
+        table.accept(&opened(), &mut finished);
+        let request = b"GET /x HTTP/1.1\r\nHost: y\r\nLong: ";
+        table.accept(&head(Direction::Received, 0, 0, request, 9), &mut finished);
+        let response = b"HTTP/1.1 200 OK\r\nLong: ";
+        table.accept(&head(Direction::Sent, 0, 0, response, 9), &mut finished);
+        assert_eq!(finished[0].exchange.request.head.target(), b"/x");
+        assert_eq!(health.value(Counter::HeadsCut), 2);
     }
 }

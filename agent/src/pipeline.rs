@@ -306,6 +306,7 @@ impl Pipeline {
                     body_size: response.body.filter(|_| response.complete),
                     first_byte: self.clock.within(start, request.first.time, response.first.time),
                     complete: response.complete,
+                    is_cut: response.head.is_cut(),
                 });
         Some(build::http(
             HttpExchange {
@@ -329,6 +330,7 @@ impl Pipeline {
                     },
                     headers: &request_headers,
                     body_size: request.body.filter(|_| request.complete),
+                    is_cut: request.head.is_cut(),
                 },
                 response,
                 ending: match exchange.ending {

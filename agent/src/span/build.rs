@@ -72,6 +72,8 @@ pub struct HttpRequest<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// Length of the content in bytes without its transfer coding, `None` where it is not known.
     pub body_size: Option<u64>,
+    /// The head was over the limit: fields, or the end of the target, are missing.
+    pub is_cut: bool,
 }
 
 /// The final response of an exchange.
@@ -87,6 +89,8 @@ pub struct HttpResponse<'a> {
     pub first_byte: UnixNanoseconds,
     /// The message ended where it should.
     pub complete: bool,
+    /// The head was over the limit: fields are missing.
+    pub is_cut: bool,
 }
 
 /// How an exchange ended.
@@ -161,9 +165,11 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         attributes.copy(name::USER_AGENT_ORIGINAL, agent);
     }
     attributes.size(name::HTTP_REQUEST_BODY_SIZE, request.body_size);
+    attributes.mark(name::REQUEST_HEAD_TRUNCATED, request.is_cut);
     if let Some(response) = &exchange.response {
         attributes.integer(name::HTTP_RESPONSE_STATUS_CODE, response.status.into());
         attributes.size(name::HTTP_RESPONSE_BODY_SIZE, response.body_size);
+        attributes.mark(name::RESPONSE_HEAD_TRUNCATED, response.is_cut);
     }
     let (error, status) = outcome(&exchange);
     if let Some(error) = error {
@@ -269,6 +275,13 @@ impl Attributes {
 
     fn integer(&mut self, key: &'static str, value: i64) {
         self.push(key, Value::Integer(value));
+    }
+
+    /// An attribute that is there only where it is true.
+    fn mark(&mut self, key: &'static str, applies: bool) {
+        if applies {
+            self.push(key, Value::Boolean(true));
+        }
     }
 
     fn size(&mut self, key: &'static str, size: Option<u64>) {

@@ -59,7 +59,7 @@ fn run(limits: Limits, input: &[&str], how: Close) -> Vec<String> {
 }
 
 /// `ordinal method target body first-last [*] : status body first-last [*] : ending @ended`; a star says incomplete,
-/// and a dash for `body` that there is none.
+/// a dash for `body` that there is none, and `cut` that the head was.
 fn line(outcome: &Outcome<u32>) -> String {
     let exchange = match outcome {
         Outcome::Exchange(exchange) => exchange,
@@ -73,16 +73,18 @@ fn line(outcome: &Outcome<u32>) -> String {
         ended,
     } = exchange;
     let star = |complete: bool| if complete { "" } else { "*" };
+    let scissors = |cut: bool| if cut { " cut" } else { "" };
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     let size = |body: Option<u64>| body.map_or("-".to_owned(), |size| size.to_string());
     let response = response.as_ref().map_or("-".to_owned(), |it| {
         format!(
-            "{} {} {}-{}{}",
+            "{} {} {}-{}{}{}",
             it.head.status(),
             size(it.body),
             it.first,
             it.last,
-            star(it.complete)
+            star(it.complete),
+            scissors(it.head.is_cut())
         )
     });
     let (method, target) = (text(request.head.method()), text(request.head.target()));
@@ -98,9 +100,10 @@ fn line(outcome: &Outcome<u32>) -> String {
         Ending::Close(how) => format!(" {how:?}"),
     };
     format!(
-        "{ordinal} {method} {target} {} {first}-{last}{} : {response}{ending} @{ended}",
+        "{ordinal} {method} {target} {} {first}-{last}{}{} : {response}{ending} @{ended}",
         size(request.body),
-        star(*complete)
+        star(*complete),
+        scissors(request.head.is_cut())
     )
 }
 
@@ -459,7 +462,7 @@ fn marked_and_elided() {
             "<~900,100",
             "<~5,5!",
         ],
-        &["0 GET /a - 1-2 : 200 105 3-5 @5"],
+        &["0 GET /a - 1-2 cut : 200 105 3-5 cut @5"],
     );
 }
 
@@ -583,13 +586,16 @@ fn long_heads_are_cut() {
     let post = format!("> POST /a HTTP/1.1\r\nA: 1\r\nB: {long}\r\nContent-Length: 2\r\n\r\nhi");
     assert_eq!(
         run(limits, &[&post, OK], Close::Closed),
-        ["0 POST /a 2 1-1 : 200 2 2-2 @2"]
+        ["0 POST /a 2 1-1 cut : 200 2 2-2 @2"]
     );
     let target = format!("> POST /{long} HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi");
-    let expect = format!("0 POST /{} 2 1-1 : 200 2 2-2 @2", &long[..64 - "POST /".len()]);
+    let expect = format!(
+        "0 POST /{} 2 1-1 cut : 200 2 2-2 @2",
+        &long[..64 - "POST /".len()]
+    );
     assert_eq!(run(limits, &[&target, OK], Close::Closed), [expect]);
     let many = format!("> GET /a HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(3000));
-    check(&[&many, OK], &["0 GET /a - 1-1 : 200 2 2-2 @2"]);
+    check(&[&many, OK], &["0 GET /a - 1-1 cut : 200 2 2-2 @2"]);
 }
 
 #[test]

@@ -118,6 +118,14 @@ pub struct Exchange<S> {
     pub ended: S,
 }
 
+impl<S> Exchange<S> {
+    /// How many of its heads were over [`Limits::head`].
+    pub fn heads_cut(&self) -> u64 {
+        let response = self.response.as_ref();
+        u64::from(self.request.head.is_cut()) + u64::from(response.is_some_and(|it| it.head.is_cut()))
+    }
+}
+
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

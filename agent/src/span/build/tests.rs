@@ -7,6 +7,7 @@ struct Row {
     target: &'static str,
     headers: Vec<(&'static str, &'static str)>,
     request_size: Option<u64>,
+    cut: bool,
     response: Option<(u16, bool)>,
     ending: Ending,
     endpoints: Endpoints,
@@ -24,6 +25,7 @@ fn server(target: &'static str, headers: &[(&'static str, &'static str)]) -> Row
         target,
         headers: headers.to_vec(),
         request_size: None,
+        cut: false,
         response: Some((200, true)),
         ending: Ending::Complete,
         endpoints: Endpoints {
@@ -66,6 +68,7 @@ impl Row {
                 version: HttpVersion::Http11,
                 headers: &self.headers,
                 body_size: self.request_size,
+                is_cut: self.cut,
             },
             response: self.response.map(|(status, complete)| HttpResponse {
                 status,
@@ -73,6 +76,7 @@ impl Row {
                 body_size: Some(5),
                 first_byte: UnixNanoseconds(2_000),
                 complete,
+                is_cut: self.cut,
             }),
             ending: self.ending,
         };
@@ -616,6 +620,18 @@ fn only_allowed_headers_are_recorded() {
 }
 
 #[test]
+fn a_head_over_the_limit_is_told() {
+    let keys = [
+        "spanwire.request.head.truncated",
+        "spanwire.response.head.truncated",
+    ];
+    let mut row = server("/", &[]);
+    check(&row, &keys.map(|key| (key, None)));
+    row.cut = true;
+    check(&row, &keys.map(|key| (key, Some("true"))));
+}
+
+#[test]
 fn the_first_byte_of_the_response_is_an_event() {
     let span = server("/", &[]).span();
     assert_eq!(
@@ -661,6 +677,7 @@ fn times_never_run_backwards() {
                 version: HttpVersion::Http10,
                 headers: &[],
                 body_size: None,
+                is_cut: false,
             },
             response: Some(HttpResponse {
                 status: 200,
@@ -668,6 +685,7 @@ fn times_never_run_backwards() {
                 body_size: None,
                 first_byte: UnixNanoseconds(100),
                 complete: true,
+                is_cut: false,
             }),
             ending: Ending::Complete,
         },
