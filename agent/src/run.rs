@@ -42,9 +42,7 @@ pub enum RunError {
     #[error("there is no process {0} to watch")]
     NoProcess(u32),
     /// The kernel would refuse.
-    #[error(
-        "{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-    )]
+    #[error("{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF and CAP_PERFMON")]
     Privileges(String),
     /// The kernel half cannot be loaded.
     #[error("{0}\n`spanwire check` says what is missing, and what to do about it")]
