@@ -82,6 +82,11 @@ impl<S: Copy> Connection<S> {
                 side.state = State::Idle;
                 0
             }
+            State::Searching if !marked && flow == Flow::Request => {
+                // What is stepped over may hold requests.
+                self.pairing.hide_requests();
+                rest.len()
+            }
             State::Searching | State::Waiting(_) => rest.len(),
         }
     }

@@ -564,6 +564,26 @@ fn unmarked_losses() {
         &[">?0", "<?0", GET, OK, GET, OK],
         &["Incomplete", "0 GET /a - 5-5 : 200 2 6-6 @6"],
     );
+    // Requests that were stepped over, since a piece ends within the first: the cut one behind it is none.
+    check(
+        &[
+            ">?0",
+            OK,
+            "> GET /b HTTP/1.1\r\nHos",
+            "> t: h\r\n\r\nDE",
+            "> LETE /c HTTP/1.1\r\nHost: h\r\n\r\n",
+            OK,
+            OK,
+            GET,
+            OK,
+        ],
+        &[
+            "ResponseWithoutRequest",
+            "Incomplete",
+            "ResponseWithoutRequest",
+            "0 GET /a - 8-8 : 200 2 9-9 @9",
+        ],
+    );
     // A client that pipelines is never told again.
     check(
         &[GET, GET, OK, OK, GET, "<?9", GET, OK],
