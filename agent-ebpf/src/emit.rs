@@ -404,7 +404,12 @@ pub(crate) fn process(kind: u8, tgid: u32, tid: u32, name: [u8; 16]) {
             events(),
             (&raw mut record).cast(),
             size_of::<ProcessRecord>() as u64,
-            wake(),
+            // A program that has just started may be over before the agent looks by itself.
+            if kind == kind::EXEC {
+                BPF_RB_FORCE_WAKEUP
+            } else {
+                wake()
+            },
         )
     } != 0
     {

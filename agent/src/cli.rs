@@ -25,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo spanwire run                             every service on this host, as trees
   sudo spanwire run --exe nginx --exe 'node*'   just these two
-  sudo spanwire run --port 8000-8999            just services that listen there
+  sudo spanwire run --port 8000-8999            just what goes to or comes from these ports
   sudo spanwire run -- python3 app.py           start a program, watch it, end with it
   sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 spanwire run
                                                 export as well
@@ -41,9 +41,10 @@ Filters:
 Configuration:
   Defaults < file (--config) < environment < flags; `spanwire config print` shows the outcome.
   OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES,
-  OTEL_SDK_DISABLED and the span limits mean what OpenTelemetry's specification says, but that
-  without an endpoint or an exporter nothing is exported. OTEL_SERVICE_NAME is each service's
-  own: spanwire takes it from the environment of the process it watches.
+  OTEL_SDK_DISABLED, OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS and the span limits mean what
+  OpenTelemetry's specification says, but that without an endpoint or an exporter nothing is
+  exported. OTEL_SERVICE_NAME is each service's own: spanwire takes it from the environment of
+  the process it watches.
 
 Examples:
   sudo spanwire run                                    all there is, as trees
@@ -155,7 +156,7 @@ pub struct Settings {
     /// Watch executables by name, or by path with `*` and `**`
     #[arg(long, value_name = "GLOB", help_heading = "Filters")]
     exe: Vec<Pattern>,
-    /// Watch connections whose listening end has this port, or one of this range
+    /// Watch TCP connections with this port, or one of this range, at either end
     #[arg(long, value_name = "PORT|FROM-TO", help_heading = "Filters")]
     port: Vec<PortRange>,
     /// Watch a container by its name or the beginning of its id

@@ -388,6 +388,7 @@ impl Connection {
                     let lost = !complete && exchange.ordinal < u64::from(answered);
                     match (&self.endpoints, self.requests) {
                         (Some(endpoints), Some(requests)) if !lost => {
+                            health.add(Counter::HeadsCut, exchange.heads_cut());
                             finished.push(Finished {
                                 exchange,
                                 endpoints: Arc::clone(endpoints),
@@ -425,78 +426,4 @@ const fn stamp(origin: &Origin, ids: Option<Ids>) -> Stamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connection::Address;
-    use crate::span::{SpanId, TraceId};
-
-    const ID: ConnectionId = ConnectionId { sock: 1, born: 2 };
-
-    fn origin(direction: Direction, sequence: u32, position: u64) -> Origin {
-        Origin {
-            connection: ID,
-            direction,
-            time: 10,
-            pid: 3,
-            tid: 4,
-            sequence,
-            position,
-        }
-    }
-
-    fn opened() -> Event<'static> {
-        let end = || Address::Unix(None);
-        let endpoints = Endpoints {
-            local: end(),
-            remote: end(),
-        };
-        Event::Opened {
-            origin: origin(Direction::Received, 0, 0),
-            endpoints,
-            inode: None,
-            late: false,
-        }
-    }
-
-    fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content: u64) -> Event<'_> {
-        let request = direction == Direction::Received;
-        let ids = Ids {
-            trace_id: TraceId([1; 16]),
-            span_id: SpanId([2; 8]),
-        };
-        Event::Bytes {
-            origin: origin(direction, sequence, 0),
-            request,
-            starts: Some((ordinal, request.then_some(ids))),
-            data,
-            ends: Some(MessageEnd {
-                wire: content,
-                content,
-            }),
-            cut: false,
-        }
-    }
-
-    #[test]
-    fn a_request_and_its_response_are_an_exchange() {
-        let mut table = Table::new(8, Arc::new(Health::default()));
-        let mut finished = Vec::new();
-        table.accept(&opened(), &mut finished);
-        table.accept(
-            &head(
-                Direction::Received,
-                0,
-                0,
-                b"GET /x HTTP/1.1\r\nHost: y\r\n\r\n",
-                0,
-            ),
-            &mut finished,
-        );
-        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-        table.accept(&head(Direction::Sent, 0, 0, response, 2), &mut finished);
-        assert_eq!(finished.len(), 1);
-        let exchange = &finished[0].exchange;
-        assert_eq!(exchange.request.head.target(), b"/x");
-        assert_eq!(exchange.response.as_ref().map(|response| response.body), Some(2));
-    }
-}
+mod tests;

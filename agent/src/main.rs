@@ -4,7 +4,7 @@ use clap::Parser as _;
 use spanwire::cli::{self, CheckOutput, Cli, Command, Exit, Run};
 use spanwire::config::environment::Environment;
 use spanwire::kernel::inspect;
-use spanwire::kernel::load::Capture;
+use spanwire::kernel::load::{Capture, HookSet};
 use spanwire::{config, run};
 use std::io::{self, IsTerminal as _, Write as _};
 use tracing_subscriber::EnvFilter;
@@ -57,9 +57,14 @@ fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<
 }
 
 fn check(output: CheckOutput) -> io::Result<Exit> {
-    let report = inspect::report(&inspect::Options {
-        hook_sets: Capture::try_all(),
-    });
+    let hook_sets = match inspect::missing_privileges() {
+        None => Capture::try_all(),
+        Some(missing) => HookSet::ALL
+            .iter()
+            .map(|set| (set.to_string(), Err(format!("not permitted: {missing}"))))
+            .collect(),
+    };
+    let report = inspect::report(&inspect::Options { hook_sets });
     let mut out = io::stdout().lock();
     match output {
         CheckOutput::Text => report.write_text(&mut out, io::stdout().is_terminal())?,

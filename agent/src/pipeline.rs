@@ -17,6 +17,7 @@ use crate::process::{self, Proc};
 use crate::protocol::http1::{self, Version};
 use crate::redact::{self, Redacted};
 use crate::span::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
+use crate::span::limits::Limits;
 use crate::span::{Kind, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,10 @@ const BATCH: usize = 4096;
 
 /// How often what no event tells is looked for, in nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
+
+/// Programs that are read as soon as they start, between two sweeps. Where more are started, as in a build, the rest are
+/// read when they are first heard of: then the short-lived ones among them are gone.
+const READ_EARLY: u32 = 100;
 
 /// Where spans go: standard output, an exporter, both or neither.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +101,8 @@ impl Sinks {
 pub struct Rules {
     /// What becomes of HTTP messages.
     pub http: HttpRules,
+    /// How much a span carries.
+    pub limits: Limits,
     /// What is taken out.
     pub redact: redact::Rules,
 }
@@ -120,6 +127,59 @@ pub struct Stages {
     pub health: Arc<Health>,
 }
 
+impl Stages {
+    /// Follows the life of processes. `early` programs may be read as soon as they start.
+    fn follow(&mut self, event: &Event<'_>, early: &mut u32) {
+        match event {
+            Event::Opened { origin, .. } => self.read(origin.pid),
+            Event::Fork { pid, parent, name } => {
+                self.processes.on_fork(*parent, *pid);
+                self.processes.note_comm(*pid, name);
+            }
+            Event::Exec { pid, name } => {
+                // Forks are told of watched processes alone, programs that start of all.
+                let was_watched = self.processes.has(*pid);
+                self.processes.on_exec(*pid);
+                self.processes.note_comm(*pid, name);
+                if self.decides() {
+                    self.decide(*pid);
+                } else if was_watched && *early > 0 {
+                    *early -= 1;
+                    self.read(*pid);
+                }
+            }
+            Event::Exit { pid, name } => {
+                self.processes.note_comm(*pid, name);
+                self.processes.on_exit(*pid);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is decided here which processes are watched.
+    fn decides(&self) -> bool {
+        self.filter.is_selective() && !self.descendants_only
+    }
+
+    /// Tells the kernel half whether a process is watched.
+    fn decide(&mut self, pid: u32) {
+        let process = Proc::host().glance(pid, self.filter.asks_for_container());
+        let watched = process.is_some_and(|process| self.filter.wants(&process));
+        if let Err(error) = self.capture.set_watched(pid, watched) {
+            let what = if watched { "watch" } else { "leave alone" };
+            tracing::warn!("cannot {what} process {pid}: {error}");
+        }
+        if watched {
+            self.read(pid);
+        }
+    }
+
+    /// Reads a process while it lives.
+    fn read(&mut self, pid: u32) {
+        let _ = self.processes.resource(pid);
+    }
+}
+
 /// The stages at work.
 pub struct Pipeline {
     stages: Stages,
@@ -128,6 +188,8 @@ pub struct Pipeline {
     finished: Vec<Finished>,
     /// When what no event tells was last looked for.
     swept: u64,
+    /// Programs that may still be read early until the next sweep.
+    early: u32,
 }
 
 impl Pipeline {
@@ -141,16 +203,16 @@ impl Pipeline {
             clock: Clock::now(),
             finished: Vec::new(),
             swept: 0,
+            early: READ_EARLY,
         }
     }
 
     /// Names the processes to the kernel half that run already and are wanted.
     pub fn watch_running(&mut self) {
-        if !self.stages.filter.is_selective() || self.stages.descendants_only {
-            return;
-        }
-        for pid in Proc::host().pids() {
-            self.decide(pid);
+        if self.stages.decides() {
+            for pid in Proc::host().pids() {
+                self.stages.decide(pid);
+            }
         }
     }
 
@@ -198,22 +260,15 @@ impl Pipeline {
         // Once a turn, so that a clock that was set shows at once.
         self.clock = Clock::now();
         let Some(ring) = &mut self.ring else { return 0 };
-        let Stages {
-            table,
-            processes,
-            capture,
-            filter,
-            descendants_only,
-            ..
-        } = &mut self.stages;
-        let finished = &mut self.finished;
+        let (stages, finished, early) = (&mut self.stages, &mut self.finished, &mut self.early);
         let count = ring.drain(BATCH, |event| {
-            follow(event, processes, capture, filter, *descendants_only);
-            table.accept(event, finished);
+            stages.follow(event, early);
+            stages.table.accept(event, finished);
         });
         capture.flush_log();
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
             self.swept = self.clock.monotonic();
+            self.early = READ_EARLY;
             self.sweep();
         }
         self.hand_on();
@@ -229,15 +284,6 @@ impl Pipeline {
         }
     }
 
-    fn decide(&mut self, pid: u32) {
-        decide(
-            pid,
-            &mut self.stages.processes,
-            &mut self.stages.capture,
-            &self.stages.filter,
-        );
-    }
-
     /// Makes spans of what is finished, and hands them to the sinks.
     fn hand_on(&mut self) {
         let mut spans = Vec::with_capacity(self.finished.len());
@@ -247,7 +293,11 @@ impl Pipeline {
                 continue;
             }
             match self.span(&finished) {
-                Some(span) => spans.push(redact::span(span, &self.stages.rules.redact)),
+                Some(mut span) => {
+                    let rules = &self.stages.rules;
+                    rules.limits.apply(&mut span);
+                    spans.push(redact::span(span, &rules.redact));
+                }
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
@@ -298,9 +348,10 @@ impl Pipeline {
                 .map(|(response, headers)| HttpResponse {
                     status: response.head.status(),
                     headers,
-                    body_size: response.complete.then_some(response.body),
+                    body_size: response.body.filter(|_| response.complete),
                     first_byte: self.clock.within(start, request.first.time, response.first.time),
                     complete: response.complete,
+                    is_cut: response.head.is_cut(),
                 });
         Some(build::http(
             HttpExchange {
@@ -323,7 +374,8 @@ impl Pipeline {
                         Version::Http11 => HttpVersion::Http11,
                     },
                     headers: &request_headers,
-                    body_size: request.complete.then_some(request.body),
+                    body_size: request.body.filter(|_| request.complete),
+                    is_cut: request.head.is_cut(),
                 },
                 response,
                 ending: match exchange.ending {
@@ -354,49 +406,4 @@ fn headers<'a>(
         used(&name).then(|| (name, String::from_utf8_lossy(value)))
     })
     .collect()
-}
-
-/// Follows the life of processes.
-fn follow(
-    event: &Event<'_>,
-    processes: &mut process::Table,
-    capture: &mut Capture,
-    filter: &Filter,
-    descendants_only: bool,
-) {
-    match event {
-        Event::Opened { origin, .. } => {
-            // Now, while it lives.
-            let _ = processes.resource(origin.pid);
-        }
-        Event::Fork { pid, parent, name } => {
-            processes.on_fork(*parent, *pid);
-            processes.note_comm(*pid, name);
-        }
-        Event::Exec { pid, name } => {
-            processes.on_exec(*pid);
-            processes.note_comm(*pid, name);
-            if filter.is_selective() && !descendants_only {
-                decide(*pid, processes, capture, filter);
-            }
-        }
-        Event::Exit { pid, name } => {
-            processes.note_comm(*pid, name);
-            processes.on_exit(*pid);
-        }
-        _ => {}
-    }
-}
-
-/// Tells the kernel half whether a process is watched.
-fn decide(pid: u32, processes: &mut process::Table, capture: &mut Capture, filter: &Filter) {
-    let watched = processes
-        .identity(pid)
-        .is_some_and(|identity| filter.wants(&identity));
-    if let Err(error) = capture.set_watched(pid, watched) {
-        tracing::warn!(
-            "cannot {} process {pid}: {error}",
-            if watched { "watch" } else { "leave alone" }
-        );
-    }
 }

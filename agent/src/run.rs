@@ -15,6 +15,7 @@ use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::span::build::HttpRules;
+use crate::span::limits::Limits;
 use crate::{redact, summary};
 use log::LevelFilter;
 use std::ffi::OsString;
@@ -42,9 +43,7 @@ pub enum RunError {
     #[error("there is no process {0} to watch")]
     NoProcess(u32),
     /// The kernel would refuse.
-    #[error(
-        "{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-    )]
+    #[error("{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF and CAP_PERFMON")]
     Privileges(String),
     /// The kernel half cannot be loaded.
     #[error("{0}\n`spanwire check` says what is missing, and what to do about it")]
@@ -275,11 +274,17 @@ pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
 }
 
 fn rules(config: &Config) -> Rules {
+    let http = config.http.clone();
     Rules {
         http: HttpRules {
-            request_headers: config.http.captured_request_headers.clone(),
-            response_headers: config.http.captured_response_headers.clone(),
-            ..HttpRules::default()
+            known_methods: http.known_methods.unwrap_or(HttpRules::default().known_methods),
+            request_headers: http.captured_request_headers,
+            response_headers: http.captured_response_headers,
+        },
+        limits: Limits {
+            attributes: config.limits.attribute_count,
+            events: config.limits.event_count,
+            event_attributes: config.limits.event_attribute_count,
         },
         redact: redact::Rules {
             value_length: config.limits.attribute_value_length,

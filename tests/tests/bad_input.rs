@@ -68,6 +68,24 @@ fn a_missing_capability_is_named() -> Result<()> {
     refused(&options, CANNOT_RUN, &["CAP_BPF"])
 }
 
+/// In a mount namespace of its own, in which /sys/kernel/btf is empty.
+#[test]
+fn a_kernel_without_type_information_is_named() -> Result<()> {
+    let empty = tempfile::tempdir()?;
+    let folder = empty.path().to_str().context("path in UTF-8")?;
+    let script = format!("mount --bind {folder} /sys/kernel/btf && exec \"$0\" \"$@\"");
+    let hidden = |options: Options| options.through(["unshare", "--mount", "sh", "-c", &script]);
+    let run = hidden(Options::run(Hooks::Socket));
+    refused(&run, CANNOT_RUN, &["/sys/kernel/btf/vmlinux", "spanwire check"])?;
+    let check = agent::attempt(&hidden(Options::bare(["check"])))?;
+    let report = check.stdout.join("\n");
+    ensure!(check.status == CANNOT_RUN, "status {}: {report}", check.status);
+    for words in ["no      BTF", "CONFIG_DEBUG_INFO_BTF", "Capture cannot run"] {
+        ensure!(report.contains(words), "no {words:?} in: {report}");
+    }
+    Ok(())
+}
+
 #[test]
 fn wrong_flags_are_named() -> Result<()> {
     for (flags, word) in [

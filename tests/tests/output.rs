@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::expect::{Expected, both};
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::port;
@@ -77,7 +77,7 @@ fn lines_of_json_are_the_spans_that_were_exported() -> Result<()> {
 #[test]
 fn trees_show_each_request() -> Result<()> {
     let (_server, address) = server()?;
-    let agent = spanwire_tests::agent::Agent::start(&Options::bare(["run"]).port(address.port()))?;
+    let agent = Agent::start(&Options::bare(["run"]).port(address.port()))?;
     call(address)?;
     let finished = agent.stop()?;
     ensure!(finished.status == 0, "{}", finished.message());
@@ -98,6 +98,36 @@ fn trees_show_each_request() -> Result<()> {
         "colours in {:#?}",
         finished.stdout
     );
+    Ok(())
+}
+
+/// `spanwire run | head -1`: it ends when it has more to write and nobody reads, and it ends well.
+#[test]
+fn a_closed_standard_output_is_an_end() -> Result<()> {
+    let (_server, address) = server()?;
+    let pipe = "set -o pipefail; \"$0\" \"$@\" | head -1";
+    for form in ["tree", "otlp-json"] {
+        let options = Options::bare(["run", "--output", form]).port(address.port());
+        let agent = Agent::start(&options.through(["bash", "-c", pipe]))?;
+        for _ in 0..5 {
+            call(address)?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let finished = agent.finish()?;
+        ensure!(finished.status == 0, "{form}: {}", finished.message());
+        ensure!(finished.stdout.len() == 1, "{form}: {:?}", finished.stdout);
+        let summary = finished.summary.as_ref();
+        ensure!(
+            summary.is_some_and(|summary| summary.value("spans.built") > 0),
+            "{form}: {}",
+            finished.message()
+        );
+        ensure!(
+            !finished.message().contains("panicked"),
+            "{form}: {}",
+            finished.message()
+        );
+    }
     Ok(())
 }
 

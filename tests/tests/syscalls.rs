@@ -17,6 +17,7 @@ spanwire_tests::under_both_hook_sets!(
     several_messages_in_a_call_are_seen_or_counted,
     bodies_that_no_memory_saw,
     bodies_from_files_over_unix_sockets,
+    received_through_io_uring_is_seen_or_counted,
 );
 
 /// Of a message that `SEND` sends and `RECEIVE` receives: `SEND:RECEIVE:REQUEST:RESPONSE`, content lengths in bytes.
@@ -168,6 +169,18 @@ fn bodies_that_no_memory_saw(hooks: Hooks) -> Result<()> {
             .with("http.response.body.size", Matcher::IsIfAny(30_000.into()));
     }
     right_or_counted(&run)
+}
+
+/// What goes through a ring is in no system call's arguments.
+fn received_through_io_uring_is_seen_or_counted(hooks: Hooks) -> Result<()> {
+    right_or_counted(&run(hooks, &ipv4()?, &["write:ring:100:3000"])?)
+}
+
+/// Hook set `syscall` learns nothing of a send through a ring, nor that there was one.
+#[test]
+fn sent_through_io_uring_is_seen_or_counted() -> Result<()> {
+    let cases = ["ring:read:100:3000", "ring:ring:100:3000"];
+    right_or_counted(&run(Hooks::Socket, &ipv4()?, &cases)?)
 }
 
 fn bodies_from_files_over_unix_sockets(hooks: Hooks) -> Result<()> {

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -114,6 +116,31 @@ static void by_zerocopy(int fd, const char *data, size_t length) {
     if (recvmsg(fd, &message, MSG_ERRQUEUE) < 0) die("error queue");
 }
 
+/* One operation by way of a ring of one entry, which is made at the first; what it answers. */
+static ssize_t by_ring(int operation, int fd, char *data, size_t length) {
+    static int ring = -1;
+    static struct io_uring_params at;
+    static char *queues;
+    static struct io_uring_sqe *entry;
+    if (ring < 0) {
+        int access = PROT_READ | PROT_WRITE;
+        ring = syscall(SYS_io_uring_setup, 1, &at);
+        if (ring < 0) die("io_uring_setup");
+        queues = mmap(NULL, 4096, access, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+        entry = mmap(NULL, sizeof *entry, access, MAP_SHARED, ring, IORING_OFF_SQES);
+        if (queues == MAP_FAILED || entry == MAP_FAILED) die("mmap of the ring");
+    }
+    *entry = (struct io_uring_sqe){.opcode = operation, .fd = fd, .addr = (unsigned long)data, .len = length};
+    unsigned *tail = (unsigned *)(queues + at.sq_off.tail), *head = (unsigned *)(queues + at.cq_off.head);
+    __atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+    if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1) die("io_uring_enter");
+    unsigned mask = *(unsigned *)(queues + at.cq_off.ring_mask);
+    ssize_t answer = ((struct io_uring_cqe *)(queues + at.cq_off.cqes))[*head & mask].res;
+    __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+    errno = answer < 0 ? -answer : 0;
+    return answer < 0 ? -1 : answer;
+}
+
 static void transmit(int fd, const char *how, char *data, size_t length, size_t head) {
     struct iovec vectors[64];
     if (!strcmp(how, "write")) {
@@ -153,6 +180,8 @@ static void transmit(int fd, const char *how, char *data, size_t length, size_t 
         by_splice(fd, data + head, length - head);
     } else if (!strcmp(how, "splice-all")) {
         by_splice(fd, data, length);
+    } else if (!strcmp(how, "ring")) {
+        rest(fd, data, length, by_ring(IORING_OP_SEND, fd, data, length), how);
     } else if (!strcmp(how, "zerocopy")) {
         by_zerocopy(fd, data, length);
     } else {
@@ -169,6 +198,7 @@ static ssize_t into(int fd, const char *how, char *data, size_t room) {
     if (!strcmp(how, "bytewise")) return read(fd, data, 1);
     if (!strcmp(how, "recv")) return recv(fd, data, size, 0);
     if (!strcmp(how, "recvfrom")) return recvfrom(fd, data, size, 0, NULL, NULL);
+    if (!strcmp(how, "ring")) return by_ring(IORING_OP_RECV, fd, data, size);
     if (!strcmp(how, "readv")) return readv(fd, vectors, 4);
     if (!strcmp(how, "recvmsg")) return recvmsg(fd, &message, 0);
     if (!strcmp(how, "recvmmsg")) {

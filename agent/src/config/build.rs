@@ -62,7 +62,9 @@ fn http(section: &layer::Http) -> Http {
         names.dedup();
         names
     };
+    let known_methods = section.known_methods.as_ref();
     Http {
+        known_methods: known_methods.map(|methods| methods.iter().map(ToString::to_string).collect()),
         captured_request_headers: names(&section.captured_request_headers),
         captured_response_headers: names(&section.captured_response_headers),
     }

@@ -9,7 +9,7 @@
 use super::choice::Format;
 use super::layer::Layer;
 use super::print::{Origin, Origins};
-use super::value::{FieldName, Invalid, Period, Secret, nearest};
+use super::value::{FieldName, Invalid, Method, Period, Secret, nearest};
 use super::{Error, Warning, pairs};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -220,6 +220,9 @@ impl<'a> Reader<'a> {
         let names = ["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
         limits.event_attribute_count = self.otel("limits.event_attribute_count", &names, integer);
 
+        let name = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
+        layer.http.known_methods = self.otel("http.known_methods", &[name], methods);
+
         self.resource(layer);
     }
 
@@ -370,6 +373,16 @@ fn milliseconds(value: &str) -> Result<Period, Invalid> {
         ))
     })?;
     Ok(Period(Duration::from_millis(number.into())))
+}
+
+fn methods(value: &str) -> Result<Vec<Method>, Invalid> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|method| !method.is_empty())
+        .map(str::parse)
+        .collect::<Result<_, Invalid>>()
+        .map_err(|problem| Invalid::new(format!("{problem}; all of it is ignored")))
 }
 
 fn headers(value: &str) -> Result<BTreeMap<FieldName, Secret>, Invalid> {

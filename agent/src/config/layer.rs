@@ -5,7 +5,7 @@
 
 use super::choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
 use super::endpoint::Endpoint;
-use super::value::{FieldName, Pattern, Period, PortRange, Secret, Size};
+use super::value::{FieldName, Method, Pattern, Period, PortRange, Secret, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ section! {
         pub pid: Option<Vec<NonZeroU32>>,
         /// Executables: file names, or whole paths, with `*` and `**`.
         pub exe: Option<Vec<Pattern>>,
-        /// TCP ports, or ranges of ports: the listening end of the connection.
+        /// TCP ports, or ranges of ports, of either end of a connection.
         pub port: Option<Vec<PortRange>>,
         /// Containers: names, or ids (at least the first 4 characters).
         pub container: Option<Vec<String>>,
@@ -65,6 +65,8 @@ section! {
 section! {
     /// What is kept of HTTP messages beside method, path, status and sizes.
     pub struct Http {
+        /// Methods that spans may be named after, in place of the conventions' own; others are `_OTHER`.
+        pub known_methods: Option<Vec<Method>>,
         /// Request headers that become attributes (`http.request.header.NAME`). None unless listed.
         pub captured_request_headers: Option<Vec<FieldName>>,
         /// Response headers that become attributes (`http.response.header.NAME`). None unless listed.

@@ -56,7 +56,7 @@ pub struct Watch {
     pub pids: Vec<u32>,
     /// Patterns of executables.
     pub executables: Vec<Pattern>,
-    /// Ports of the listening end.
+    /// Ports of either end of a connection.
     pub ports: Vec<PortRange>,
     /// Names, ids or beginnings of ids of containers.
     pub containers: Vec<String>,
@@ -78,6 +78,8 @@ pub struct Capture {
 /// What is kept of HTTP messages: names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Http {
+    /// Methods that spans may be named after; `None` for those of the semantic conventions.
+    pub known_methods: Option<Vec<String>>,
     /// Request headers that become attributes.
     pub captured_request_headers: Vec<String>,
     /// Response headers that become attributes.

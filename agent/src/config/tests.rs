@@ -200,6 +200,23 @@ fn names_of_headers_are_in_lower_case_and_once() {
 }
 
 #[test]
+fn known_methods_keep_their_case_and_replace_the_conventions_own() {
+    let known = |text: &str, value: &str| {
+        let found = from(text, &[("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", value)], "").unwrap();
+        let said: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+        (found.config.http.known_methods.unwrap_or_default(), said)
+    };
+    let file = "http: {known_methods: [GET]}\n";
+    assert_eq!(known("", ""), (vec![], vec![]));
+    assert_eq!(known(file, ""), (vec!["GET".to_owned()], vec![]));
+    let two = vec!["PROPFIND".to_owned(), "get".to_owned()];
+    assert_eq!(known(file, "PROPFIND, get,"), (two, vec![]));
+    let said = "environment variable OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS: `G T` is not an HTTP method; all of it is ignored";
+    assert_eq!(known("", "PUT,G T"), (vec![], vec![said.to_owned()]));
+    assert!(from("http: {known_methods: ['']}\n", &[], "").is_err());
+}
+
+#[test]
 fn print_shows_values_origins_and_no_secret() {
     let text = "watch: {port: [80, 90-99]}\nexport: {otlp: {headers: {authorization: Bearer hunter2}, timeout: 1500}}\n\
                 resource: {team: 'yes'}\n";

@@ -326,6 +326,34 @@ scalar!(
     "The name of an HTTP header, in any case."
 );
 
+/// An HTTP method, which is case-sensitive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Method(String);
+
+impl FromStr for Method {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match http::Method::from_bytes(text.as_bytes()) {
+            Ok(method) => Ok(Self(method.as_str().to_owned())),
+            Err(_) => Err(Invalid::new(format!("`{text}` is not an HTTP method"))),
+        }
+    }
+}
+
+impl Display for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+scalar!(
+    Method,
+    "string",
+    "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+    "An HTTP method, case-sensitive."
+);
+
 /// Text that is never printed: not by `Debug`, not by `config print`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

@@ -33,12 +33,15 @@ mod field {
     pub(super) const SPAN_START: u32 = 7;
     pub(super) const SPAN_END: u32 = 8;
     pub(super) const SPAN_ATTRIBUTES: u32 = 9;
+    pub(super) const SPAN_DROPPED_ATTRIBUTES: u32 = 10;
     pub(super) const SPAN_EVENTS: u32 = 11;
+    pub(super) const SPAN_DROPPED_EVENTS: u32 = 12;
     pub(super) const SPAN_STATUS: u32 = 15;
     pub(super) const SPAN_FLAGS: u32 = 16;
     pub(super) const EVENT_TIME: u32 = 1;
     pub(super) const EVENT_NAME: u32 = 2;
     pub(super) const EVENT_ATTRIBUTES: u32 = 3;
+    pub(super) const EVENT_DROPPED_ATTRIBUTES: u32 = 4;
     pub(super) const STATUS_MESSAGE: u32 = 2;
     pub(super) const STATUS_CODE: u32 = 3;
     pub(super) const KEY_VALUE_KEY: u32 = 1;
@@ -125,9 +128,11 @@ fn span(bytes: &mut Vec<u8>, span: &Span) {
     fixed64(bytes, field::SPAN_START, span.start.0);
     fixed64(bytes, field::SPAN_END, span.end.0);
     attributes(bytes, field::SPAN_ATTRIBUTES, &span.attributes);
+    dropped(bytes, field::SPAN_DROPPED_ATTRIBUTES, span.dropped_attributes);
     for one in &span.events {
         message(bytes, field::SPAN_EVENTS, |bytes| event(bytes, one));
     }
+    dropped(bytes, field::SPAN_DROPPED_EVENTS, span.dropped_events);
     if let Status::Error(description) = &span.status {
         message(bytes, field::SPAN_STATUS, |bytes| {
             if !description.is_empty() {
@@ -144,6 +149,13 @@ fn event(bytes: &mut Vec<u8>, event: &Event) {
     fixed64(bytes, field::EVENT_TIME, event.time.0);
     text(bytes, field::EVENT_NAME, &event.name);
     attributes(bytes, field::EVENT_ATTRIBUTES, &event.attributes);
+    dropped(bytes, field::EVENT_DROPPED_ATTRIBUTES, event.dropped_attributes);
+}
+
+fn dropped(bytes: &mut Vec<u8>, field: u32, count: u32) {
+    if count > 0 {
+        varint(bytes, field, count.into());
+    }
 }
 
 fn attributes(bytes: &mut Vec<u8>, field: u32, attributes: &[Attribute]) {
@@ -272,7 +284,7 @@ mod tests {
             time_unix_nano: event.time.0,
             name: event.name.to_string(),
             attributes: key_values(&event.attributes),
-            ..Default::default()
+            dropped_attributes_count: event.dropped_attributes,
         });
         let status = match &span.status {
             Status::Unset => None,
@@ -291,7 +303,9 @@ mod tests {
             start_time_unix_nano: span.start.0,
             end_time_unix_nano: span.end.0,
             attributes: key_values(&span.attributes),
+            dropped_attributes_count: span.dropped_attributes,
             events: events.collect(),
+            dropped_events_count: span.dropped_events,
             status,
             ..Default::default()
         }
@@ -337,13 +351,18 @@ mod tests {
         proptest::collection::vec(attribute, 0..8)
     }
 
+    fn any_dropped() -> impl Strategy<Value = u32> {
+        prop_oneof![Just(0), any::<u32>()]
+    }
+
     prop_compose! {
         fn any_span()(
             ids in any::<([u8; 16], [u8; 8], Option<[u8; 8]>)>(),
             server in any::<bool>(),
             times in any::<(u64, u64)>(),
             attributes in any_attributes(),
-            events in proptest::collection::vec((any::<u64>(), any_attributes()), 0..3),
+            events in proptest::collection::vec((any::<u64>(), any_attributes(), any_dropped()), 0..3),
+            dropped in (any_dropped(), any_dropped()),
             status in proptest::option::of("[a-z ]{0,30}"),
         ) -> Span {
             Span {
@@ -355,10 +374,17 @@ mod tests {
                 start: UnixNanoseconds(times.0),
                 end: UnixNanoseconds(times.1),
                 attributes,
+                dropped_attributes: dropped.0,
                 events: events
                     .into_iter()
-                    .map(|(time, attributes)| Event { name: "e".into(), time: UnixNanoseconds(time), attributes })
+                    .map(|(time, attributes, dropped_attributes)| Event {
+                        name: "e".into(),
+                        time: UnixNanoseconds(time),
+                        attributes,
+                        dropped_attributes,
+                    })
                     .collect(),
+                dropped_events: dropped.1,
                 status: status.map_or(Status::Unset, |text| Status::Error(text.into())),
                 resource: Arc::new(Resource { pid: 1, attributes: Vec::new() }),
             }

@@ -71,8 +71,12 @@ struct Span<'a> {
     end_time_unix_nano: Decimal<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attributes: Vec<Attribute<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped_attributes_count: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<Event<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped_events_count: u32,
     status: SpanStatus<'a>,
 }
 
@@ -83,6 +87,8 @@ struct Event<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attributes: Vec<Attribute<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped_attributes_count: u32,
 }
 
 #[derive(Default, Serialize)]
@@ -168,7 +174,9 @@ fn span(span: &span::Span) -> Span<'_> {
         start_time_unix_nano: Decimal(span.start.0),
         end_time_unix_nano: Decimal(span.end.0),
         attributes: attributes(&span.attributes),
+        dropped_attributes_count: span.dropped_attributes,
         events: span.events.iter().map(event).collect(),
+        dropped_events_count: span.dropped_events,
         status: match &span.status {
             Status::Unset => SpanStatus::default(),
             Status::Error(message) => SpanStatus {
@@ -184,7 +192,13 @@ fn event(event: &span::Event) -> Event<'_> {
         time_unix_nano: Decimal(event.time.0),
         name: &event.name,
         attributes: attributes(&event.attributes),
+        dropped_attributes_count: event.dropped_attributes,
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 fn attributes(attributes: &[span::Attribute]) -> Vec<Attribute<'_>> {
@@ -230,7 +244,9 @@ mod tests {
         child.parent = Some(SpanId([1; 8]));
         child.kind = Kind::Client;
         child.status = Status::Error("connection reset before the response".into());
-        child.events.clear();
+        child.events[0].dropped_attributes = 1;
+        child.dropped_attributes = 2;
+        child.dropped_events = 3;
         child.attributes = vec![
             integer("http.request.body.size", i64::MAX),
             text("url.full", "http://e/\"\u{7f}\n"),

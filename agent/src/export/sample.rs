@@ -47,11 +47,14 @@ pub(super) fn span(trace: u8, id: u8, resource: &Arc<Resource>) -> Span {
             text("client.address", "10.0.0.2"),
             integer("http.response.status_code", 200),
         ],
+        dropped_attributes: 0,
         events: vec![Event {
             name: "http.response.first_byte".into(),
             time: UnixNanoseconds(start + 1_000_000),
             attributes: vec![],
+            dropped_attributes: 0,
         }],
+        dropped_events: 0,
         status: Status::Unset,
         resource: resource.clone(),
     }

@@ -22,7 +22,7 @@ pub mod watch;
 pub use container::Container;
 pub use declared::Declared;
 pub use host::Host;
-pub use proc::{Proc, Unreadable};
+pub use proc::{Glance, Proc, Unreadable};
 pub use resource::attributes;
 pub use runtime::Runtime;
 pub use table::Table;

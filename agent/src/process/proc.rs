@@ -1,7 +1,7 @@
 //! One process out of procfs.
 
 use super::root::Root;
-use super::{Declared, Identity, cgroup, container, name, runtime};
+use super::{Container, Declared, Identity, cgroup, container, name, runtime};
 use procfs::process::Process;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
@@ -20,6 +20,19 @@ const MAX_PASSWD: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Proc {
     path: PathBuf,
+}
+
+/// What a filter looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// Process id on the host.
+    pub pid: u32,
+    /// Its executable, in its own mount namespace; `None` where we may not look.
+    pub executable: Option<PathBuf>,
+    /// File name of the executable; the kernel's short name where that is not known.
+    pub name: String,
+    /// The container it is in, where that was asked for.
+    pub container: Option<Container>,
 }
 
 /// Why nothing is known of a process.
@@ -71,6 +84,28 @@ impl Proc {
         self.path.join(pid.to_string()).exists()
     }
 
+    /// Reads of a process what filters look at, in a hundredth of the time that all takes: a program that has just
+    /// started may be over in a millisecond. `None` where it is already.
+    #[must_use]
+    pub fn glance(&self, pid: u32, with_container: bool) -> Option<Glance> {
+        let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+        let executable = process.exe().ok().map(|path| without_deleted(&path));
+        let file_name = executable.as_deref().and_then(file_name).map(str::to_owned);
+        Some(Glance {
+            pid,
+            name: match file_name {
+                Some(name) => name,
+                None => process.stat().ok()?.comm,
+            },
+            executable,
+            container: if with_container {
+                container::find(&cgroups(&process), self.root().as_ref())
+            } else {
+                None
+            },
+        })
+    }
+
     /// Reads a process.
     ///
     /// # Errors
@@ -93,16 +128,9 @@ impl Proc {
         let program = executable
             .clone()
             .or_else(|| arguments.first().map(PathBuf::from));
-        let file_name = program
-            .as_deref()
-            .and_then(Path::file_name)
-            .and_then(OsStr::to_str)
-            .unwrap_or(&stat.comm);
+        let file_name = program.as_deref().and_then(file_name).unwrap_or(&stat.comm);
         let family = runtime::Family::of(file_name);
-        let cgroups: Vec<String> = process
-            .cgroups()
-            .map(|groups| groups.0.into_iter().map(|group| group.pathname).collect())
-            .unwrap_or_default();
+        let cgroups = cgroups(&process);
         let host = self.root();
         let name = name::infer(&name::Invocation {
             executable: file_name,
@@ -166,6 +194,17 @@ fn unreadable(pid: u32, error: &procfs::ProcError) -> Unreadable {
 fn without_deleted(path: &Path) -> PathBuf {
     let bytes = path.as_os_str().as_bytes();
     OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)).into()
+}
+
+fn file_name(path: &Path) -> Option<&str> {
+    path.file_name().and_then(OsStr::to_str)
+}
+
+fn cgroups(process: &Process) -> Vec<String> {
+    let groups = process
+        .cgroups()
+        .map(|groups| groups.0.into_iter().map(|group| group.pathname).collect());
+    groups.unwrap_or_default()
 }
 
 fn root(process: &Process) -> Option<Root> {

@@ -62,9 +62,10 @@ impl Table {
         self.known(pid).resource
     }
 
-    /// The identity of a process; `None` when it was gone before it could be read.
-    pub fn identity(&mut self, pid: u32) -> Option<Arc<Identity>> {
-        self.known(pid).identity
+    /// Whether anything is known of a process, be it only that it was forked.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> bool {
+        self.entries.contains_key(&pid)
     }
 
     /// A process was forked. This also ends what the table believes of an earlier process with the id `child`.

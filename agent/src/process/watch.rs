@@ -1,8 +1,7 @@
 //! Which processes are watched.
 
-use super::Identity;
+use super::Glance;
 use crate::config::Watch;
-use crate::config::value::PortRange;
 use globset::GlobMatcher;
 
 /// The shortest beginning of a container's id that counts as one.
@@ -15,7 +14,6 @@ pub struct Filter {
     pids: Vec<u32>,
     executables: Vec<(GlobMatcher, bool)>,
     containers: Vec<String>,
-    ports: Vec<PortRange>,
 }
 
 impl Filter {
@@ -32,43 +30,42 @@ impl Filter {
                 .map(crate::config::value::Pattern::matcher)
                 .collect(),
             containers: watch.containers.clone(),
-            ports: watch.ports.clone(),
         }
     }
 
-    /// Whether the process is watched. Ports are not looked at: connections have them, not processes.
+    /// Whether the process is watched. Ports are the kernel half's to look at: connections have
+    /// them, not processes.
     #[must_use]
-    pub fn wants(&self, identity: &Identity) -> bool {
-        identity.pid != self.own
-            && (self.pids.is_empty() || self.pids.contains(&identity.pid))
-            && (self.executables.is_empty()
-                || self.executables.iter().any(|it| fits_executable(it, identity)))
-            && (self.containers.is_empty() || self.containers.iter().any(|it| fits_container(it, identity)))
+    pub fn wants(&self, process: &Glance) -> bool {
+        process.pid != self.own
+            && (self.pids.is_empty() || self.pids.contains(&process.pid))
+            && (self.executables.is_empty() || self.executables.iter().any(|it| fits_executable(it, process)))
+            && (self.containers.is_empty() || self.containers.iter().any(|it| fits_container(it, process)))
     }
 
-    /// Whether it takes an [`Identity`] to decide: without, every process but our own is watched.
+    /// Whether a container must be known to decide.
+    #[must_use]
+    pub fn asks_for_container(&self) -> bool {
+        !self.containers.is_empty()
+    }
+
+    /// Whether it takes a [`Glance`] to decide: without, every process but our own is watched.
     #[must_use]
     pub fn is_selective(&self) -> bool {
         !(self.pids.is_empty() && self.executables.is_empty() && self.containers.is_empty())
     }
-
-    /// Ports of the listening end that are watched; empty for all.
-    #[must_use]
-    pub fn ports(&self) -> &[PortRange] {
-        &self.ports
-    }
 }
 
-fn fits_executable((glob, whole_path): &(GlobMatcher, bool), identity: &Identity) -> bool {
-    match (&identity.executable, whole_path) {
+fn fits_executable((glob, whole_path): &(GlobMatcher, bool), process: &Glance) -> bool {
+    match (&process.executable, whole_path) {
         (Some(path), true) => glob.is_match(path),
         (None, true) => false,
-        (_, false) => glob.is_match(identity.executable_name()),
+        (_, false) => glob.is_match(&process.name),
     }
 }
 
-fn fits_container(wanted: &str, identity: &Identity) -> bool {
-    identity.container.as_ref().is_some_and(|container| {
+fn fits_container(wanted: &str, process: &Glance) -> bool {
+    process.container.as_ref().is_some_and(|container| {
         container.name.as_deref() == Some(wanted)
             || container.id == wanted
             || (wanted.len() >= MIN_ID && container.id.starts_with(wanted))
@@ -77,26 +74,20 @@ fn fits_container(wanted: &str, identity: &Identity) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Container, Declared};
+    use super::super::Container;
     use super::*;
 
-    fn identity(pid: u32, executable: Option<&str>, container: Option<(&str, Option<&str>)>) -> Identity {
-        Identity {
+    fn process(pid: u32, executable: Option<&str>, container: Option<(&str, Option<&str>)>) -> Glance {
+        let name = executable.and_then(|path| path.rsplit('/').next());
+        Glance {
             pid,
-            parent: 1,
-            start: 1,
-            comm: "short".into(),
             executable: executable.map(Into::into),
-            owner: None,
-            runtime: None,
+            name: name.unwrap_or("short").into(),
             container: container.map(|(id, name)| Container {
                 id: id.into(),
                 name: name.map(Into::into),
                 service: None,
             }),
-            unit: None,
-            name: None,
-            declared: Declared::default(),
         }
     }
 
@@ -116,33 +107,33 @@ mod tests {
     #[test]
     fn everything_but_spanwire_itself() {
         let all = filter(&[], &[], &[]);
-        assert!(!all.is_selective() && all.ports().is_empty());
-        assert!(all.wants(&identity(5, None, None)));
-        assert!(!all.wants(&identity(99, None, None)));
-        assert!(!filter(&[99], &[], &[]).wants(&identity(99, None, None)));
+        assert!(!all.is_selective());
+        assert!(all.wants(&process(5, None, None)));
+        assert!(!all.wants(&process(99, None, None)));
+        assert!(!filter(&[99], &[], &[]).wants(&process(99, None, None)));
     }
 
     #[test]
     fn one_of_each_kind_has_to_fit() {
         let some = filter(&[5, 6], &["nginx", "/opt/*/server"], &[]);
         assert!(some.is_selective());
-        assert!(some.wants(&identity(5, Some("/usr/sbin/nginx"), None)));
-        assert!(some.wants(&identity(6, Some("/opt/shop/server"), None)));
-        assert!(!some.wants(&identity(7, Some("/usr/sbin/nginx"), None)));
-        assert!(!some.wants(&identity(5, Some("/usr/bin/node"), None)));
-        assert!(!some.wants(&identity(5, Some("/opt/a/b/server"), None)));
+        assert!(some.wants(&process(5, Some("/usr/sbin/nginx"), None)));
+        assert!(some.wants(&process(6, Some("/opt/shop/server"), None)));
+        assert!(!some.wants(&process(7, Some("/usr/sbin/nginx"), None)));
+        assert!(!some.wants(&process(5, Some("/usr/bin/node"), None)));
+        assert!(!some.wants(&process(5, Some("/opt/a/b/server"), None)));
     }
 
     #[test]
     fn without_a_path_the_short_name_is_matched() {
-        assert!(filter(&[], &["sho*"], &[]).wants(&identity(5, None, None)));
-        assert!(!filter(&[], &["/**"], &[]).wants(&identity(5, None, None)));
+        assert!(filter(&[], &["sho*"], &[]).wants(&process(5, None, None)));
+        assert!(!filter(&[], &["/**"], &[]).wants(&process(5, None, None)));
     }
 
     #[test]
     fn containers_by_name_or_beginning_of_the_id() {
         let check = |wanted: &str, fits: bool| {
-            let web = identity(5, None, Some(("abc123def456", Some("web"))));
+            let web = process(5, None, Some(("abc123def456", Some("web"))));
             assert_eq!(filter(&[], &[], &[wanted]).wants(&web), fits, "{wanted}");
         };
         check("web", true);
@@ -151,7 +142,7 @@ mod tests {
         check("abc", false);
         check("abc123def456", true);
         check("bc123", false);
-        assert!(!filter(&[], &[], &["web"]).wants(&identity(5, None, None)));
-        assert!(filter(&[], &[], &["a"]).wants(&identity(5, None, Some(("a", None)))));
+        assert!(!filter(&[], &[], &["web"]).wants(&process(5, None, None)));
+        assert!(filter(&[], &[], &["a"]).wants(&process(5, None, Some(("a", None)))));
     }
 }

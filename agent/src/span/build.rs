@@ -72,6 +72,8 @@ pub struct HttpRequest<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// Length of the content in bytes without its transfer coding, `None` where it is not known.
     pub body_size: Option<u64>,
+    /// The head was over the limit: fields, or the end of the target, are missing.
+    pub is_cut: bool,
 }
 
 /// The final response of an exchange.
@@ -87,6 +89,8 @@ pub struct HttpResponse<'a> {
     pub first_byte: UnixNanoseconds,
     /// The message ended where it should.
     pub complete: bool,
+    /// The head was over the limit: fields are missing.
+    pub is_cut: bool,
 }
 
 /// How an exchange ended.
@@ -161,25 +165,31 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         attributes.copy(name::USER_AGENT_ORIGINAL, agent);
     }
     attributes.size(name::HTTP_REQUEST_BODY_SIZE, request.body_size);
-    attributes.headers(name::HTTP_REQUEST_HEADER, &rules.request_headers, request.headers);
+    attributes.mark(name::REQUEST_HEAD_TRUNCATED, request.is_cut);
     if let Some(response) = &exchange.response {
         attributes.integer(name::HTTP_RESPONSE_STATUS_CODE, response.status.into());
         attributes.size(name::HTTP_RESPONSE_BODY_SIZE, response.body_size);
+        attributes.mark(name::RESPONSE_HEAD_TRUNCATED, response.is_cut);
+    }
+    let (error, status) = outcome(&exchange);
+    if let Some(error) = error {
+        attributes.text(name::ERROR_TYPE, error);
+    }
+    // Last, since only they can be so many that a limit takes some away.
+    attributes.headers(name::HTTP_REQUEST_HEADER, &rules.request_headers, request.headers);
+    if let Some(response) = &exchange.response {
         attributes.headers(
             name::HTTP_RESPONSE_HEADER,
             &rules.response_headers,
             response.headers,
         );
     }
-    let (error, status) = outcome(&exchange);
-    if let Some(error) = error {
-        attributes.text(name::ERROR_TYPE, error);
-    }
     let end = exchange.end.max(exchange.start);
     let first_byte = exchange.response.map(|response| Event {
         name: Cow::Borrowed(name::EVENT_FIRST_BYTE),
         time: response.first_byte.clamp(exchange.start, end),
         attributes: Vec::new(),
+        dropped_attributes: 0,
     });
     Span {
         trace_id: exchange.trace_id,
@@ -190,7 +200,9 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         start: exchange.start,
         end,
         attributes: attributes.0,
+        dropped_attributes: 0,
         events: first_byte.into_iter().collect(),
+        dropped_events: 0,
         status,
         resource: exchange.resource,
     }
@@ -263,6 +275,13 @@ impl Attributes {
 
     fn integer(&mut self, key: &'static str, value: i64) {
         self.push(key, Value::Integer(value));
+    }
+
+    /// An attribute that is there only where it is true.
+    fn mark(&mut self, key: &'static str, applies: bool) {
+        if applies {
+            self.push(key, Value::Boolean(true));
+        }
     }
 
     fn size(&mut self, key: &'static str, size: Option<u64>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 pub mod build;
 pub mod forwarded;
+pub mod limits;
 pub mod semconv;
 pub mod target;
 
@@ -60,6 +61,8 @@ pub struct Event {
     pub time: UnixNanoseconds,
     /// What else is known.
     pub attributes: Vec<Attribute>,
+    /// Attributes over the limit.
+    pub dropped_attributes: u32,
 }
 
 /// Status of a span. `Ok` is left to applications, as the specification asks.
@@ -99,8 +102,12 @@ pub struct Span {
     pub end: UnixNanoseconds,
     /// Attributes, each key once.
     pub attributes: Vec<Attribute>,
+    /// Attributes over the limit.
+    pub dropped_attributes: u32,
     /// Events in order of time.
     pub events: Vec<Event>,
+    /// Events over the limit.
+    pub dropped_events: u32,
     /// Status.
     pub status: Status,
     /// The process it was seen in.

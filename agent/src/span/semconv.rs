@@ -66,6 +66,10 @@ pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";
 /// Name of the service, a resource attribute.
 pub const SERVICE_NAME: &str = "service.name";
+/// Attribute of ours: the request's head was longer than what is kept of one.
+pub const REQUEST_HEAD_TRUNCATED: &str = "spanwire.request.head.truncated";
+/// Attribute of ours: the response's head was longer than what is kept of one.
+pub const RESPONSE_HEAD_TRUNCATED: &str = "spanwire.response.head.truncated";
 /// Whole URL of an outgoing request.
 pub const URL_FULL: &str = "url.full";
 /// Path of an incoming request.

@@ -1,5 +1,6 @@
 //! Real services on free ports, in folders of their own.
 
+pub mod container;
 pub mod nginx;
 pub mod node;
 pub mod python;

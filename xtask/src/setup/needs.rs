@@ -50,6 +50,7 @@ pub(crate) const TESTS: &[Need] = &[
     program("gcc", "gcc"),
     program("curl", "curl"),
     program("openssl", "openssl"),
+    program("runc", "runc"),
     package("python3-venv"),
     package("libc6-dev"),
     // Lower privileges.

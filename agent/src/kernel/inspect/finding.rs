@@ -38,7 +38,9 @@ impl Group {
             Self::Trampoline => "Hook set `trampoline` (the sockets' functions)",
             Self::Syscall => "Hook set `syscall` (works everywhere, taxes every syscall of the host)",
             Self::Beside => "Hooks beside them",
-            Self::Propagation => "Propagation to other services",
+            Self::Propagation => {
+                "For propagation to other services, which is to come: nothing of it is used yet"
+            }
             Self::Host => "Also on this host",
         }
     }
@@ -52,7 +54,7 @@ pub enum Need {
     Capture,
     /// One of several ways to capture; another may do.
     Alternative,
-    /// Without it fewer traces are connected, or with less in them.
+    /// Without it traces say less, or will once propagation is there.
     Detail,
     /// Not needed; good to know.
     Information,

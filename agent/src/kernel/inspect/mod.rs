@@ -26,6 +26,9 @@ use finding::Outcome;
 use privileges::{Capability, LockedMemory, Privileges};
 use std::cell::OnceCell;
 
+/// What capture cannot do without.
+const CAPTURE: &[Capability] = &[Capability::Bpf, Capability::Perfmon];
+
 /// What several checks need, read once.
 struct Context {
     btf: Result<Btf, BtfError>,
@@ -68,7 +71,8 @@ struct Check {
 pub fn report(options: &Options) -> Report {
     let context = Context::new();
     let findings = table::CHECKS.iter().map(|check| check.run(&context)).collect();
-    Report::new(findings, options, context.privileges.all())
+    let missing = context.privileges.lack(CAPTURE);
+    Report::new(findings, options, missing.as_deref())
 }
 
 impl Check {
@@ -99,5 +103,5 @@ impl Check {
 /// Which of the capabilities that capture needs are missing, in words; `None` if none is.
 #[must_use]
 pub fn missing_privileges() -> Option<String> {
-    Privileges::read().lack(&[Capability::Bpf, Capability::Perfmon])
+    Privileges::read().lack(CAPTURE)
 }

@@ -102,22 +102,17 @@ impl Privileges {
             format!("it needs {names} on the host, and this is a user namespace of its own")
         })
     }
-
-    /// Whether nothing that capture needs is missing.
-    pub(super) fn all(&self) -> bool {
-        self.lack(&[Capability::Bpf, Capability::Perfmon]).is_none()
-    }
 }
 
 /// One line a capability.
 pub(super) fn capability(context: &Context, capability: Capability) -> Outcome {
     let purpose = match capability {
-        Capability::Bpf => "loads programs, makes maps",
+        Capability::Bpf => "loads programs and makes maps",
         Capability::Perfmon => "lets programs trace and read kernel memory",
         Capability::NetAdmin => "attaches programs to cgroups and sockets",
         Capability::SysPtrace => "reads the environment and descriptors of processes of other users",
         Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
-        Capability::SysAdmin => "sees other people's BPF programs; stands for CAP_BPF and CAP_PERFMON",
+        Capability::SysAdmin => "shows other people's BPF programs, and stands for CAP_BPF and CAP_PERFMON",
     };
     match context.privileges.lack(&[capability]) {
         None => Outcome::works(purpose),
@@ -251,6 +246,5 @@ mod tests {
         };
         let why = none.lack(&[Capability::Bpf, Capability::NetAdmin]).unwrap();
         assert!(why.contains("CAP_BPF and CAP_NET_ADMIN"), "{why}");
-        assert!(!none.all());
     }
 }

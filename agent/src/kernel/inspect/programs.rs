@@ -230,10 +230,9 @@ pub(super) fn lockdown(context: &Context) -> Outcome {
             Ok(_) => Outcome::works("none in force: bpf_probe_write_user loads (no securityfs to ask)"),
             Err(failure) => match context.refused(&failure, &[Bpf, Perfmon]) {
                 refused if refused.status == super::Status::Unknown => refused,
-                refused => Outcome::note(format!(
-                    "`integrity`, as it seems (no securityfs to ask): bpf_probe_write_user is {}",
-                    refused.detail
-                )),
+                _ => Outcome::note(
+                    "`integrity`, as it seems: bpf_probe_write_user is refused (no securityfs to ask)",
+                ),
             },
         },
     }

@@ -58,14 +58,14 @@ pub struct Report {
     version: u32,
     kernel: String,
     machine: String,
-    privileged: bool,
-    findings: Vec<Finding>,
-    hook_sets: Vec<HookSet>,
-    verdict: Verdict,
+    pub(super) privileged: bool,
+    pub(super) findings: Vec<Finding>,
+    pub(super) hook_sets: Vec<HookSet>,
+    pub(super) verdict: Verdict,
 }
 
 impl Report {
-    pub(super) fn new(findings: Vec<Finding>, options: &Options, privileged: bool) -> Self {
+    pub(super) fn new(findings: Vec<Finding>, options: &Options, missing: Option<&str>) -> Self {
         let system = rustix::system::uname();
         let hook_sets: Vec<HookSet> = options
             .hook_sets
@@ -76,12 +76,12 @@ impl Report {
                 reason: loaded.as_ref().err().cloned(),
             })
             .collect();
-        let verdict = Verdict::of(&hook_sets, privileged);
+        let verdict = Verdict::of(&hook_sets, missing);
         Self {
             version: 1,
             kernel: system.release().to_string_lossy().into_owned(),
             machine: system.machine().to_string_lossy().into_owned(),
-            privileged,
+            privileged: missing.is_none(),
             findings,
             hook_sets,
             verdict,
@@ -118,12 +118,12 @@ impl Report {
             "spanwire check on Linux {} {}{who}",
             self.kernel, self.machine
         )?;
-        text::write(out, color, &self.findings, &self.hook_sets, &self.verdict)
+        text::write(out, color, self)
     }
 }
 
 impl Verdict {
-    fn of(hook_sets: &[HookSet], privileged: bool) -> Self {
+    fn of(hook_sets: &[HookSet], missing: Option<&str>) -> Self {
         if let Some(chosen) = hook_sets.iter().find(|set| set.works) {
             let name = &chosen.name;
             let text = format!("Capture can run: `spanwire run` would use hook set `{name}`.");
@@ -133,15 +133,17 @@ impl Verdict {
                 text,
             };
         }
-        let text = if privileged {
-            "Capture cannot run: no hook set loads; see the lines that say `no` above."
-        } else {
-            "Capture cannot run with these privileges. Root has what is missing above: try `sudo spanwire check`."
-        };
         Self {
             capture: false,
             hook_set: None,
-            text: text.to_owned(),
+            text: match missing {
+                None => {
+                    "Capture cannot run: no hook set loads; see the lines that say `no` above.".to_owned()
+                }
+                Some(missing) => format!(
+                    "Capture cannot run: {missing}. Root has them, and `sudo spanwire check` tries what is `unknown` above."
+                ),
+            },
         }
     }
 }

@@ -28,16 +28,16 @@ checks! {
             lost "no program may trace: no capture",
             do "run it as root (`sudo spanwire run`) or add the capability";
         "capability.net_admin" "CAP_NET_ADMIN" Detail |context| capability(context, Capability::NetAdmin),
-            lost "no context is injected into traffic to other hosts",
-            do "run it as root or add the capability";
+            lost "nothing yet: it is for propagation, which is to come",
+            do "nothing";
         "capability.sys_ptrace" "CAP_SYS_PTRACE" Detail |context| capability(context, Capability::SysPtrace),
-            lost "services of other users keep their plain process names, and TLS libraries of theirs are not found",
+            lost "services of other users are named after their command alone",
             do "run it as root or add the capability";
         "capability.sys_resource" "CAP_SYS_RESOURCE" Information |context| capability(context, Capability::SysResource),
-            lost "nothing where the line `locked memory` works",
-            do "nothing, unless the kernel is older than 5.11";
+            lost "nothing where `locked memory` below works",
+            do "nothing";
         "capability.sys_admin" "CAP_SYS_ADMIN" Information |context| capability(context, Capability::SysAdmin),
-            lost "a conflict with another sockmap (Cilium, Envoy) is not noticed",
+            lost "programs of others (Cilium, Envoy) that would be in the way of propagation are not noticed",
             do "run it as root or add the capability";
         "locked_memory" "locked memory" Capture locked_memory,
             lost "maps do not fit: no capture",
@@ -57,13 +57,13 @@ checks! {
             lost "sockets cannot be looked into: no capture",
             do "boot without lockdown=confidentiality";
         "lockdown" "lockdown" Information programs::lockdown,
-            lost "bpf_probe_write_user is refused, which spanwire has no need of",
+            lost "nothing with `integrity`, which forbids to write to other processes' memory; all capture with `confidentiality`",
+            do "nothing with `integrity`; else boot without lockdown=confidentiality";
+        "task_registers" "task registers" Information programs::task_registers,
+            lost "nothing: they are looked for at the end of the task's stack",
             do "nothing";
-        "task_registers" "task registers" Alternative programs::task_registers,
-            lost "hook set `socket` cannot find the buffer of a read; another set is used",
-            do "nothing, or run a kernel of 5.15 or later";
         "bpf_loop" "bpf_loop" Information programs::loops,
-            lost "nothing: programs with bounded loops are loaded instead, which look at fewer frames a turn",
+            lost "nothing: programs with bounded loops are loaded instead, which only takes the kernel longer to verify",
             do "nothing";
     }
     Programs {
@@ -74,62 +74,59 @@ checks! {
             lost "nothing: raw tracepoints are used",
             do "nothing";
         "program.fentry" "fentry" Alternative programs::fentry,
-            lost "hook set `trampoline` in its cheap form",
+            lost "hook set `trampoline`",
             do "nothing where another hook set works";
         "program.fexit" "fexit" Alternative programs::fexit,
-            lost "hook set `trampoline` in its cheap form",
+            lost "hook set `trampoline`",
             do "nothing where another hook set works";
-        "program.kprobe" "kprobe" Alternative programs::kprobe,
-            lost "hook set `trampoline` where fentry is refused",
-            do "nothing where another hook set works";
+        "program.kprobe" "kprobe" Information programs::kprobe,
+            lost "nothing: no hook set uses kprobes",
+            do "nothing";
         "program.uprobe" "uprobe" Detail programs::uprobe,
-            lost "no view into TLS, and no exact context for Python and Go",
+            lost "nothing yet: they are for TLS, and for exact context in Python and Go",
             do "run a kernel with CONFIG_UPROBES; in a container, mount /sys";
         "program.sock_ops" "sock_ops" Detail programs::sock_ops,
-            lost "no context in headers or TCP options of connections to other hosts",
+            lost "nothing yet: it is for propagation to other hosts",
             do "mount cgroup2 where it is missing, and grant CAP_NET_ADMIN";
         "program.sk_msg" "sk_msg" Detail programs::sk_msg,
-            lost "no `traceparent` is injected into requests",
+            lost "nothing yet: it is for a `traceparent` in requests",
             do "run a kernel with CONFIG_NET_SOCK_MSG (part of CONFIG_BPF_STREAM_PARSER)";
         "program.connect4" "cgroup connect4" Detail programs::connect,
-            lost "a connection's first address, before a load balancer rewrites it, is not known",
+            lost "nothing yet: it is for the address that a connection had before a load balancer rewrote it",
             do "mount cgroup2 where it is missing, and grant CAP_NET_ADMIN";
     }
     Socket {
         "raw_tracepoint.sock_send_length" "sock_send_length" Alternative |context| hooks::raw_tracepoint(context, "sock_send_length"),
-            lost "hook set `socket`; another set is used",
+            lost "hook set `socket`",
             do "nothing where another hook set works; it came with 6.3";
         "raw_tracepoint.sock_recv_length" "sock_recv_length" Alternative |context| hooks::raw_tracepoint(context, "sock_recv_length"),
-            lost "hook set `socket`; another set is used",
+            lost "hook set `socket`",
             do "nothing where another hook set works; it came with 6.3";
-        "raw_tracepoint.tcp_sendmsg_locked" "tcp_sendmsg_locked" Alternative |context| hooks::raw_tracepoint(context, "tcp_sendmsg_locked"),
-            lost "hook set `socket`: bytes cannot be seen before they are sent",
-            do "nothing where another hook set works; it came with 6.16";
+        "raw_tracepoint.tcp_sendmsg_locked" "tcp_sendmsg_locked" Detail |context| hooks::raw_tracepoint(context, "tcp_sendmsg_locked"),
+            lost "with hook set `socket`, a request is taken to be sent when the send returned",
+            do "nothing; it came with 6.16";
     }
     Trampoline {
         "function.inet_sendmsg" "inet_sendmsg" Alternative |context| hooks::function(context, "inet_sendmsg"),
-            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            lost "hook set `trampoline`",
             do "nothing where another hook set works";
         "function.inet_recvmsg" "inet_recvmsg" Alternative |context| hooks::function(context, "inet_recvmsg"),
-            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            lost "hook set `trampoline`",
             do "nothing where another hook set works";
         "function.inet6_sendmsg" "inet6_sendmsg" Alternative |context| hooks::function(context, "inet6_sendmsg"),
-            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            lost "with hook set `trampoline`, connections over IPv6",
             do "nothing where another hook set works";
         "function.inet6_recvmsg" "inet6_recvmsg" Alternative |context| hooks::function(context, "inet6_recvmsg"),
-            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            lost "with hook set `trampoline`, connections over IPv6",
             do "nothing where another hook set works";
         "function.unix_stream_sendmsg" "unix_stream_sendmsg" Alternative |context| hooks::function(context, "unix_stream_sendmsg"),
-            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            lost "with hook set `trampoline`, connections over Unix sockets",
             do "nothing where another hook set works";
         "function.unix_stream_recvmsg" "unix_stream_recvmsg" Alternative |context| hooks::function(context, "unix_stream_recvmsg"),
-            lost "hook set `trampoline` by fentry; kprobes or another set are used",
+            lost "with hook set `trampoline`, connections over Unix sockets",
             do "nothing where another hook set works";
     }
     Syscall {
-        "raw_tracepoint.sys_enter" "sys_enter" Alternative |context| hooks::raw_tracepoint(context, "sys_enter"),
-            lost "hook set `syscall`, the last resort",
-            do "run a kernel with CONFIG_FTRACE_SYSCALLS";
         "raw_tracepoint.sys_exit" "sys_exit" Alternative |context| hooks::raw_tracepoint(context, "sys_exit"),
             lost "hook set `syscall`, the last resort",
             do "run a kernel with CONFIG_FTRACE_SYSCALLS";
@@ -150,33 +147,33 @@ checks! {
     }
     Propagation {
         "cgroup2" "cgroup v2" Detail host::cgroup,
-            lost "no sock_ops and no connect4 program: no injection into traffic to other hosts",
+            lost "nothing yet: it is for propagation to other hosts",
             do "mount -t cgroup2 none /sys/fs/cgroup (or /sys/fs/cgroup/unified beside version 1); in a container, mount the host's";
         "sockhash.fionread" "sockhash: FIONREAD" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.fionread),
-            lost "processes that read by FIONREAD (nginx, Java NIO, .NET) would stall, so they are never enrolled: no `traceparent` is injected into their requests",
-            do "nothing: flow match and TCP options still connect them; kernels without commit 929e30f93125 are free of it";
+            lost "nothing yet; services that read by FIONREAD (nginx, Java NIO, .NET) would stall in a sockhash, so propagation will leave them out",
+            do "nothing; kernels without commit 929e30f93125 are free of it";
         "sockhash.edge_triggered" "sockhash: wake-up" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.edge_triggered),
-            lost "an enrolled service could miss bytes and stall, so nothing is enrolled: no `traceparent` is injected",
+            lost "nothing yet; a service in a sockhash could miss bytes and stall, so propagation will use none",
             do "update the kernel";
         "sockhash.half_close" "sockhash: half close" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.half_close),
-            lost "nothing is enrolled: no `traceparent` is injected",
+            lost "nothing yet; a service in a sockhash could miss its peer's end, so propagation will use none",
             do "update the kernel";
         "sockhash.splice" "sockhash: splice" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.splice),
-            lost "proxies that splice would break, so nothing is enrolled: no `traceparent` is injected",
+            lost "nothing yet; a proxy that splices would break in a sockhash, so propagation will use none",
             do "update the kernel";
         "sockhash.data_then_end" "sockhash: data, end" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.data_then_end),
-            lost "the last bytes of a connection could be lost, so nothing is enrolled: no `traceparent` is injected",
+            lost "nothing yet; a connection in a sockhash could lose its last bytes, so propagation will use none",
             do "update the kernel";
         "sockhash.bytes" "sockhash: bytes" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.bytes),
-            lost "bytes could be changed, so nothing is enrolled: no `traceparent` is injected",
+            lost "nothing yet; bytes of a connection in a sockhash could change, so propagation will use none",
             do "update the kernel";
         "other_sockmaps" "other sockmaps" Detail propagation::other_sockmaps,
-            lost "two programs cannot share a socket, so those of the other are not enrolled: no `traceparent` is injected there",
+            lost "nothing yet; two programs cannot share a socket, so propagation will leave the other's alone",
             do "nothing, or switch off the other's socket acceleration (Cilium: `sockops.enabled=false`)";
     }
     Host {
         "io_uring" "io_uring" Information host::io_uring,
-            lost "what is received by io_uring shows as a gap in the stream, counted",
+            lost "heads that io_uring moves: a counted gap, and no span; hook set `syscall` sees nothing of it at all",
             do "nothing, or let the service use ordinary system calls (kernel.io_uring_disabled=2 forbids it on the host)";
     }
 }

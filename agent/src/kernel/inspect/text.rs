@@ -1,7 +1,7 @@
 //! The report on a terminal.
 
 use super::finding::AS_ROOT;
-use super::{Finding, HookSet, Need, Status, Verdict};
+use super::{Finding, Need, Report, Status};
 use std::io::{self, Write};
 
 /// Columns, at which texts are folded.
@@ -18,13 +18,7 @@ const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Writes the findings under their headings, the hook sets, and the verdict.
-pub(super) fn write(
-    out: &mut impl Write,
-    color: bool,
-    findings: &[Finding],
-    hook_sets: &[HookSet],
-    verdict: &Verdict,
-) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, color: bool, report: &Report) -> io::Result<()> {
     let paint = |style: &str, text: &str| match color {
         true => format!("{style}{text}{PLAIN}"),
         false => text.to_owned(),
@@ -35,7 +29,7 @@ pub(super) fn write(
         writeln!(out, "  {word}{title:TITLE$}{}", detail.next().unwrap_or_default())?;
         detail.try_for_each(|rest| writeln!(out, "{:INDENT$}{rest}", ""))
     };
-    for group in findings.chunk_by(|one, next| one.group == next.group) {
+    for group in report.findings.chunk_by(|one, next| one.group == next.group) {
         writeln!(out, "\n{}", paint(BOLD, group[0].group.heading()))?;
         for (index, finding) in group.iter().enumerate() {
             let before = index.checked_sub(1).map(|index| &group[index]);
@@ -54,25 +48,17 @@ pub(super) fn write(
         }
     }
     writeln!(out, "\n{}", paint(BOLD, "Hook sets, loaded whole"))?;
-    for set in hook_sets {
-        let (style, word) = if set.works {
-            (GREEN, "works")
-        } else {
-            (YELLOW, "no")
+    for set in &report.hook_sets {
+        let (style, word) = match (set.works, report.privileged) {
+            (true, _) => (GREEN, "works"),
+            (false, true) => (YELLOW, "no"),
+            (false, false) => (YELLOW, "unknown"),
         };
-        line(
-            out,
-            style,
-            word,
-            &set.name,
-            set.reason.as_deref().unwrap_or("loads and attaches"),
-        )?;
+        let reason = set.reason.as_deref().unwrap_or("loads and attaches");
+        line(out, style, word, &set.name, reason)?;
     }
-    if hook_sets.is_empty() {
-        line(out, YELLOW, "unknown", "none", "no hook set was tried")?;
-    }
-    let style = if verdict.capture { GREEN } else { RED };
-    writeln!(out, "\n{}", paint(style, &verdict.text))
+    let style = if report.verdict.capture { GREEN } else { RED };
+    writeln!(out, "\n{}", paint(style, &report.verdict.text))
 }
 
 /// What is printed below a finding.

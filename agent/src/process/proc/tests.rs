@@ -35,7 +35,8 @@ fn all_that_is_known_of_a_process() {
         uid: 1001,
         ..FakeProcess::default()
     });
-    let identity = Proc::at(fake.path()).identity(100).unwrap();
+    let proc = Proc::at(fake.path());
+    let identity = proc.identity(100).unwrap();
     let expect = Identity {
         pid: 100,
         parent: 1,
@@ -47,7 +48,7 @@ fn all_that_is_known_of_a_process() {
             name: "cpython",
             version: None,
         }),
-        container: Some(container::Container {
+        container: Some(Container {
             id: ID.into(),
             name: Some("web".into()),
             service: None,
@@ -61,6 +62,14 @@ fn all_that_is_known_of_a_process() {
     };
     assert_eq!(identity, expect);
     assert_eq!(identity.executable_name(), "python3.11");
+    let glance = |container: Option<Container>| Glance {
+        pid: 100,
+        executable: expect.executable.clone(),
+        name: "python3.11".into(),
+        container,
+    };
+    assert_eq!(proc.glance(100, false), Some(glance(None)));
+    assert_eq!(proc.glance(100, true), Some(glance(expect.container.clone())));
 }
 
 #[test]
@@ -90,6 +99,14 @@ fn what_is_missing_is_left_out() {
         (bare.executable_name(), bare.executable.is_none()),
         ("server", true)
     );
+    let glance = Glance {
+        pid: 100,
+        executable: None,
+        name: "server".into(),
+        container: None,
+    };
+    assert_eq!(proc.glance(100, true), Some(glance));
+    assert_eq!(proc.glance(200, true), None);
     std::fs::remove_file(fake.path().join("100/stat")).unwrap();
     assert_eq!(proc.identity(100), Err(Unreadable::Gone { pid: 100, comm: None }));
     assert_eq!(proc.identity(200), Err(Unreadable::Gone { pid: 200, comm: None }));

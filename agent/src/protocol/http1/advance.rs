@@ -82,6 +82,11 @@ impl<S: Copy> Connection<S> {
                 side.state = State::Idle;
                 0
             }
+            State::Searching if !marked && flow == Flow::Request => {
+                // What is stepped over may hold requests.
+                self.pairing.hide_requests();
+                rest.len()
+            }
             State::Searching | State::Waiting(_) => rest.len(),
         }
     }
@@ -245,12 +250,15 @@ impl<S: Copy> Connection<S> {
             None
         } else {
             let between = self.responses.is_between();
-            self.pairing.begin_request(head, stamps, mark, between, out)
+            self.pairing
+                .begin_request(head, follows.content(), stamps, mark, between, out)
         };
         self.upgrading = ordinal.filter(|_| asks);
         match follows {
             Follows::Body(body) => self.requests.state = State::Body { body, ordinal },
-            Follows::Nothing | Follows::Tunnel => self.end_message(Flow::Request, ordinal, out),
+            Follows::Nothing | Follows::Empty | Follows::Tunnel => {
+                self.end_message(Flow::Request, ordinal, out);
+            }
         }
     }
 
@@ -333,7 +341,7 @@ impl<S: Copy> Connection<S> {
         };
         self.pairing.reach_response(waiting.ordinal, out);
         match after_response(&waiting.head, &waiting.framing, None) {
-            Ok(Follows::Nothing) => {}
+            Ok(Follows::Nothing | Follows::Empty) => {}
             Ok(Follows::Tunnel) => {
                 self.pairing.give_up_all(out);
                 self.finish();
@@ -373,7 +381,7 @@ impl<S: Copy> Connection<S> {
                 head,
                 first,
                 last,
-                body: 0,
+                body: follows.content(),
                 complete,
             },
         );
@@ -388,7 +396,7 @@ impl<S: Copy> Connection<S> {
                     ordinal: Some(ordinal),
                 }
             }
-            Follows::Nothing => self.end_message(Flow::Response, Some(ordinal), out),
+            Follows::Nothing | Follows::Empty => self.end_message(Flow::Response, Some(ordinal), out),
         }
         // Refused: what follows the request is HTTP/1.x.
         self.upgrading = self.upgrading.filter(|upgrading| *upgrading > ordinal);
@@ -433,13 +441,15 @@ impl<S: Copy> Connection<S> {
     }
 
     fn add_content(&mut self, flow: Flow, ordinal: Option<u64>, content: u64) {
-        let Some(ordinal) = ordinal else { return };
+        let Some(ordinal) = ordinal.filter(|_| content > 0) else {
+            return;
+        };
         let body = match flow {
             Flow::Request => self.pairing.request(ordinal).map(|request| &mut request.body),
             Flow::Response => self.pairing.response(ordinal).map(|response| &mut response.body),
         };
         if let Some(body) = body {
-            *body = body.saturating_add(content);
+            *body = Some(body.unwrap_or(0).saturating_add(content));
         }
     }
 }

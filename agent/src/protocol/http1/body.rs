@@ -20,8 +20,10 @@ pub(super) enum Body {
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follows {
-    /// Nothing: the message ends with its head.
+    /// Nothing: the message has no content, and ends with its head.
     Nothing,
+    /// A body of no bytes: the message ends with its head.
+    Empty,
     /// A body.
     Body(Body),
     /// Another protocol (RFC 9110, sections 7.8 and 9.3.6).
@@ -65,9 +67,19 @@ pub(super) fn after_response(
     }
 }
 
+impl Follows {
+    /// Bytes of content before the first one is seen; `None` where there may be none to come.
+    pub(super) const fn content(self) -> Option<u64> {
+        match self {
+            Self::Empty | Self::Body(Body::Length(_) | Body::Chunked(_) | Body::UntilEnd) => Some(0),
+            Self::Nothing | Self::Tunnel | Self::Body(Body::Unseen) => None,
+        }
+    }
+}
+
 fn of_length(length: u64) -> Follows {
     if length == 0 {
-        Follows::Nothing
+        Follows::Empty
     } else {
         Follows::Body(Body::Length(length))
     }

@@ -118,6 +118,14 @@ pub struct Exchange<S> {
     pub ended: S,
 }
 
+impl<S> Exchange<S> {
+    /// How many of its heads were over [`Limits::head`].
+    pub fn heads_cut(&self) -> u64 {
+        let response = self.response.as_ref();
+        u64::from(self.request.head.is_cut()) + u64::from(response.is_some_and(|it| it.head.is_cut()))
+    }
+}
+
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -138,8 +146,9 @@ pub struct Request<S> {
     pub first: S,
     /// Stamp of the last byte seen.
     pub last: S,
-    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding.
-    pub body: u64,
+    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding; `None` where there is none, which is not
+    /// the same as content of no bytes.
+    pub body: Option<u64>,
     /// The message came to its end.
     pub complete: bool,
 }
@@ -153,8 +162,9 @@ pub struct Response<S> {
     pub first: S,
     /// Stamp of the last byte seen.
     pub last: S,
-    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding.
-    pub body: u64,
+    /// Bytes of content (RFC 9110, section 6.4), without the transfer coding; `None` where there is none, which is not
+    /// the same as content of no bytes.
+    pub body: Option<u64>,
     /// The message came to its end.
     pub complete: bool,
 }

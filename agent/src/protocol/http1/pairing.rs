@@ -120,6 +120,7 @@ impl<S: Copy> Pairing<S> {
     pub(super) fn begin_request(
         &mut self,
         head: RequestHead,
+        body: Option<u64>,
         [first, last]: [S; 2],
         marked: Option<u64>,
         between: bool,
@@ -139,7 +140,7 @@ impl<S: Copy> Pairing<S> {
             head,
             first,
             last,
-            body: 0,
+            body,
             complete: false,
         };
         self.in_flight.push_back(InFlight {

@@ -13,7 +13,7 @@ struct Message {
     ordinal: u64,
     head: Vec<u8>,
     body: Vec<u8>,
-    content: u64,
+    content: Option<u64>,
 }
 
 /// One piece, with the direction it belongs to.
@@ -59,7 +59,7 @@ fn exchange(ordinal: u64, request: u8, response: u8, sizes: [usize; 2]) -> [Vec<
             ordinal,
             head: format!("{asks}\r\n").into(),
             body: Vec::new(),
-            content: 0,
+            content: None,
         },
     };
     let id = format!("Id: {ordinal}\r\n");
@@ -67,7 +67,7 @@ fn exchange(ordinal: u64, request: u8, response: u8, sizes: [usize; 2]) -> [Vec<
         ordinal,
         head: format!("HTTP/1.1 {status}\r\n{id}Content-Length: 7\r\n\r\n").into(),
         body: Vec::new(),
-        content: 0,
+        content: None,
     };
     let answer = match response % 4 {
         _ if method == "HEAD" => bare("200 OK"),
@@ -80,7 +80,7 @@ fn exchange(ordinal: u64, request: u8, response: u8, sizes: [usize; 2]) -> [Vec<
         ordinal,
         head: b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(),
         body: Vec::new(),
-        content: 0,
+        content: None,
     };
     [
         vec![asks],
@@ -100,7 +100,7 @@ fn message(ordinal: u64, start: &str, size: usize, chunked: bool) -> Message {
             ordinal,
             head,
             body: content,
-            content: size as u64,
+            content: Some(size as u64),
         };
     }
     let mut body = Vec::new();
@@ -115,7 +115,7 @@ fn message(ordinal: u64, start: &str, size: usize, chunked: bool) -> Message {
         ordinal,
         head,
         body,
-        content: size as u64,
+        content: Some(size as u64),
     }
 }
 
@@ -167,6 +167,7 @@ fn walk(flow: Flow, message: &Message, cut: &Index, inline: bool) -> Parts {
         body,
         content,
     } = message;
+    let content = content.unwrap_or(0);
     let cut = cut.index(head.len() - 1) + 1;
     let mut second = head[cut..].to_vec();
     if inline {
@@ -232,7 +233,9 @@ fn piece(part: &Part) -> Piece<'_> {
 }
 
 /// An exchange without its stamps: ordinal, method and target, content of both, status, and the response's `Id`.
-fn told(outcome: &Outcome<usize>) -> Option<(u64, String, u64, u16, u64, String)> {
+type Told = (u64, String, Option<u64>, u16, Option<u64>, String);
+
+fn told(outcome: &Outcome<usize>) -> Option<Told> {
     let Outcome::Exchange(Exchange {
         ordinal,
         request,
@@ -257,7 +260,7 @@ fn told(outcome: &Outcome<usize>) -> Option<(u64, String, u64, u16, u64, String)
 }
 
 /// The exchanges of a conversation as [`told`] would tell them.
-fn expected(batches: &[(Vec<Message>, Vec<Message>)]) -> Vec<(u64, String, u64, u16, u64, String)> {
+fn expected(batches: &[(Vec<Message>, Vec<Message>)]) -> Vec<Told> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let of = |(requests, responses): &(Vec<Message>, Vec<Message>)| {
         let responses = responses
@@ -285,8 +288,8 @@ fn expected(batches: &[(Vec<Message>, Vec<Message>)]) -> Vec<(u64, String, u64, 
     batches.iter().flat_map(of).collect()
 }
 
-/// No response is with a wrong request, no exchange is told or counted twice.
-fn assert_true(out: &[Outcome<usize>], exchanges: usize) {
+/// No response is with a wrong request, no exchange is told twice, and there are `most` outcomes at most.
+fn assert_true(out: &[Outcome<usize>], exchanges: usize, most: usize) {
     let mut seen = HashSet::new();
     for outcome in out {
         if let Outcome::Exchange(Exchange {
@@ -309,7 +312,7 @@ fn assert_true(out: &[Outcome<usize>], exchanges: usize) {
         }
     }
     assert!(
-        out.len() <= exchanges,
+        out.len() <= most,
         "{} outcomes of {exchanges}: {out:?}",
         out.len()
     );
@@ -436,7 +439,7 @@ proptest! {
             let part = &mut parts[hit].1;
             *part = Part::Gap(if sized { wire(part) } else { 0 });
         }
-        assert_true(&read(Connection::marked, &parts), exchanges);
+        assert_true(&read(Connection::marked, &parts), exchanges, exchanges);
     }
 
     #[test]
@@ -452,7 +455,8 @@ proptest! {
             [split(Flow::Request, requests, &cuts), split(Flow::Response, responses, &cuts)].concat()
         });
         let parts = lose(parts.collect(), flow, [&loss[0], &loss[1]], sized);
-        assert_true(&read(Connection::new, &parts), exchanges);
+        // A method that is cut in two by the loss leaves what looks like one more request, and is counted as that.
+        assert_true(&read(Connection::new, &parts), exchanges, exchanges + 1);
     }
 
     #[test]

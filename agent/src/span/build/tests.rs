@@ -1,5 +1,8 @@
 use super::*;
 
+mod addresses;
+mod outcome;
+
 /// One exchange as a table row: a GET answered with 200 over loopback, changed by the row.
 struct Row {
     kind: Kind,
@@ -7,6 +10,7 @@ struct Row {
     target: &'static str,
     headers: Vec<(&'static str, &'static str)>,
     request_size: Option<u64>,
+    cut: bool,
     response: Option<(u16, bool)>,
     ending: Ending,
     endpoints: Endpoints,
@@ -24,6 +28,7 @@ fn server(target: &'static str, headers: &[(&'static str, &'static str)]) -> Row
         target,
         headers: headers.to_vec(),
         request_size: None,
+        cut: false,
         response: Some((200, true)),
         ending: Ending::Complete,
         endpoints: Endpoints {
@@ -66,6 +71,7 @@ impl Row {
                 version: HttpVersion::Http11,
                 headers: &self.headers,
                 body_size: self.request_size,
+                is_cut: self.cut,
             },
             response: self.response.map(|(status, complete)| HttpResponse {
                 status,
@@ -73,6 +79,7 @@ impl Row {
                 body_size: Some(5),
                 first_byte: UnixNanoseconds(2_000),
                 complete,
+                is_cut: self.cut,
             }),
             ending: self.ending,
         };
@@ -224,361 +231,6 @@ fn methods_are_known_or_other() {
 }
 
 #[test]
-fn url_of_a_server_span() {
-    for (method, target, path, query, scheme) in [
-        ("GET", "/", "/", None, "http"),
-        ("GET", "/a?", "/a", None, "http"),
-        ("GET", "/a?b=1&c", "/a", Some("b=1&c"), "http"),
-        ("GET", "HTTPS://other.example/p?q", "/p", Some("q"), "https"),
-        ("GET", "http://other.example", "/", None, "http"),
-        ("OPTIONS", "*", "", None, "http"),
-        ("CONNECT", "db.example:5432", "", None, "http"),
-    ] {
-        let row = Row {
-            method,
-            ..server(target, &[("host", "shop.example")])
-        };
-        check(
-            &row,
-            &[
-                ("url.path", Some(path)),
-                ("url.query", query),
-                ("url.scheme", Some(scheme)),
-                ("url.full", None),
-            ],
-        );
-    }
-}
-
-#[test]
-fn server_address_of_a_server_span() {
-    for (target, headers, address, port) in [
-        (
-            "/",
-            vec![("host", "shop.example:81")],
-            Some("shop.example"),
-            Some("81"),
-        ),
-        ("/", vec![("host", "[::1]:81")], Some("::1"), Some("81")),
-        // The connection is to port 8080: a host without a port does not say which one was meant.
-        ("/", vec![("host", "shop.example")], Some("shop.example"), None),
-        (
-            "http://other.example:82/",
-            vec![("host", "shop.example")],
-            Some("other.example"),
-            Some("82"),
-        ),
-        (
-            "/",
-            vec![("host", "a"), ("x-forwarded-host", "b:83")],
-            Some("b"),
-            Some("83"),
-        ),
-        (
-            "/",
-            vec![("host", "a"), ("forwarded", "host=b;proto=https")],
-            Some("b"),
-            Some("443"),
-        ),
-        ("/", vec![("host", "a"), ("forwarded", "host=b")], Some("b"), None),
-        ("/", vec![("host", "\u{1b}[31m")], Some("10.0.0.1"), Some("8080")),
-        ("/", vec![], Some("10.0.0.1"), Some("8080")),
-    ] {
-        check(
-            &server(target, &headers),
-            &[("server.address", address), ("server.port", port)],
-        );
-    }
-    let endpoints = Endpoints {
-        local: ip("10.0.0.1:80"),
-        remote: ip("10.0.0.2:50000"),
-    };
-    check(
-        &Row {
-            endpoints,
-            ..server("/", &[("host", "shop.example")])
-        },
-        &[("server.port", Some("80"))],
-    );
-}
-
-#[test]
-fn proxies_tell_of_the_client_and_its_scheme() {
-    let row = server(
-        "/",
-        &[
-            ("X-Forwarded-For", "203.0.113.7, 10.0.0.2"),
-            ("X-Forwarded-Proto", "https"),
-        ],
-    );
-    check(
-        &row,
-        &[
-            ("client.address", Some("203.0.113.7")),
-            ("network.peer.address", Some("10.0.0.2")),
-        ],
-    );
-    check(&row, &[("url.scheme", Some("https"))]);
-    check(
-        &server("/", &[("forwarded", "for=unknown")]),
-        &[("client.address", Some("10.0.0.2"))],
-    );
-    check(
-        &client("/", &[("x-forwarded-for", "203.0.113.7")]),
-        &[("client.address", None), ("url.scheme", None)],
-    );
-}
-
-#[test]
-fn url_of_a_client_span() {
-    for (method, target, headers, url, address, port) in [
-        (
-            "GET",
-            "/a?b",
-            vec![("host", "e.com")],
-            "http://e.com/a?b",
-            "e.com",
-            "8080",
-        ),
-        (
-            "GET",
-            "/a",
-            vec![("host", "[::1]:9")],
-            "http://[::1]:9/a",
-            "::1",
-            "9",
-        ),
-        ("GET", "/a", vec![], "http://10.0.0.1:8080/a", "10.0.0.1", "8080"),
-        (
-            "GET",
-            "http://u:p@e.com:9/a",
-            vec![("host", "x")],
-            "http://u:p@e.com:9/a",
-            "e.com",
-            "9",
-        ),
-        (
-            "OPTIONS",
-            "*",
-            vec![("host", "e.com:9")],
-            "http://e.com:9",
-            "e.com",
-            "9",
-        ),
-        (
-            "CONNECT",
-            "e.com:443",
-            vec![("host", "e.com:443")],
-            "http://e.com:443",
-            "e.com",
-            "443",
-        ),
-        (
-            "GET",
-            "odd",
-            vec![("host", "e.com:9")],
-            "http://e.com:9/odd",
-            "e.com",
-            "9",
-        ),
-    ] {
-        let row = Row {
-            method,
-            ..client(target, &headers)
-        };
-        check(
-            &row,
-            &[
-                ("url.full", Some(url)),
-                ("server.address", Some(address)),
-                ("server.port", Some(port)),
-            ],
-        );
-        check(
-            &row,
-            &[("url.path", None), ("url.query", None), ("url.scheme", None)],
-        );
-    }
-    let endpoints = Endpoints {
-        local: ip("[::1]:5"),
-        remote: ip("[::ffff:10.0.0.1]:80"),
-    };
-    check(
-        &Row {
-            endpoints,
-            ..client("/a", &[])
-        },
-        &[("url.full", Some("http://10.0.0.1/a"))],
-    );
-}
-
-#[test]
-fn unix_sockets_have_a_path_and_no_port() {
-    let path = || Address::Unix(Some("/run/app.sock".to_owned()));
-    let endpoints = Endpoints {
-        local: Address::Unix(None),
-        remote: path(),
-    };
-    check(
-        &Row {
-            endpoints: endpoints.clone(),
-            ..client("/v1", &[("host", "docker")])
-        },
-        &[
-            ("url.full", Some("http://docker/v1")),
-            ("server.address", Some("docker")),
-            ("server.port", None),
-            ("network.peer.address", Some("/run/app.sock")),
-            ("network.peer.port", None),
-            ("network.transport", Some("unix")),
-        ],
-    );
-    check(
-        &Row {
-            endpoints,
-            ..client("/v1", &[])
-        },
-        &[
-            ("url.full", None),
-            ("server.address", Some("/run/app.sock")),
-            ("server.port", None),
-        ],
-    );
-    let endpoints = Endpoints {
-        local: path(),
-        remote: Address::Unix(None),
-    };
-    check(
-        &Row {
-            endpoints,
-            ..server("/v1", &[])
-        },
-        &[
-            ("server.address", Some("/run/app.sock")),
-            ("server.port", None),
-            ("client.address", None),
-            ("network.peer.address", None),
-            ("network.transport", Some("unix")),
-        ],
-    );
-}
-
-#[test]
-fn status_codes_are_errors_by_kind() {
-    for (code, server_error, client_error) in [
-        (200, false, false),
-        (304, false, false),
-        (404, false, true),
-        (500, true, true),
-        (599, true, true),
-        (999, true, true),
-    ] {
-        for (row, is_error) in [(server("/", &[]), server_error), (client("/", &[]), client_error)] {
-            let row = Row {
-                response: Some((code, true)),
-                ..row
-            };
-            let text = code.to_string();
-            check(&row, &[("error.type", is_error.then_some(text.as_str()))]);
-            let expected = if is_error {
-                Status::Error("".into())
-            } else {
-                Status::Unset
-            };
-            assert_eq!(row.span().status, expected, "{code}");
-            check(&row, &[("http.response.status_code", Some(text.as_str()))]);
-        }
-    }
-}
-
-#[test]
-fn an_exchange_without_its_response_says_how_it_ended() {
-    for (close, response, error, description) in [
-        (
-            Close::Closed,
-            None,
-            "connection_closed",
-            "connection closed before the response",
-        ),
-        (
-            Close::Closed,
-            Some((200, false)),
-            "connection_closed",
-            "connection closed in the middle of the response",
-        ),
-        (
-            Close::Reset,
-            None,
-            "connection_reset",
-            "connection reset before the response",
-        ),
-        (
-            Close::Reset,
-            Some((200, false)),
-            "connection_reset",
-            "connection reset in the middle of the response",
-        ),
-        (
-            Close::TimedOut,
-            None,
-            "connection_timeout",
-            "connection timed out before the response",
-        ),
-        (
-            Close::TimedOut,
-            Some((200, false)),
-            "connection_timeout",
-            "connection timed out in the middle of the response",
-        ),
-        (
-            Close::Stopped,
-            None,
-            "spanwire_stopped",
-            "spanwire stopped before the response",
-        ),
-        (
-            Close::Stopped,
-            Some((200, false)),
-            "spanwire_stopped",
-            "spanwire stopped in the middle of the response",
-        ),
-        (Close::Reset, Some((503, false)), "503", ""),
-    ] {
-        let row = Row {
-            ending: Ending::Close(close),
-            response,
-            ..server("/", &[])
-        };
-        check(&row, &[("error.type", Some(error))]);
-        assert_eq!(row.span().status, Status::Error(description.into()));
-    }
-}
-
-#[test]
-fn a_response_that_ended_with_its_connection_is_no_error() {
-    let row = Row {
-        ending: Ending::Close(Close::Closed),
-        ..client("/", &[])
-    };
-    check(&row, &[("error.type", None)]);
-    assert_eq!(row.span().status, Status::Unset);
-}
-
-#[test]
-fn an_upgrade_is_no_error() {
-    for (method, target, code) in [("GET", "/ws", 101), ("CONNECT", "e.com:443", 200)] {
-        let row = Row {
-            method,
-            response: Some((code, true)),
-            ending: Ending::Upgraded,
-            ..client(target, &[])
-        };
-        check(&row, &[("error.type", None)]);
-        assert_eq!(row.span().status, Status::Unset);
-    }
-}
-
-#[test]
 fn only_allowed_headers_are_recorded() {
     let headers = [
         ("host", "e.com"),
@@ -616,6 +268,18 @@ fn only_allowed_headers_are_recorded() {
 }
 
 #[test]
+fn a_head_over_the_limit_is_told() {
+    let keys = [
+        "spanwire.request.head.truncated",
+        "spanwire.response.head.truncated",
+    ];
+    let mut row = server("/", &[]);
+    check(&row, &keys.map(|key| (key, None)));
+    row.cut = true;
+    check(&row, &keys.map(|key| (key, Some("true"))));
+}
+
+#[test]
 fn the_first_byte_of_the_response_is_an_event() {
     let span = server("/", &[]).span();
     assert_eq!(
@@ -623,7 +287,8 @@ fn the_first_byte_of_the_response_is_an_event() {
         [Event {
             name: "http.response.first_byte".into(),
             time: UnixNanoseconds(2_000),
-            attributes: vec![]
+            attributes: vec![],
+            dropped_attributes: 0,
         }]
     );
     let none = Row {
@@ -660,6 +325,7 @@ fn times_never_run_backwards() {
                 version: HttpVersion::Http10,
                 headers: &[],
                 body_size: None,
+                is_cut: false,
             },
             response: Some(HttpResponse {
                 status: 200,
@@ -667,6 +333,7 @@ fn times_never_run_backwards() {
                 body_size: None,
                 first_byte: UnixNanoseconds(100),
                 complete: true,
+                is_cut: false,
             }),
             ending: Ending::Complete,
         },

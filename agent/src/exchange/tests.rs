@@ -1,0 +1,91 @@
+//! Records in, exchanges and counted losses out.
+
+use super::*;
+use crate::connection::Address;
+use crate::span::{SpanId, TraceId};
+
+const ID: ConnectionId = ConnectionId { sock: 1, born: 2 };
+
+fn origin(direction: Direction, sequence: u32, position: u64) -> Origin {
+    Origin {
+        connection: ID,
+        direction,
+        time: 10,
+        pid: 3,
+        tid: 4,
+        sequence,
+        position,
+    }
+}
+
+fn opened() -> Event<'static> {
+    let end = || Address::Unix(None);
+    let endpoints = Endpoints {
+        local: end(),
+        remote: end(),
+    };
+    Event::Opened {
+        origin: origin(Direction::Received, 0, 0),
+        endpoints,
+        inode: None,
+        late: false,
+    }
+}
+
+fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content: u64) -> Event<'_> {
+    let request = direction == Direction::Received;
+    let ids = Ids {
+        trace_id: TraceId([1; 16]),
+        span_id: SpanId([2; 8]),
+    };
+    Event::Bytes {
+        origin: origin(direction, sequence, 0),
+        request,
+        starts: Some((ordinal, request.then_some(ids))),
+        data,
+        ends: Some(MessageEnd {
+            wire: content,
+            content,
+        }),
+        cut: false,
+    }
+}
+
+#[test]
+fn a_request_and_its_response_are_an_exchange() {
+    let mut table = Table::new(8, Arc::new(Health::default()));
+    let mut finished = Vec::new();
+    table.accept(&opened(), &mut finished);
+    table.accept(
+        &head(
+            Direction::Received,
+            0,
+            0,
+            b"GET /x HTTP/1.1\r\nHost: y\r\n\r\n",
+            0,
+        ),
+        &mut finished,
+    );
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    table.accept(&head(Direction::Sent, 0, 0, response, 2), &mut finished);
+    assert_eq!(finished.len(), 1);
+    let exchange = &finished[0].exchange;
+    assert_eq!(exchange.request.head.target(), b"/x");
+    assert_eq!(
+        exchange.response.as_ref().and_then(|response| response.body),
+        Some(2)
+    );
+}
+#[test]
+fn heads_that_the_kernel_cut_are_counted() {
+    let health = Arc::new(Health::default());
+    let mut table = Table::new(8, Arc::clone(&health));
+    let mut finished = Vec::new();
+    table.accept(&opened(), &mut finished);
+    let request = b"GET /x HTTP/1.1\r\nHost: y\r\nLong: ";
+    table.accept(&head(Direction::Received, 0, 0, request, 9), &mut finished);
+    let response = b"HTTP/1.1 200 OK\r\nLong: ";
+    table.accept(&head(Direction::Sent, 0, 0, response, 9), &mut finished);
+    assert_eq!(finished[0].exchange.request.head.target(), b"/x");
+    assert_eq!(health.value(Counter::HeadsCut), 2);
+}
