@@ -118,11 +118,12 @@ fn next_element(sock: u64, direction: u8, elements: u64, fine: bool) -> u32 {
     element
 }
 
-/// Whether more was read from the socket than any hook has shown: by splice, say. The FIN is read unseen, too.
+/// Whether more went one way than any hook has shown: by splice or io_uring, say. A FIN goes unseen, too, and has a sequence
+/// number of its own.
 #[inline(always)]
-fn read_unseen(sock: u64, received: &Half) -> bool {
-    let sequence: u32 = kernel(sock, global!(tcp_copied_seq)).unwrap_or(received.kernel_sequence);
-    let unseen = sequence.wrapping_sub(received.kernel_sequence);
+fn went_unseen(sock: u64, half: &Half, sequence: u32) -> bool {
+    let sequence: u32 = kernel(sock, sequence).unwrap_or(half.kernel_sequence);
+    let unseen = sequence.wrapping_sub(half.kernel_sequence);
     unseen > 1 && unseen >> 31 == 0
 }
 
@@ -148,10 +149,19 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     } = unsafe { &mut *connection };
     if dialogue.announced != 0 {
         // A tunnel is not followed to its end.
-        if dialogue.sequenced != 0 && dialogue.protocol == HTTP1 && read_unseen(sock, received) {
-            count(Counter::GapUnseen, 1);
-            // What was read unseen may well be the responses.
-            if dialogue.requests_direction == SENT {
+        if dialogue.sequenced != 0 && dialogue.protocol == HTTP1 {
+            let read = went_unseen(sock, received, global!(tcp_copied_seq));
+            let written = went_unseen(sock, sent, global!(tcp_write_seq));
+            if read || written {
+                count(Counter::GapUnseen, 1);
+            }
+            // What went unseen may well be the responses.
+            let answers = if dialogue.requests_direction == SENT {
+                read
+            } else {
+                written
+            };
+            if answers {
                 dialogue.responses = dialogue.requests;
             }
         }

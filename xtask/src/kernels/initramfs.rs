@@ -26,10 +26,14 @@ $b hostname guest
 ulimit -l unlimited
 # A warning in the middle of a line would break it.
 echo 1 >/proc/sys/kernel/printk
+echo VMTEST_INIT
 /bin/guest
 echo \"VMTEST_EXIT=$?\"
 $b poweroff -f
 ";
+
+/// What the init says before it begins.
+pub(super) const INIT_RUNS: &str = "VMTEST_INIT";
 
 /// Debian's, which is what the package busybox-static installs.
 const BUSYBOX: &str = "/bin/busybox";
