@@ -234,11 +234,12 @@ pub(crate) fn create(
         new.sent.state = state::LOST;
         count(Counter::JoinedLate, 1);
     }
-    if CONNECTIONS.insert(&sock, &*new, 0).is_err() {
+    let late = new.dialogue.late;
+    if CONNECTIONS.insert(sock, new, 0).is_err() {
         count(Counter::ConnectionsFull, 1);
         return None;
     }
-    log::followed(sock, family, new.dialogue.late);
+    log::followed(sock, family, late);
     CONNECTIONS.get_ptr_mut(sock)
 }
 

@@ -33,7 +33,7 @@ fn wake() -> u64 {
 #[inline(always)]
 fn wake_sometimes(operation: &mut Operation) -> u64 {
     operation.records = operation.records.wrapping_add(1);
-    if operation.records % RECORDS_A_LOOK == 0 {
+    if operation.records.is_multiple_of(RECORDS_A_LOOK) {
         wake()
     } else {
         BPF_RB_NO_WAKEUP

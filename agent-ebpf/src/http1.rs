@@ -600,7 +600,7 @@ fn length(operation: &mut Operation, half: &mut Half) -> Step {
 fn number(word: u64, count: u32) -> (u64, u64) {
     // Zeroes in front make eight digits; then neighbours are joined, three times.
     let shift = 64 - 8 * count;
-    let digits = ((word & (ONES * 0x0f)) << (shift & 63)) as u64;
+    let digits = (word & (ONES * 0x0f)) << (shift & 63);
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     let number = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
