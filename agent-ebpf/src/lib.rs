@@ -5,6 +5,8 @@
 
 #![no_std]
 
+pub mod word;
+
 use core::mem::{offset_of, size_of};
 
 /// Direction index: bytes read from the socket.
