@@ -275,25 +275,27 @@ pub fn completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&text)
 }
 
-/// Writes the manual page of spanwire, or of the command that `path` leads to.
+/// Writes the manual page of spanwire, or of the command that `path` leads to; where there is none, `err` says so.
 ///
 /// # Errors
-/// There is no such command ([`io::ErrorKind::NotFound`]), or `out` cannot be written to.
-pub fn man(path: &[String], out: &mut dyn Write) -> io::Result<()> {
+/// `out` or `err` cannot be written to.
+pub fn man(path: &[String], out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let mut command = Cli::command();
     command.build();
     let mut page = &command;
     for word in path {
-        let missing = || {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("spanwire has no command `{}`", path.join(" ")),
-            )
+        let Some(next) = page.find_subcommand(word) else {
+            writeln!(err, "error: spanwire has no command `{}`", path.join(" "))?;
+            return Ok(Exit::Usage);
         };
-        page = page.find_subcommand(word).ok_or_else(missing)?;
+        page = next;
     }
     let name = page.get_display_name().unwrap_or("spanwire").to_owned();
-    clap_mangen::Man::new(page.clone()).title(name).render(out)
+    clap_mangen::Man::new(page.clone())
+        .title(name)
+        .source(concat!("spanwire ", env!("CARGO_PKG_VERSION")))
+        .render(out)?;
+    Ok(Exit::Success)
 }
 
 #[cfg(test)]
@@ -395,20 +397,19 @@ mod tests {
         }
         let page = |path: &[&str]| {
             let path: Vec<String> = path.iter().map(|word| (*word).to_owned()).collect();
-            let mut text = Vec::new();
-            man(&path, &mut text).map(|()| String::from_utf8(text).unwrap())
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let exit = man(&path, &mut out, &mut err).unwrap();
+            (exit, String::from_utf8([out, err].concat()).unwrap())
         };
-        assert!(page(&[]).unwrap().contains(".TH spanwire 1"));
-        let run = page(&["run"]).unwrap();
+        assert!(page(&[]).1.contains(".TH spanwire 1"));
+        let (_, run) = page(&["run"]);
         assert!(
-            run.contains(".TH spanwire-run 1") && run.contains("ring\\-buffer"),
+            run.contains(".TH spanwire-run 1  \"spanwire ") && run.contains("ring\\-buffer"),
             "{run}"
         );
-        assert!(
-            page(&["config", "print"])
-                .unwrap()
-                .contains("spanwire-config-print")
-        );
-        assert_eq!(page(&["replay"]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(page(&["config", "print"]).1.contains("spanwire-config-print"));
+        let (exit, said) = page(&["replay"]);
+        assert_eq!(exit, Exit::Usage);
+        assert!(said.contains("no command `replay`"), "{said}");
     }
 }

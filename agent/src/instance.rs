@@ -15,7 +15,10 @@ pub enum InstanceError {
     #[error("another spanwire already runs on this host{}; stop it first", owner(*.0))]
     Running(Option<u32>),
     /// It cannot be told.
-    #[error("cannot lock {}: {source}", path.display())]
+    #[error(
+        "cannot lock {}, by which spanwire makes sure that it is alone on this host: {source}; make it writable",
+        path.display()
+    )]
     Lock {
         /// The file.
         path: PathBuf,
