@@ -86,6 +86,14 @@ fn a_kernel_without_type_information_is_named() -> Result<()> {
     Ok(())
 }
 
+/// In a mount namespace of its own, in which /run cannot be written to.
+#[test]
+fn a_lock_that_cannot_be_taken_is_named() -> Result<()> {
+    let script = "mount -t tmpfs -o ro none /run && exec \"$0\" \"$@\"";
+    let options = Options::run(Hooks::Syscall).through(["unshare", "--mount", "sh", "-c", script]);
+    refused(&options, CANNOT_RUN, &["/run/spanwire.lock", "make it writable"])
+}
+
 #[test]
 fn wrong_flags_are_named() -> Result<()> {
     for (flags, word) in [
