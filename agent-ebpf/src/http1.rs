@@ -81,8 +81,9 @@ pub(crate) enum Step {
 
 /// Bytes from which every decision at the beginning of a message can be made.
 const START_BYTES: u32 = 16;
-/// Operations after which a connection that was joined late, and never began anything, is left alone.
-const ATTEMPTS: u16 = 50_000;
+/// Turns after which a connection that was joined late, and on which neither side began a message, is left alone. Within
+/// one message of HTTP/1 the sides do not take turns, however long it is.
+const TURNS: u16 = 1000;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4), and what looks like a request.
 const HTTP2_PREFACE: u64 = pattern(b"PRI * HT");
@@ -341,10 +342,14 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
     }
     half.started = 0;
     if half.state == state::LOST || dialogue.adrift != 0 {
-        dialogue.attempts += (dialogue.protocol == UNDECIDED) as u16;
-        if dialogue.attempts == ATTEMPTS {
-            dialogue.protocol = IGNORED;
-            count(Counter::UnclaimedOther, 1);
+        if dialogue.protocol == UNDECIDED && dialogue.turn != operation.direction as u8 {
+            dialogue.turn = operation.direction as u8;
+            dialogue.turns += 1;
+            if dialogue.turns == TURNS {
+                dialogue.protocol = IGNORED;
+                count(Counter::UnclaimedOther, 1);
+                log::left_alone(operation.sock, Counter::UnclaimedOther as u32);
+            }
         }
         return skip_operation(operation, half);
     }
