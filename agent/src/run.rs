@@ -1,6 +1,7 @@
 //! `spanwire run`: puts everything together, waits for the end, and sees that nothing is lost on the way out.
 
 use crate::cli::Exit;
+use crate::command::{Running, StartError};
 use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
 use crate::export::console::{Look, Width};
@@ -14,10 +15,12 @@ use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
+use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
 use crate::span::limits::Limits;
 use crate::{redact, summary};
 use log::LevelFilter;
+use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -26,8 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Longest that the way out takes.
@@ -52,13 +54,8 @@ pub enum RunError {
     #[error(transparent)]
     Export(#[from] SettingsError),
     /// The command after `--` does not start.
-    #[error("cannot start {}: {source}", command.display())]
-    Command {
-        /// The program.
-        command: OsString,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Command(#[from] StartError),
     /// The operating system refuses something that it always has.
     #[error("cannot {what}: {source}")]
     System {
@@ -72,14 +69,15 @@ pub enum RunError {
 impl RunError {
     /// What a script is told.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Instance(InstanceError::Running(_)) => Exit::AlreadyRunning,
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
             Self::Export(_) | Self::NoProcess(_) => Exit::Usage,
-            Self::Command { .. } | Self::System { .. } => Exit::Failed,
+            Self::Command(error) => error.exit(),
+            Self::System { .. } => Exit::Failed,
         }
     }
 }
@@ -103,8 +101,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let sinks = sinks(config, &health)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen to SIGINT"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen to SIGTERM"))?;
+    let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let capture = Capture::load(&options(config, command))?;
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
@@ -120,7 +117,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     });
     pipeline.watch_running();
     let stop = Arc::new(AtomicBool::new(false));
-    let (ended, mut end_of_thread) = tokio::sync::oneshot::channel::<()>();
+    let (ended, mut end_of_thread) = oneshot::channel::<()>();
     let flag = Arc::clone(&stop);
     let pipeline = thread::Builder::new()
         .name("spanwire-capture".to_owned())
@@ -134,14 +131,12 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
             "hooks on system calls: every call of every process on this host is looked at, at about 0.15 us each"
         );
     }
-    let child = start(command)?;
-    announce(config, hooks, quiet);
-    let ending = tokio::select! {
-        _ = interrupt.recv() => Ending::Signal,
-        _ = terminate.recv() => Ending::Signal,
-        status = wait(child) => Ending::Command(status),
-        () = sinks.closed() => Ending::Reader,
-        _ = &mut end_of_thread => Ending::Broken,
+    let ending = if signals.pending().is_some() {
+        Ending::Signal
+    } else {
+        let running = Running::start(command)?;
+        announce(config, hooks, quiet);
+        end(running, &mut signals, &sinks, &mut end_of_thread).await
     };
     let deadline = Instant::now() + FLUSH;
     stop.store(true, Ordering::Release);
@@ -152,6 +147,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     }
     Ok(match ending {
         Ending::Signal | Ending::Reader => Exit::Success,
+        Ending::Abandoned(signal) => Exit::of_signal(signal.as_raw()),
         Ending::Command(Ok(status)) => Exit::of(status),
         Ending::Command(Err(error)) => return Err(system("wait for the command")(error)),
         Ending::Broken => Exit::Failed,
@@ -162,10 +158,35 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
 enum Ending {
     Signal,
     Command(io::Result<ExitStatus>),
+    /// A second signal, while the command still ran.
+    Abandoned(Signal),
     /// Whoever read standard output is gone.
     Reader,
     /// The pipeline's thread ended by itself.
     Broken,
+}
+
+/// Waits for the end. With a command, like strace: its end is what counts, and the first signal is the command's.
+async fn end(
+    mut running: Running,
+    signals: &mut Signals,
+    sinks: &Sinks,
+    end_of_thread: &mut oneshot::Receiver<()>,
+) -> Ending {
+    let mut signalled = false;
+    loop {
+        tokio::select! {
+            received = signals.next() => match received {
+                _ if !running.is_there() => return Ending::Signal,
+                Received { signal, .. } if signalled => return Ending::Abandoned(signal),
+                // What is typed has reached the command already, which is of the same process group.
+                Received { signal, typed } => signalled = typed || running.signal(signal),
+            },
+            status = running.wait() => return Ending::Command(status),
+            () = sinks.closed() => return Ending::Reader,
+            _ = &mut *end_of_thread => return Ending::Broken,
+        }
+    }
 }
 
 fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
@@ -290,24 +311,6 @@ fn rules(config: &Config) -> Rules {
             value_length: config.limits.attribute_value_length,
             ..redact::Rules::default()
         },
-    }
-}
-
-fn start(command: &[OsString]) -> Result<Option<Child>, RunError> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Ok(None);
-    };
-    let child = Command::new(program).args(arguments).spawn();
-    child.map(Some).map_err(|source| RunError::Command {
-        command: program.clone(),
-        source,
-    })
-}
-
-async fn wait(child: Option<Child>) -> io::Result<ExitStatus> {
-    match child {
-        Some(mut child) => child.wait().await,
-        None => std::future::pending().await,
     }
 }
 
