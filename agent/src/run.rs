@@ -9,7 +9,7 @@ use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};
 use crate::export::{Exporter, queue};
 use crate::health::Health;
-use crate::instance::{Instance, InstanceError, LOCK};
+use crate::instance::{Instance, InstanceError};
 use crate::kernel::inspect;
 use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
@@ -23,7 +23,6 @@ use log::LevelFilter;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +44,10 @@ pub enum RunError {
     #[error("there is no process {0} to watch")]
     NoProcess(u32),
     /// The kernel would refuse.
-    #[error("{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF and CAP_PERFMON")]
+    #[error(
+        "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON and a /run/spanwire.lock \
+         that it may write"
+    )]
     Privileges(String),
     /// The kernel half cannot be loaded.
     #[error("{0}\n`spanwire check` says what is missing, and what to do about it")]
@@ -97,7 +99,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     if let Some(pid) = config.watch.pids.iter().find(|pid| !Proc::host().has(**pid)) {
         return Err(RunError::NoProcess(*pid));
     }
-    let _instance = Instance::claim(Path::new(LOCK))?;
+    let _instance = Instance::claim()?;
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let sinks = sinks(config, &health)?;

@@ -70,6 +70,7 @@ fn is_complete(report: &Report) {
         "program.fentry",
         "program.kprobe",
         "raw_tracepoint.sys_exit",
+        "lock",
         "cgroup2",
     ] {
         assert!(ids.contains(id), "{id}");
@@ -150,6 +151,23 @@ fn the_verdict_follows_the_hook_sets() {
         assert!(none.verdict().text.contains("cannot"));
     }
     assert!(text(&of(&loaded(false), None), false).contains("sock_send_length: there is none of that name"));
+}
+
+#[test]
+fn without_the_lock_no_hook_set_helps() {
+    let lock = Finding {
+        id: "lock",
+        group: Group::Privileges,
+        title: "lock",
+        need: Need::Capture,
+        status: Status::Fails,
+        detail: String::from("cannot lock it"),
+        lost: String::from("all"),
+        remedy: String::from("make it writable"),
+    };
+    let report = Report::new(vec![lock], &loaded(true), None);
+    assert!(!report.capture_can_run());
+    assert_eq!(report.verdict().text, "Capture cannot run: cannot lock it.");
 }
 
 #[test]
