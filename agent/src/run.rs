@@ -43,6 +43,12 @@ pub enum RunError {
     /// A filter that can never fit.
     #[error("there is no process {0} to watch")]
     NoProcess(u32),
+    /// Filters beside a command.
+    #[error(
+        "{0} cannot be given with `-- COMMAND`: only the command and what it starts are watched; leave it out of flags, \
+         environment and file (--port can be given)"
+    )]
+    Filters(String),
     /// The kernel would refuse.
     #[error(
         "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON and a /run/spanwire.lock \
@@ -77,7 +83,7 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::NoProcess(_) => Exit::Usage,
+            Self::Export(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
             Self::Command(error) => error.exit(),
             Self::System { .. } => Exit::Failed,
         }
@@ -93,6 +99,11 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// Why it cannot.
 pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<Exit, RunError> {
+    if !command.is_empty()
+        && let Some(filters) = filters_of_processes(&config.watch)
+    {
+        return Err(RunError::Filters(filters));
+    }
     if let Some(missing) = inspect::missing_privileges() {
         return Err(RunError::Privileges(missing));
     }
@@ -154,6 +165,21 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
         Ending::Command(Err(error)) => return Err(system("wait for the command")(error)),
         Ending::Broken => Exit::Failed,
     })
+}
+
+/// The flags by whose values processes are chosen; `None` where there is no such value.
+fn filters_of_processes(watch: &config::Watch) -> Option<String> {
+    let given = [
+        ("--pid", !watch.pids.is_empty()),
+        ("--exe", !watch.executables.is_empty()),
+        ("--container", !watch.containers.is_empty()),
+    ];
+    let names: Vec<&str> = given
+        .iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(name, _)| *name)
+        .collect();
+    (!names.is_empty()).then(|| names.join(" and "))
 }
 
 /// What made it end.

@@ -111,6 +111,21 @@ fn a_lock_that_cannot_be_taken_is_named() -> Result<()> {
     Ok(())
 }
 
+/// Only the command and what it starts are watched: what would choose other processes is not silently left out.
+#[test]
+fn filters_beside_a_command_are_refused() -> Result<()> {
+    for (flag, value) in [("--exe", "nginx"), ("--pid", "1"), ("--container", "web")] {
+        let options = Options::bare(["run", flag, value]).command(["true"]);
+        refused(&options, USAGE, &[flag, "-- COMMAND", "--port"])?;
+    }
+    let options = Options::bare(["run"]).environment("SPANWIRE_WATCH_EXE", "nginx");
+    refused(&options.command(["true"]), USAGE, &["--exe", "environment"])?;
+    let ports = Options::bare(["run", "--port", "80", "--output", "none"]).command(["true"]);
+    let finished = agent::attempt(&ports)?;
+    ensure!(finished.status == 0, "{}", finished.message());
+    Ok(())
+}
+
 #[test]
 fn wrong_flags_are_named() -> Result<()> {
     for (flags, word) in [
