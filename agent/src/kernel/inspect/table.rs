@@ -131,6 +131,12 @@ checks! {
         "function.unix_stream_recvmsg" "unix_stream_recvmsg" Alternative |context| hooks::function(context, "unix_stream_recvmsg"),
             lost "with hook set `trampoline`, connections over Unix sockets",
             do "nothing where another hook set works";
+        "function.inet_sendpage" "inet_sendpage" Detail |context| hooks::function(context, "inet_sendpage"),
+            lost "with hook set `trampoline` up to Linux 6.4, what sendfile sends: a gap that shows at the next send",
+            do "nothing; from 6.5 on sendfile goes through inet_sendmsg";
+        "function.tcp_splice_read" "tcp_splice_read" Detail |context| hooks::function(context, "tcp_splice_read"),
+            lost "with hook set `trampoline`, what splice takes out of a socket: a gap that shows at the next receive",
+            do "nothing where another hook set works";
     }
     Syscall {
         "raw_tracepoint.sys_exit" "sys_exit" Alternative |context| hooks::raw_tracepoint(context, "sys_exit"),

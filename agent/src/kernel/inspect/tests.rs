@@ -71,6 +71,8 @@ fn is_complete(report: &Report) {
         "program.kprobe",
         "raw_tracepoint.sys_exit",
         "lock",
+        "function.inet_sendpage",
+        "function.tcp_splice_read",
         "cgroup2",
     ] {
         assert!(ids.contains(id), "{id}");
@@ -305,6 +307,7 @@ fn functions_are_refused_where_their_program_type_is() {
     };
     assert_eq!(status(&report, "function.inet_sendmsg"), expected);
     assert_eq!(status(&report, "function.unix_stream_recvmsg"), expected);
+    assert_eq!(status(&report, "function.tcp_splice_read"), expected);
 }
 
 /// Where a write fails, so does the report, instead of claiming to be whole.
