@@ -152,7 +152,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Watch this process
+    /// Watch this process, and children that it forks from then on (those from before are not) while they run its program
     #[arg(long, value_name = "PID", help_heading = "Filters")]
     pid: Vec<NonZeroU32>,
     /// Watch executables by name, or by path with `*` and `**`
