@@ -18,7 +18,9 @@ Exit status:
   2  wrong flag, or wrong configuration
   3  another spanwire already runs on this host
   4  it failed while running
-With `-- COMMAND`, the command's own status is passed on (128 + N when signal N ended it).";
+With `-- COMMAND`, the command's own status is passed on (128 + N when signal N ended it);
+126 when it cannot be executed, 127 when it is not found. SIGINT and SIGTERM are passed on to it;
+a second one ends spanwire alone, with status 128 + N.";
 
 // Lines of at most 98 columns: clap wraps at 100, and would break an example in two.
 const EXAMPLES: &str = "\
@@ -150,7 +152,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Watch this process
+    /// Watch this process, and children that it forks from then on (those from before are not) while they run its program
     #[arg(long, value_name = "PID", help_heading = "Filters")]
     pid: Vec<NonZeroU32>,
     /// Watch executables by name, or by path with `*` and `**`
@@ -226,7 +228,7 @@ pub enum Exit {
     AlreadyRunning,
     /// It failed while running.
     Failed,
-    /// The status of the command that was run.
+    /// The status of the command that was run, or that a shell would give for how it went.
     Command(u8),
 }
 
@@ -248,14 +250,16 @@ impl Exit {
     #[must_use]
     pub fn of(command: ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
-        let status = command
-            .code()
-            .or_else(|| command.signal().map(|signal| 128 + signal));
-        Self::Command(
-            status
-                .and_then(|status| u8::try_from(status).ok())
-                .unwrap_or(u8::MAX),
-        )
+        match (command.code(), command.signal()) {
+            (Some(code), _) => Self::Command(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, signal) => Self::of_signal(signal.unwrap_or(i32::MAX)),
+        }
+    }
+
+    /// What a shell says of a program that this signal ended.
+    #[must_use]
+    pub fn of_signal(signal: i32) -> Self {
+        Self::Command(u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX))
     }
 }
 

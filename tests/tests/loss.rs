@@ -135,7 +135,9 @@ fn endpoint_that_refuses() -> Result<()> {
 #[test]
 fn endpoint_that_hangs() -> Result<()> {
     let (listener, address): (TcpListener, _) = port::listener()?;
-    let summary = exporting_to(&format!("http://{address}"), &[], "could not be exported in time")?;
+    let endpoint = format!("http://{address}");
+    let named = format!("could not be exported in time and are lost: {endpoint}");
+    let summary = exporting_to(&endpoint, &[], &named)?;
     drop(listener);
     ensure!(
         summary.value("lost.spans.export_failed") == 40 && summary.value("spans.exported") == 0,
