@@ -1,6 +1,6 @@
 //! Every system call that moves bytes through a socket, by `tests/workloads/peer.c`.
 
-use crate::workload::{Made, Over};
+use crate::workload::{Due, Made, Over};
 use anyhow::{Context as _, Result, ensure};
 use spanwire_tests::peer::{CASES, Case, HEADS_FROM_FILES, SEVERAL_MESSAGES, TCP_CASES};
 use std::process::Command;
@@ -24,16 +24,23 @@ pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
             tcp4,
             &prefix("tcp4"),
             &[&CASES[..], &TCP_CASES].concat(),
-            false,
+            Due::Both,
         )?,
-        peer("tcp4", "8005", tcp4, &prefix("tcp4"), &counted, true)?,
+        peer(
+            "tcp4",
+            "8005",
+            tcp4,
+            &prefix("tcp4"),
+            &counted,
+            Due::BothOrCounted,
+        )?,
         peer(
             "tcp6",
             "8006",
             tcp6,
             &prefix("tcp6"),
             &[&CASES[3..7], &TCP_CASES].concat(),
-            false,
+            Due::Both,
         )?,
         peer(
             "unix",
@@ -41,7 +48,7 @@ pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
             Over::Unix,
             &prefix("unix"),
             &CASES[3..],
-            false,
+            Due::Both,
         )?,
     ]
     .concat())
@@ -53,7 +60,7 @@ fn peer(
     over: Over,
     prefix: &str,
     cases: &[Case],
-    or_counted: bool,
+    due: Due,
 ) -> Result<Vec<Made>> {
     let cases = cases.iter().map(|case| case.at_most(LIMIT));
     let mut peer = Command::new(BINARY);
@@ -73,7 +80,7 @@ fn peer(
             over,
             request: Some(case.request),
             response: case.response,
-            or_counted,
+            due,
         })
     });
     Ok(made.collect())

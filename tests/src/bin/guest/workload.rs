@@ -27,8 +27,18 @@ pub(crate) struct Made {
     pub(crate) request: Option<u64>,
     /// Bytes of the response's body.
     pub(crate) response: u64,
-    /// Whether it may have no spans as long as a gap is counted.
-    pub(crate) or_counted: bool,
+    pub(crate) due: Due,
+}
+
+/// The spans that a request must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// One at each end.
+    Both,
+    /// As many, or fewer as long as a gap is counted.
+    BothOrCounted,
+    /// The client's; the server's may be missing.
+    AtClient,
 }
 
 impl Made {
@@ -39,7 +49,7 @@ impl Made {
             over,
             request: None,
             response: response as u64,
-            or_counted: false,
+            due: Due::Both,
         }
     }
 }
@@ -124,35 +134,61 @@ fn answered(stream: &mut impl BufRead, path: String, over: Over) -> Result<Made>
     Ok(Made::get(path, over, body.len()))
 }
 
+/// How a server waits for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// In the call that takes it, as a thread for each connection does.
+    InRead,
+    /// In one that takes nothing, as an event loop does.
+    InPeek,
+}
+
 /// A connection that carried a request before spanwire's start, and its server.
 pub(crate) struct Before {
     server: Server,
     stream: BufReader<TcpStream>,
+    port: u16,
+    waits: Waits,
 }
 
 impl Before {
-    const PORT: u16 = 8004;
-
-    pub(crate) fn open() -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, Self::PORT));
-        let server = Server::own(&address.to_string(), "-")?;
+    pub(crate) fn open(waits: Waits) -> Result<Self> {
+        let (port, how) = match waits {
+            Waits::InRead => (8004, "-"),
+            Waits::InPeek => (8007, PEEK),
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let server = Server::own(&address.to_string(), how)?;
         let stream = BufReader::new(connect(address)?);
-        let mut before = Self { server, stream };
+        let mut before = Self {
+            server,
+            stream,
+            port,
+            waits,
+        };
         before.exchange("/unseen".to_owned())?;
         Ok(before)
     }
 
-    /// Its next requests, under paths that begin with `/NAME/`.
-    pub(crate) fn run(mut self, name: &str) -> Result<Vec<Made>> {
-        let made = (0..EACH).map(|index| self.exchange(format!("/{name}/tcp4/before/{index}")));
-        let made = made.collect::<Result<_>>()?;
+    /// Its next requests under hook set `set`, with paths that begin with `/SET/`.
+    pub(crate) fn run(mut self, set: &str) -> Result<Vec<Made>> {
+        let case = match self.waits {
+            Waits::InRead => "before",
+            Waits::InPeek => "before-peeked",
+        };
+        let made = (0..EACH).map(|index| self.exchange(format!("/{set}/tcp4/{case}/{index}")));
+        let mut made = made.collect::<Result<Vec<_>>>()?;
+        // A trampoline is entered where its function is: of a call that was under way already it sees no end.
+        if set == "trampoline" && self.waits == Waits::InRead {
+            made[0].due = Due::AtClient;
+        }
         self.server.stop()?;
         Ok(made)
     }
 
     fn exchange(&mut self, path: String) -> Result<Made> {
         self.stream.get_mut().write_all(request(&path).as_bytes())?;
-        answered(&mut self.stream, path, Over::Tcp { port: Self::PORT })
+        answered(&mut self.stream, path, Over::Tcp { port: self.port })
     }
 }
 
@@ -224,6 +260,9 @@ impl Drop for Server {
     }
 }
 
+/// Instead of a path: see [`Waits::InPeek`].
+const PEEK: &str = "peek";
+
 /// `guest serve ADDRESS PATH`: answers each request with its own path, on TCP, or on a Unix socket at PATH.
 pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
     if address == "unix" {
@@ -232,24 +271,40 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
             .incoming()
         {
             let stream = stream?;
-            thread::spawn(move || answer(&stream, &stream));
+            thread::spawn(move || answer(&stream, &stream, || Ok(())));
         }
         return Ok(());
     }
+    let peeks = path == PEEK;
     for stream in TcpListener::bind(address)
         .with_context(|| address.to_owned())?
         .incoming()
     {
         let stream = stream?;
         stream.set_nodelay(true)?;
-        thread::spawn(move || answer(&stream, &stream));
+        thread::spawn(move || {
+            let wait = || {
+                if peeks {
+                    stream.peek(&mut [0]).map(drop)
+                } else {
+                    Ok(())
+                }
+            };
+            answer(&stream, &stream, wait)
+        });
     }
     Ok(())
 }
 
-fn answer(from: impl Read, mut to: impl Write) -> Result<()> {
+fn answer(from: impl Read, mut to: impl Write, wait: impl Fn() -> std::io::Result<()>) -> Result<()> {
     let mut from = BufReader::new(from);
-    while let Some(request) = read_request(&mut from)? {
+    loop {
+        if from.buffer().is_empty() {
+            wait()?;
+        }
+        let Some(request) = read_request(&mut from)? else {
+            return Ok(());
+        };
         let path = request.path;
         let writes = if path.contains("/bytewise/") {
             Writes::Bytewise
@@ -259,7 +314,6 @@ fn answer(from: impl Read, mut to: impl Write) -> Result<()> {
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
         write(&mut to, response.as_bytes(), writes)?;
     }
-    Ok(())
 }
 
 /// Repeats `attempt` until the other side listens.
