@@ -42,6 +42,8 @@ pub(crate) const LINKER: &[Need] = &[
 
 /// What tests start or call.
 pub(crate) const TESTS: &[Need] = &[
+    // House rules: rustup brings it with each compiler, Debian apart from it.
+    program("cargo-fmt", "rustfmt-web"),
     // Live tests: servers and clients.
     program("nginx", "nginx"),
     program("redis-server", "redis-server"),
