@@ -1,6 +1,6 @@
 //! spanwire and the test programs, linked statically: the guest has no library.
 
-use crate::{shell, workspace};
+use crate::{setup, shell, workspace};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,10 +17,8 @@ pub(super) struct Programs {
 /// Builds them. With `--target`, the flags hold for them alone and not for build scripts.
 pub(super) fn programs() -> Result<Programs> {
     let folder = workspace::target().join("guest");
-    let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(workspace::root())
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let mut cargo = setup::cargo()?;
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     cargo.args([
         "build",
         "--release",
