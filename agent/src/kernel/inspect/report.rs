@@ -16,7 +16,7 @@
 //! ```
 //!
 //! `group`, `need` and `status` are the names of [`Group`](super::Group), [`Need`](super::Need) and
-//! [`Status`](super::Status) in snake case.
+//! [`Status`] in snake case.
 
 use super::table::LOCK;
 use super::text;
