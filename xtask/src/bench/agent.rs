@@ -21,6 +21,8 @@ pub(super) struct Agent {
     stdout: Receiver<Instant>,
     /// From its start until it said that it is attached.
     pub(super) ready_after: Duration,
+    /// Whether it said that it is so by hook set `socket`, which the goals are for.
+    pub(super) by_socket_hooks: bool,
     started: Instant,
 }
 
@@ -54,6 +56,7 @@ impl Agent {
             stderr,
             stdout,
             ready_after: Duration::ZERO,
+            by_socket_hooks: false,
             started,
         };
         let mut said = Vec::new();
@@ -61,6 +64,7 @@ impl Agent {
             match agent.stderr.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) if line.starts_with("spanwire ready") => {
                     agent.ready_after = started.elapsed();
+                    agent.by_socket_hooks = line.starts_with("spanwire ready: socket hooks");
                     return Ok(Start::Ready(Box::new(agent)));
                 }
                 Ok(line) => said.push(line),

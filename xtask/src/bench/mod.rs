@@ -5,6 +5,7 @@
 //! same. All load is on loopback, and bounded in count and time.
 
 mod agent;
+mod goal;
 mod load;
 mod loops;
 mod micro;

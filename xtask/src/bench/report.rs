@@ -1,5 +1,6 @@
 //! A table for people, and the same as JSON for machines.
 
+use super::goal::Goal;
 use super::spread::Spread;
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -30,6 +31,15 @@ pub(super) struct Row {
     with: Spread,
     difference: Option<Spread>,
     ratio: Option<Spread>,
+    /// Absent where none was set.
+    goal: Option<Judged>,
+}
+
+/// A goal, and whether the row reaches it.
+#[derive(Clone, Copy, Serialize)]
+struct Judged {
+    goal: Goal,
+    met: bool,
 }
 
 impl Row {
@@ -42,6 +52,7 @@ impl Row {
             with: Spread::of(with),
             difference: Some(Spread::of_differences(with, without)),
             ratio: Some(Spread::of_ratios(with, without)),
+            goal: None,
         }
     }
 
@@ -54,7 +65,17 @@ impl Row {
             with: Spread::of(values),
             difference: None,
             ratio: None,
+            goal: None,
         }
+    }
+
+    /// Judged by `goal`, where there is one.
+    pub(super) fn judged(mut self, goal: Option<Goal>) -> Self {
+        self.goal = goal.map(|goal| Judged {
+            goal,
+            met: goal.is_met(&self.with, self.difference.as_ref(), self.ratio.as_ref()),
+        });
+        self
     }
 }
 
@@ -120,8 +141,8 @@ impl Report {
             .max()
             .unwrap_or_default();
         println!(
-            "  {:<what$}  {:>12} {:>12} {:>26} {:>22}",
-            "", "without", "with", "difference", "ratio"
+            "  {:<what$}  {:>12} {:>12} {:>26} {:>22}  {:<10}  goal",
+            "", "without", "with", "difference", "ratio", ""
         );
         for row in &self.rows {
             let without = row
@@ -130,10 +151,15 @@ impl Report {
             let with = number(row.with.median);
             let difference = range(&row.difference.unwrap_or(row.with));
             let ratio = row.ratio.map_or_else(String::new, |spread| range(&spread));
-            println!(
-                "  {:<what$}  {without:>12} {with:>12} {difference:>26} {ratio:>22}  {}",
+            let goal = row.goal.map_or_else(String::new, |judged| {
+                let word = if judged.met { "met" } else { "not met" };
+                format!("{word}: {}", judged.goal)
+            });
+            let line = format!(
+                "  {:<what$}  {without:>12} {with:>12} {difference:>26} {ratio:>22}  {:<10}  {goal}",
                 row.what, row.unit
             );
+            println!("{}", line.trim_end());
         }
         for note in &self.notes {
             println!("  {note}");
@@ -183,6 +209,15 @@ mod tests {
             (&150.0.into(), &15.0.into())
         );
         assert_eq!(json["ratio"]["median"], 1.1);
+    }
+
+    #[test]
+    fn a_goal_stands_beside_its_row() {
+        let row = Row::alone("memory".to_owned(), "MiB", &[60.0, 66.0]).judged(Some(Goal::UpTo(64.0)));
+        let json = serde_json::to_value(&row).unwrap_or_default();
+        assert_eq!(json["goal"], serde_json::json!({"goal": "<= 64", "met": true}));
+        let none = Row::alone("memory".to_owned(), "MiB", &[60.0]).judged(None);
+        assert!(serde_json::to_value(&none).unwrap_or_default()["goal"].is_null());
     }
 
     #[test]
