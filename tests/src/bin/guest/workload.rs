@@ -212,12 +212,13 @@ fn busybox(name: &str) -> Result<Vec<Made>> {
         fs::write(format!("{folder}/{index}.txt"), &body)?;
         let path = format!("/{name}/{index}.txt");
         let mut wget = Command::new("/bin/busybox");
-        wget.args(["wget", "-q", "-O", "-", &format!("http://127.0.0.1:{PORT}{path}")]);
+        wget.args(["wget", "-O", "-", &format!("http://127.0.0.1:{PORT}{path}")]);
         let answer = wget.output().context("starting wget")?;
         ensure!(
             answer.status.success() && answer.stdout == body.as_bytes(),
-            "{path}: wget {}",
-            answer.status
+            "{path}: wget {}: {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.stderr)
         );
         made.push(Made::get(path, Over::Tcp { port: PORT }, body.len()));
     }
