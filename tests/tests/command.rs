@@ -174,12 +174,13 @@ fn what_the_terminal_sends_is_not_sent_twice() -> Result<()> {
     let text =
         std::fs::read_to_string(&script)?.replace("sleep 0.05;", "sleep 0.05; test -z \"$late\" || exit 5;");
     std::fs::write(&script, text)?;
+    // `exec`: the shell of `script` would take the signal for itself, and die of it where it is dash.
     // What types is told when `script` is over, which it is at once where another spanwire runs.
     let over = folder.path().join("over");
     let terminal = format!(
         "rm -f {over}
         (until test -e {ready} -o -e {over}; do sleep 0.05; done; printf '\\003'; until test -e {over}; do sleep 0.05; done) |
-        (script -qec \"$0 $*\" /dev/null; status=$?; : > {over}; exit $status)",
+        (script -qec \"exec $0 $*\" /dev/null; status=$?; : > {over}; exit $status)",
         over = over.display(),
         ready = ready.display(),
     );
