@@ -20,5 +20,6 @@ pub mod export;
 pub mod redact;
 
 pub mod pipeline;
+pub mod replay;
 pub mod run;
 pub mod summary;
