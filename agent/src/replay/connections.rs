@@ -113,7 +113,10 @@ impl<'h> Connections<'h> {
         self.segments += 1;
         match self.open.get(&ends).map(|it| it.streams.fit(&segment)) {
             Some(Fit::Same) => {}
-            Some(Fit::Stray) => return stats.strays += 1,
+            Some(Fit::Stray) => {
+                stats.strays += u64::from(!segment.data.is_empty());
+                return;
+            }
             // What says nothing need not be remembered.
             _ if !segment.syn && segment.data.is_empty() => return,
             Some(Fit::New) => {
