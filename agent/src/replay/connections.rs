@@ -163,7 +163,7 @@ impl<'h> Connections<'h> {
         let connection = Connection {
             number: self.count,
             streams: Streams::default(),
-            talk: Some(Talk::new()),
+            talk: Some(Talk::default()),
             client: None,
             touched: self.segments,
             time: 0,
@@ -266,6 +266,3 @@ impl Connection {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

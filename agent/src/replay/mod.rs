@@ -224,7 +224,7 @@ impl<W: Write> Replayer<'_, W> {
             Err(error) => return (Err(failed(error)), last),
         };
         loop {
-            let packet = match capture.next() {
+            let packet = match capture.advance() {
                 Ok(Next::Packet(packet)) => packet,
                 Ok(Next::End) => return (Ok(None), last),
                 Ok(Next::Cut(offset)) => return (Ok(Some(offset)), last),

@@ -16,7 +16,7 @@ const BATCH: usize = 512;
 const BATCH_TIME: Time = 1_000_000_000;
 
 enum Form<W: Write> {
-    Tree(Tree<W>),
+    Tree(Box<Tree<W>>),
     Json(W),
 }
 
@@ -36,7 +36,7 @@ impl<W: Write> Outlet<W> {
     pub(super) fn new(format: Option<Format>, out: W, exporter: Option<Handle>) -> Self {
         Self {
             form: format.map(|format| match format {
-                Format::Tree(look) => Form::Tree(Tree::new(out, look)),
+                Format::Tree(look) => Form::Tree(Box::new(Tree::new(out, look))),
                 Format::OtlpJson => Form::Json(out),
             }),
             exporter,

@@ -42,7 +42,7 @@ pub enum Unclaimed {
 /// The parser of a connection, and which end is the client.
 #[derive(Debug)]
 enum Parser {
-    Http1(http1::Connection<Time>, Side),
+    Http1(Box<http1::Connection<Time>>, Side),
 }
 
 /// What the first bytes of a side tell.
@@ -67,7 +67,7 @@ fn claim(side: Side, first: &[u8]) -> Claim {
 
 impl Parser {
     fn http1(client: Side) -> Self {
-        Self::Http1(http1::Connection::new(HTTP1), client)
+        Self::Http1(Box::new(http1::Connection::new(HTTP1)), client)
     }
 
     fn client(&self) -> Side {
@@ -118,24 +118,22 @@ enum State {
     Unclaimed(Unclaimed),
 }
 
-/// What is said on one connection.
-#[derive(Debug)]
+impl Default for State {
+    fn default() -> Self {
+        Self::Beginning {
+            pieces: Vec::new(),
+            bytes: [Vec::new(), Vec::new()],
+        }
+    }
+}
+
+/// What is said on one connection, from nothing on.
+#[derive(Debug, Default)]
 pub struct Talk {
     state: State,
 }
 
 impl Talk {
-    /// A connection of which nothing was heard yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            state: State::Beginning {
-                pieces: Vec::new(),
-                bytes: [Vec::new(), Vec::new()],
-            },
-        }
-    }
-
     /// Which end is the client; `None` as long as the protocol is not told.
     #[must_use]
     pub fn client(&self) -> Option<Side> {

@@ -212,7 +212,6 @@ impl Streams {
     /// Takes a segment, and hands on what can be by now: each delivery with its side and its time.
     pub fn take(&mut self, segment: &Segment<&[u8]>, out: &mut impl FnMut(Side, u64, Delivery<'_>)) {
         self.count += 1;
-        let side = segment.side;
         let begun = segment.syn && self.handshake(segment);
         if let Some(number) = segment.acknowledges {
             let other = &mut self.halves[segment.side.other() as usize];
