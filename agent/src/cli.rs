@@ -465,6 +465,7 @@ mod tests {
                 .unwrap()
                 .contains("spanwire-config-print")
         );
-        assert_eq!(page(&["replay"]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(page(&["replay"]).unwrap().contains("no\\-redact"));
+        assert_eq!(page(&["repeat"]).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

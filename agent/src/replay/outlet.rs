@@ -51,6 +51,9 @@ impl<W: Write> Outlet<W> {
     /// # Errors
     /// They cannot be written.
     pub(super) fn push(&mut self, span: Redacted, time: Time) -> io::Result<()> {
+        if self.form.is_none() && self.exporter.is_none() {
+            return Ok(());
+        }
         if self.waiting.is_empty() {
             self.since = time;
         }

@@ -1,7 +1,7 @@
 //! What two ends say to each other: the protocol is told by the bytes, and its parser pairs requests and responses.
 //!
-//! **The table of protocols.** A protocol is a variant of [`Parser`], an arm of [`claim`], and one of each `match` in
-//! [`Parser`]; nothing else of the replay knows any.
+//! **The table of protocols.** A protocol is a variant of `Parser`, an arm of `claim`, and one of each `match` in
+//! `Parser`; nothing else of the replay knows any.
 
 use super::tcp::{Delivery, Missing, Side};
 use crate::connection::Close;

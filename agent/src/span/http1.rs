@@ -30,8 +30,8 @@ pub fn span<S: Copy>(
     rules: &HttpRules,
 ) -> Span {
     let request = &exchange.request;
-    let method = String::from_utf8_lossy(request.head.method());
-    let target = String::from_utf8_lossy(request.head.target());
+    let method = text(request.head.method());
+    let target = text(request.head.target());
     let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, rules));
     let request_headers = borrowed(&request_headers);
     let wanted = |name: &str| {
@@ -91,10 +91,15 @@ fn headers<'a>(
     used: impl Fn(&str) -> bool,
 ) -> Vec<Field<'a>> {
     all.filter_map(|(name, value)| {
-        let name = String::from_utf8_lossy(name);
-        used(&name).then(|| (name, String::from_utf8_lossy(value)))
+        let name = text(name);
+        used(&name).then(|| (name, text(value)))
     })
     .collect()
+}
+
+/// Bytes as text. Nearly all are UTF-8, which is told faster than what is in the place of what is not.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn borrowed<'a>(fields: &'a [Field<'_>]) -> Vec<(&'a str, &'a str)> {
