@@ -3,7 +3,7 @@
 //! A segment is delivered when all before it has been: the bytes of its own direction, and those of the other that it
 //! acknowledges. So the two streams come in the order in which the two ends had them, also where the capture mixed it
 //! up. What cannot be delivered is held. It is no longer waited for, and becomes a gap, where
-//! - the receiver has acknowledged bytes that were not captured, and [`PATIENCE`] segments later they still were not;
+//! - the receiver has acknowledged bytes that were not captured, and `PATIENCE` segments later they still were not;
 //! - more is held than the limits allow, or the connection or the file is over.
 //!
 //! Of bytes that come twice the first are taken. Sequence numbers are compared modulo 2^32 (section 3.4).
