@@ -31,6 +31,7 @@ Examples:
   sudo spanwire run -- python3 app.py           start a program, watch it, end with it
   sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 spanwire run
                                                 export as well
+  spanwire replay shop.pcap                     what a capture file holds
   spanwire check                                what works here, and what root would add";
 
 const RUN_EXAMPLES: &str = "\
@@ -56,6 +57,19 @@ Examples:
   sudo spanwire run --container web --port 80          one container's port
   sudo spanwire run --config spanwire.yaml --output none
   sudo spanwire run -- ./server --listen :8080         a program, for as long as it runs";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  tcpdump -i any -w shop.pcap port 8080 ; spanwire replay shop.pcap
+  spanwire replay --output otlp-json shop.pcapng.gz > traces.jsonl
+  tcpdump -U -w - | spanwire replay --stats -";
+
+const REPLAY_STATUSES: &str = "\
+Exit status:
+  0  the file was read to its end, also where that end cuts a packet
+  1  no capture, damaged, or of an unknown link type; what came before is shown
+  2  wrong flag, or wrong configuration
+  4  it failed otherwise";
 
 /// Distributed traces out of what services put on the wire: nothing is changed in them, nothing restarted.
 #[derive(Debug, Parser)]
@@ -86,6 +100,9 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
         output: CheckOutput,
     },
+    /// Show and export what a capture file holds; needs no privileges
+    #[command(after_long_help = format!("{REPLAY_EXAMPLES}\n\n{REPLAY_STATUSES}"))]
+    Replay(Box<Replay>),
     /// Check, show or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -114,6 +131,43 @@ pub struct Run {
     /// A program to start; only it and what it starts are watched, and spanwire ends with it
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// `spanwire replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Capture file, pcap or pcapng, also compressed with gzip; `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Configuration file (YAML) [env: SPANWIRE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to write to standard output [default: tree] [env: SPANWIRE_OUTPUT]
+    #[arg(long, value_enum, value_name = "FORM")]
+    output: Option<Format>,
+    /// When the tree has colours [default: auto] [env: SPANWIRE_COLOR]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    color: Option<Color>,
+    /// Show credentials, and texts of up to 1,024 characters whatever the limit says
+    #[arg(long)]
+    pub no_redact: bool,
+    /// Say on standard error what was in the file, and what of it came to nothing
+    #[arg(long)]
+    pub stats: bool,
+}
+
+impl Replay {
+    /// What the flags say, as a layer of the configuration.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        Layer {
+            output: Output {
+                format: self.output,
+                color: self.color,
+            },
+            ..Layer::default()
+        }
+    }
 }
 
 /// `spanwire config`.
@@ -222,6 +276,8 @@ pub enum Exit {
     Success,
     /// Capture cannot run here: privileges or kernel.
     CannotCapture,
+    /// What was to be replayed is no capture, or damaged.
+    CannotReplay,
     /// Wrong flag, or wrong configuration. (clap itself ends with this status, too.)
     Usage,
     /// Another spanwire already runs on this host.
@@ -238,7 +294,7 @@ impl Exit {
     pub const fn status(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::CannotCapture => 1,
+            Self::CannotCapture | Self::CannotReplay => 1,
             Self::Usage => 2,
             Self::AlreadyRunning => 3,
             Self::Failed => 4,
@@ -412,8 +468,9 @@ mod tests {
             "{run}"
         );
         assert!(page(&["config", "print"]).1.contains("spanwire-config-print"));
-        let (exit, said) = page(&["replay"]);
+        let (exit, said) = page(&["repeat"]);
         assert_eq!(exit, Exit::Usage);
-        assert!(said.contains("no command `replay`"), "{said}");
+        assert!(said.contains("no command `repeat`"), "{said}");
+        assert!(page(&["replay"]).1.contains("no\\-redact"));
     }
 }

@@ -404,7 +404,9 @@ impl Connection {
     }
 }
 
-const fn counter(reason: Reason) -> Counter {
+/// What a lost exchange is counted as.
+#[must_use]
+pub const fn counter(reason: Reason) -> Counter {
     match reason {
         Reason::Incomplete | Reason::TooManyInFlight => Counter::Exchanges,
         Reason::ResponseWithoutRequest => Counter::ResponsesUnmatched,

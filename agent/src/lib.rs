@@ -21,6 +21,7 @@ pub mod redact;
 
 pub mod command;
 pub mod pipeline;
+pub mod replay;
 pub mod run;
 pub mod signals;
 pub mod summary;

@@ -1,12 +1,15 @@
 //! The `spanwire` command.
 
 use clap::Parser as _;
-use spanwire::cli::{self, CheckOutput, Cli, Command, Exit, Run};
+use spanwire::cli::{self, CheckOutput, Cli, Command, Exit, Replay, Run};
+use spanwire::config::Config;
 use spanwire::config::environment::Environment;
+use spanwire::config::layer::Layer;
 use spanwire::kernel::inspect;
 use spanwire::kernel::load::{Capture, HookSet};
-use spanwire::{config, run};
+use spanwire::{config, replay, run};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> Exit {
@@ -17,6 +20,7 @@ fn main() -> Exit {
         .collect();
     let result = match cli.command {
         Command::Run(command) => capture(&command, &environment, cli.quiet),
+        Command::Replay(command) => replay(&command, &environment, cli.quiet),
         Command::Check { output } => check(output),
         Command::Config(command) => config::run(&command, &environment, &mut io::stdout(), &mut io::stderr()),
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()).map(|()| Exit::Success),
@@ -34,26 +38,47 @@ fn main() -> Exit {
 
 fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<Exit> {
     let settings = &command.settings;
-    let resolved = match config::read(settings.config.as_deref(), environment, settings.layer()) {
-        Ok(resolved) => resolved,
-        Err(error) => {
-            eprintln!("spanwire: {error}");
-            return Ok(Exit::Usage);
-        }
+    let Some(config) = read(settings.config.as_deref(), environment, settings.layer()) else {
+        return Ok(Exit::Usage);
     };
-    for warning in &resolved.warnings {
-        tracing::warn!("{warning}");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(run::run(&resolved.config, &command.command, quiet));
+    let ended = runtime.block_on(run::run(&config, &command.command, quiet));
     // What still waits for a dead endpoint is not waited for.
     runtime.shutdown_background();
     Ok(ended.unwrap_or_else(|error| {
         eprintln!("spanwire: {error}");
         error.exit()
     }))
+}
+
+fn replay(command: &Replay, environment: &Environment, quiet: bool) -> io::Result<Exit> {
+    let Some(config) = read(command.config.as_deref(), environment, command.layer()) else {
+        return Ok(Exit::Usage);
+    };
+    Ok(replay::run(command, &config, quiet).unwrap_or_else(|error| {
+        if error.exit() != Exit::Success {
+            eprintln!("spanwire: {error}");
+        }
+        error.exit()
+    }))
+}
+
+/// The configuration; `None` where it is wrong, which has been said then.
+fn read(path: Option<&Path>, environment: &Environment, flags: Layer) -> Option<Config> {
+    match config::read(path, environment, flags) {
+        Ok(resolved) => {
+            for warning in &resolved.warnings {
+                tracing::warn!("{warning}");
+            }
+            Some(resolved.config)
+        }
+        Err(error) => {
+            eprintln!("spanwire: {error}");
+            None
+        }
+    }
 }
 
 fn check(output: CheckOutput) -> io::Result<Exit> {

@@ -217,7 +217,9 @@ async fn end(
     }
 }
 
-fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
+/// What is written to standard output, if anything is.
+#[must_use]
+pub fn format(config: &Config) -> Option<Format> {
     let look = Look {
         color: match config.output.color {
             config::Color::Always => true,
@@ -229,12 +231,15 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
         },
         width: Width::Terminal,
     };
-    let format = match config.output.format {
+    match config.output.format {
         config::Format::Tree => Some(Format::Tree(look)),
         config::Format::OtlpJson => Some(Format::OtlpJson),
         config::Format::None => None,
-    };
-    let stdout = format
+    }
+}
+
+fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
+    let stdout = format(config)
         .map(|format| Stdout::start(format, io::stdout(), Arc::clone(health)))
         .transpose()
         .map_err(system("start a thread"))?;
@@ -244,7 +249,9 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
     Ok(Sinks::new(stdout, exporter))
 }
 
-fn export(config: &Config) -> Option<Settings> {
+/// The endpoint that the configuration names, if it names one.
+#[must_use]
+pub fn export(config: &Config) -> Option<Settings> {
     let otlp = config.export.as_ref()?;
     /// No timeout at all would keep a batch for ever that an endpoint has swallowed.
     const LONGEST: Duration = Duration::from_secs(3600);
@@ -322,7 +329,9 @@ pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
     }
 }
 
-fn rules(config: &Config) -> Rules {
+/// What of the configuration concerns spans.
+#[must_use]
+pub fn rules(config: &Config) -> Rules {
     let http = config.http.clone();
     Rules {
         http: HttpRules {

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod bulk;
+pub mod capture;
 pub mod cases;
 pub mod child;
 pub mod expect;

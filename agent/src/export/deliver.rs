@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Least time between two log lines of the same matter.
 const QUIET: Duration = Duration::from_mins(1);
 
+/// How long a full queue is left alone by those who wait for it.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Starts exporting.
 #[derive(Debug)]
 pub struct Exporter;
@@ -85,6 +88,18 @@ impl Handle {
     /// Takes what the queue has room for, counts the rest. Never waits.
     pub fn push(&self, spans: Vec<Redacted>) {
         self.queue.push(spans);
+    }
+
+    /// Takes all of `spans`, and waits wherever there is no room: for those who can. Not to be called by what the
+    /// exporter's runtime has to run.
+    pub fn push_all(&self, spans: Vec<Redacted>) {
+        let mut spans = spans.into_iter().peekable();
+        while spans.peek().is_some() {
+            match self.queue.room() {
+                0 => std::thread::sleep(PAUSE),
+                room => self.queue.push(spans.by_ref().take(room).collect()),
+            }
+        }
     }
 
     /// Sends what waits, for `limit` at most; while the endpoint is away each batch is tried just once more. Returns

@@ -117,6 +117,11 @@ impl Queue {
     }
 
     /// Spans that wait.
+    /// How many more spans it takes now.
+    pub(super) fn room(&self) -> usize {
+        self.limits.queue_size - self.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().spans.len()
     }

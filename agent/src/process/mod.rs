@@ -27,7 +27,17 @@ pub use resource::attributes;
 pub use runtime::Runtime;
 pub use table::Table;
 
+use crate::span::Resource;
 use std::path::PathBuf;
+
+/// The resource of what a capture file holds: nobody's. `shared` are attributes that all resources get.
+#[must_use]
+pub fn of_capture(shared: &[(String, String)]) -> Resource {
+    Resource {
+        pid: 0,
+        attributes: resource::of_capture(shared),
+    }
+}
 
 /// What is known of one process, from one reading.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -69,6 +69,15 @@ pub(super) fn of_event(
     merged.attributes
 }
 
+/// The attributes of what a capture file holds. It knows no process, and not whose packets they are: the name is the one
+/// that the specification has for that (resource SDK, "service.name").
+pub(super) fn of_capture(shared: &[(String, String)]) -> Vec<Attribute> {
+    let mut merged = Merged::with_telemetry();
+    merged.text("service.name", "unknown_service");
+    merged.pairs(shared);
+    merged.attributes
+}
+
 /// `service.name`: what it was declared to be, else the nearest thing that a person gave a name to.
 fn service_name(identity: &Identity) -> String {
     let container = identity

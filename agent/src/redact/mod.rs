@@ -12,6 +12,8 @@ mod url;
 pub struct Rules {
     /// Longest text of an attribute, in characters, `None` without limit (`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`).
     pub value_length: Option<usize>,
+    /// Whether credentials are replaced. Where not, whoever reads the spans reads them as well.
+    pub secrets: bool,
     /// Query keys whose values are replaced, case-sensitive.
     pub query_keys: Vec<String>,
 }
@@ -20,6 +22,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             value_length: Some(4096),
+            secrets: true,
             query_keys: name::SENSITIVE_QUERY_KEYS
                 .iter()
                 .map(|key| (*key).to_owned())
@@ -54,8 +57,8 @@ fn attribute(attribute: &mut Attribute, rules: &Rules) {
     match &mut attribute.value {
         Value::Text(text) => {
             let redacted = match &*attribute.key {
-                name::URL_FULL => url::full(text, &rules.query_keys),
-                name::URL_QUERY => url::query(text, &rules.query_keys),
+                name::URL_FULL if rules.secrets => url::full(text, &rules.query_keys),
+                name::URL_QUERY if rules.secrets => url::query(text, &rules.query_keys),
                 _ => None,
             };
             if let Some(redacted) = redacted {

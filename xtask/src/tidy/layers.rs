@@ -31,7 +31,7 @@ const VOCABULARY: &[(&str, &str)] = &[
 ];
 
 /// What wires the stages together: above all of them, so that none of them knows it.
-const WIRING: &[&str] = &["cli", "pipeline", "run"];
+const WIRING: &[&str] = &["cli", "pipeline", "replay", "run"];
 
 /// A word that only some files may contain, and why.
 struct Reserved {

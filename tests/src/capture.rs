@@ -1,0 +1,147 @@
+//! Capture files: made by tcpdump on the loopback interface, read by tshark as an oracle, and rewritten packet by packet.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use crate::child::{self, Child};
+
+/// tcpdump at work.
+#[derive(Debug)]
+pub struct Tap {
+    child: Child,
+}
+
+impl Tap {
+    /// Captures what goes to or comes from `port` into `file`; `options` beside.
+    ///
+    /// # Errors
+    /// tcpdump does not start.
+    pub fn start(file: &Path, port: u16, options: &[&str]) -> Result<Self> {
+        let mut command = child::command("tcpdump");
+        command.args(["-Z", "root", "-U", "--immediate-mode", "-B", "16384"]);
+        command.args(options).arg("-w").arg(file);
+        command.args(["port", &port.to_string()]);
+        let mut child = Child::spawn(command)?;
+        child.error_line("tcpdump: listening on")?;
+        Ok(Self { child })
+    }
+
+    /// Stops once nothing more has come for a moment.
+    ///
+    /// # Errors
+    /// tcpdump failed, or dropped packets.
+    pub fn stop(mut self) -> Result<()> {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        self.child.signal(Signal::INT)?;
+        self.child.wait()?;
+        let text = self.child.text();
+        ensure!(text.contains("\n0 packets dropped by kernel"), "{text}");
+        Ok(())
+    }
+}
+
+/// An HTTP exchange as tshark tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Told {
+    /// Time of the packet in which the request ends, in nanoseconds since the epoch.
+    pub time: u64,
+    /// Request method.
+    pub method: String,
+    /// Full URI of the request.
+    pub uri: String,
+    /// Status of the response.
+    pub status: i64,
+}
+
+/// All exchanges of `file` whose response is there, in order.
+///
+/// # Errors
+/// tshark fails, or says something else than what it is asked.
+pub fn tshark(file: &Path) -> Result<Vec<Told>> {
+    let mut command = child::command("tshark");
+    command.arg("-r").arg(file);
+    command.args(["-Y", "http.request || http.response", "-T", "fields"]);
+    for field in [
+        "frame.number",
+        "frame.time_epoch",
+        "http.request.method",
+        "http.request.full_uri",
+        "http.response.code",
+        "http.request_in",
+    ] {
+        command.args(["-e", field]);
+    }
+    let mut requests = std::collections::BTreeMap::new();
+    let mut told = Vec::new();
+    for line in Child::spawn(command)?.succeed()? {
+        let fields: Vec<_> = line.split('\t').collect();
+        let [frame, time, method, uri, status, request] = fields[..] else {
+            anyhow::bail!("{line}");
+        };
+        if status.is_empty() {
+            let (seconds, fraction) = time.split_once('.').context("a time")?;
+            let time = seconds.parse::<u64>()? * 1_000_000_000 + fraction.parse::<u64>()?;
+            requests.insert(frame.to_owned(), (time, method.to_owned(), uri.to_owned()));
+        } else if !status.starts_with('1')
+            && let Some((time, method, uri)) = requests.get(request).cloned()
+        {
+            let status = status.parse()?;
+            told.push(Told {
+                time,
+                method,
+                uri,
+                status,
+            });
+        }
+    }
+    told.sort();
+    Ok(told)
+}
+
+/// A packet of a pcap file.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Seconds and microseconds.
+    pub time: [u32; 2],
+    /// The frame.
+    pub data: Vec<u8>,
+}
+
+/// The packets of a little-endian pcap file, as tcpdump writes it here.
+///
+/// # Errors
+/// It is something else.
+pub fn packets(file: &[u8]) -> Result<Vec<Packet>> {
+    ensure!(file.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "no pcap");
+    let mut rest = &file[24..];
+    let mut packets = Vec::new();
+    while let Some((head, behind)) = rest.split_first_chunk::<16>() {
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let length = number(8) as usize;
+        packets.push(Packet {
+            time: [number(0), number(4)],
+            data: behind[..length].to_vec(),
+        });
+        rest = &behind[length..];
+    }
+    Ok(packets)
+}
+
+/// A pcap file of `packets`, whose link type is `link`.
+#[must_use]
+pub fn pcap(link: u32, packets: &[Packet]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for number in [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 262_144, link] {
+        file.extend(number.to_le_bytes());
+    }
+    for packet in packets {
+        let length = packet.data.len() as u32;
+        for number in [packet.time[0], packet.time[1], length, length] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend(&packet.data);
+    }
+    file
+}
