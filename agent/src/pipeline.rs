@@ -4,7 +4,7 @@
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
 use crate::connection::{Direction, unix};
-use crate::exchange::{Finished, Table};
+use crate::exchange::{Finished, Stamp, Table};
 use crate::export::stdout::Stdout;
 use crate::export::{Handle, USER_AGENT};
 use crate::health::{Counter, Health};
@@ -14,9 +14,9 @@ use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
-use crate::protocol::http1::{self, Version};
 use crate::redact::{self, Redacted};
-use crate::span::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
+use crate::span::build::HttpRules;
+use crate::span::http1::{self, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Kind, Span};
 use std::sync::Arc;
@@ -314,78 +314,21 @@ impl Pipeline {
             endpoints,
             requests,
         } = finished;
-        let Ids { trace_id, span_id } = exchange.request.first.ids?;
-        let resource = self.stages.processes.resource(exchange.request.first.pid);
-        let (start, end) = self.clock.span(exchange.request.first.time, exchange.ended.time);
-        let request = &exchange.request;
-        let method = String::from_utf8_lossy(request.head.method());
-        let target = String::from_utf8_lossy(request.head.target());
-        let request_headers = headers(request.head.headers(), |name| {
-            build::is_header_used(name, &self.stages.rules.http)
-        });
-        let request_headers: Vec<_> = request_headers
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
-        let response_headers = exchange.response.as_ref().map(|response| {
-            headers(response.head.headers(), |name| {
-                self.stages
-                    .rules
-                    .http
-                    .response_headers
-                    .iter()
-                    .any(|wanted| wanted.eq_ignore_ascii_case(name))
-            })
-        });
-        let response_headers: Option<Vec<_>> = response_headers
-            .as_ref()
-            .map(|all| all.iter().map(|(name, value)| (&**name, &**value)).collect());
-        let response =
-            exchange
-                .response
-                .as_ref()
-                .zip(response_headers.as_ref())
-                .map(|(response, headers)| HttpResponse {
-                    status: response.head.status(),
-                    headers,
-                    body_size: response.body.filter(|_| response.complete),
-                    first_byte: self.clock.within(start, request.first.time, response.first.time),
-                    complete: response.complete,
-                    is_cut: response.head.is_cut(),
-                });
-        Some(build::http(
-            HttpExchange {
-                kind: match requests {
-                    Direction::Received => Kind::Server,
-                    Direction::Sent => Kind::Client,
-                },
-                trace_id,
-                span_id,
-                parent: None,
-                resource,
-                endpoints,
-                start,
-                end,
-                request: HttpRequest {
-                    method: &method,
-                    target: &target,
-                    version: match request.head.version() {
-                        Version::Http10 => HttpVersion::Http10,
-                        Version::Http11 => HttpVersion::Http11,
-                    },
-                    headers: &request_headers,
-                    body_size: request.body.filter(|_| request.complete),
-                    is_cut: request.head.is_cut(),
-                },
-                response,
-                ending: match exchange.ending {
-                    http1::Ending::Complete => Ending::Complete,
-                    http1::Ending::Upgraded => Ending::Upgraded,
-                    http1::Ending::Close(close) => Ending::Close(close),
-                },
+        let first = exchange.request.first;
+        let Ids { trace_id, span_id } = first.ids?;
+        let (start, _) = self.clock.span(first.time, exchange.ended.time);
+        let seen = Seen {
+            kind: match requests {
+                Direction::Received => Kind::Server,
+                Direction::Sent => Kind::Client,
             },
-            &self.stages.rules.http,
-        ))
+            trace_id,
+            span_id,
+            resource: self.stages.processes.resource(first.pid),
+            endpoints,
+        };
+        let time = |stamp: Stamp| self.clock.within(start, first.time, stamp.time);
+        Some(http1::span(exchange, seen, time, &self.stages.rules.http))
     }
 }
 
@@ -394,16 +337,4 @@ impl Pipeline {
 fn is_export(finished: &Finished) -> bool {
     let agent = finished.exchange.request.head.header("user-agent");
     finished.requests == Direction::Received && agent == Some(USER_AGENT.as_bytes())
-}
-
-/// Header fields that are used, as text.
-fn headers<'a>(
-    all: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    used: impl Fn(&str) -> bool,
-) -> Vec<(std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)> {
-    all.filter_map(|(name, value)| {
-        let name = String::from_utf8_lossy(name);
-        used(&name).then(|| (name, String::from_utf8_lossy(value)))
-    })
-    .collect()
 }

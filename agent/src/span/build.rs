@@ -100,6 +100,8 @@ pub enum Ending {
     Complete,
     /// The connection speaks something else from here on (101, or 2xx to CONNECT).
     Upgraded,
+    /// Unknown: bytes of the response were lost, and perhaps its end with them.
+    Unseen,
     /// With the connection, or with spanwire.
     Close(Close),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 pub mod build;
 pub mod forwarded;
+pub mod http1;
 pub mod limits;
 pub mod semconv;
 pub mod target;

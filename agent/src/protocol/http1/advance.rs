@@ -142,7 +142,8 @@ impl<S: Copy> Connection<S> {
                         self.pairing.forget(ordinal);
                         out.push(Outcome::Lost(Reason::Incomplete));
                     }
-                    _ => {}
+                    (Flow::Response, Some(ordinal)) => self.pairing.cut_response(ordinal, out),
+                    (_, None) => {}
                 }
                 self.lose(flow, out);
             }

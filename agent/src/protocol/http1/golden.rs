@@ -100,6 +100,7 @@ fn line(outcome: &Outcome<u32>) -> String {
     let ending = match ending {
         Ending::Complete => String::new(),
         Ending::Upgraded => " upgraded".to_owned(),
+        Ending::Unseen => " unseen".to_owned(),
         Ending::Close(how) => format!(" {how:?}"),
     };
     format!(

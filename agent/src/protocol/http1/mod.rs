@@ -133,6 +133,8 @@ pub enum Ending {
     Complete,
     /// With a 101 or a 2xx to CONNECT: the connection is a tunnel from here on (RFC 9110, sections 7.8 and 9.3.6).
     Upgraded,
+    /// With bytes that were lost, on a connection without marks: the head of the response was seen, its end was not.
+    Unseen,
     /// The connection ended first.
     Close(Close),
 }

@@ -280,6 +280,15 @@ impl<S: Copy> Pairing<S> {
         self.emit(ordinal, out);
     }
 
+    /// The rest of the response to the request numbered `ordinal` was lost: its head answered that request all the same.
+    pub(super) fn cut_response(&mut self, ordinal: u64, out: &mut Vec<Outcome<S>>) {
+        if let Some(index) = self.in_flight.iter().position(|one| one.ordinal == ordinal)
+            && let Some(one) = self.in_flight.remove(index)
+        {
+            out.push(told(one, Ending::Unseen, None));
+        }
+    }
+
     /// Emits the exchange numbered `ordinal` if both its halves are over.
     ///
     /// A response may end before its request (RFC 9110, section 7.5). Then the exchange waits for the request's end,

@@ -1,0 +1,102 @@
+//! An exchange of the HTTP/1.x parser becomes a span: the same for what was captured live and what a file held.
+
+use super::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
+use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds};
+use crate::connection::Endpoints;
+use crate::protocol::http1::{self, Exchange, Version};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What a span says beside the messages: who saw them, and where.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// `Server` where the request was received, `Client` where it was sent.
+    pub kind: Kind,
+    /// Trace.
+    pub trace_id: TraceId,
+    /// Id of the span to be built.
+    pub span_id: SpanId,
+    /// Whose span it is.
+    pub resource: Arc<Resource>,
+    /// Both ends of the connection.
+    pub endpoints: &'a Endpoints,
+}
+
+/// The span of `exchange`; `time` reads a stamp.
+pub fn span<S: Copy>(
+    exchange: &Exchange<S>,
+    seen: Seen<'_>,
+    time: impl Fn(S) -> UnixNanoseconds,
+    rules: &HttpRules,
+) -> Span {
+    let request = &exchange.request;
+    let method = String::from_utf8_lossy(request.head.method());
+    let target = String::from_utf8_lossy(request.head.target());
+    let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, rules));
+    let request_headers = borrowed(&request_headers);
+    let wanted = |name: &str| {
+        let mut wanted = rules.response_headers.iter();
+        wanted.any(|wanted| wanted.eq_ignore_ascii_case(name))
+    };
+    let response_headers = exchange
+        .response
+        .as_ref()
+        .map_or_else(Vec::new, |response| headers(response.head.headers(), wanted));
+    let response_headers = borrowed(&response_headers);
+    let response = exchange.response.as_ref().map(|response| HttpResponse {
+        status: response.head.status(),
+        headers: &response_headers,
+        body_size: response.body.filter(|_| response.complete),
+        first_byte: time(response.first),
+        complete: response.complete,
+        is_cut: response.head.is_cut(),
+    });
+    let exchange = HttpExchange {
+        kind: seen.kind,
+        trace_id: seen.trace_id,
+        span_id: seen.span_id,
+        parent: None,
+        resource: seen.resource,
+        endpoints: seen.endpoints,
+        start: time(request.first),
+        end: time(exchange.ended),
+        request: HttpRequest {
+            method: &method,
+            target: &target,
+            version: match request.head.version() {
+                Version::Http10 => HttpVersion::Http10,
+                Version::Http11 => HttpVersion::Http11,
+            },
+            headers: &request_headers,
+            body_size: request.body.filter(|_| request.complete),
+            is_cut: request.head.is_cut(),
+        },
+        response,
+        ending: match exchange.ending {
+            http1::Ending::Complete => Ending::Complete,
+            http1::Ending::Upgraded => Ending::Upgraded,
+            http1::Ending::Unseen => Ending::Unseen,
+            http1::Ending::Close(close) => Ending::Close(close),
+        },
+    };
+    build::http(exchange, rules)
+}
+
+/// A field's name and value.
+type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Header fields that are used, as text.
+fn headers<'a>(
+    all: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    used: impl Fn(&str) -> bool,
+) -> Vec<Field<'a>> {
+    all.filter_map(|(name, value)| {
+        let name = String::from_utf8_lossy(name);
+        used(&name).then(|| (name, String::from_utf8_lossy(value)))
+    })
+    .collect()
+}
+
+fn borrowed<'a>(fields: &'a [Field<'_>]) -> Vec<(&'a str, &'a str)> {
+    fields.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
