@@ -108,7 +108,7 @@ fn made_up<S>(exchange: &Exchange<S>) -> Option<StatusCode> {
                 _ => Some(StatusCode::UNKNOWN),
             }
         }
-        Ending::Upgraded | Ending::Close(_) => None,
+        Ending::Upgraded | Ending::Unseen | Ending::Close(_) => None,
     }
 }
 

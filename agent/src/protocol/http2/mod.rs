@@ -26,6 +26,8 @@ mod streams;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod sessions;
 
 pub use super::http1::Flow;
 pub use connection::Connection;
@@ -166,6 +168,8 @@ pub enum Ending {
     },
     /// The server goes away, and has not processed and will not process the request (section 6.8).
     GoAway(ErrorCode),
+    /// Unknown: bytes of the response were lost, and perhaps its end with them.
+    Unseen,
     /// The connection ended first.
     Close(Close),
 }

@@ -187,7 +187,7 @@ impl<S: Copy> Streams<S> {
                 Some(response) if response.complete => (Ending::Complete, response.last),
                 // Its end may have been long before.
                 Some(response) if response.lossy && response.head.is_some() => {
-                    (Ending::Close(how), response.last)
+                    (Ending::Unseen, response.last)
                 }
                 _ if stream.lossy => {
                     out.push(Outcome::Lost(Reason::Incomplete));
