@@ -21,7 +21,7 @@ pub struct Connection<S> {
     limits: Limits,
     requests: Side<S>,
     responses: Side<S>,
-    streams: Streams<S>,
+    pub(super) streams: Streams<S>,
     /// The kernel marks frames, so that none is searched.
     marked: bool,
     done: bool,

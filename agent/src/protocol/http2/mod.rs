@@ -23,6 +23,7 @@ mod search;
 mod side;
 mod stream;
 mod streams;
+mod upgrade;
 
 #[cfg(test)]
 mod properties;

@@ -7,9 +7,11 @@
 //!   trailers; tens of streams at once. `node-nginx`: nginx 1.22. Stream, method, path, status, bytes each way.
 //! - `grpcio`: Python's grpcio 1.85 on both sides; all four kinds of call, failures, a deadline, a cancellation.
 //!   Method, status, messages each way (`-`: nothing came), message of a failure.
+//! - `curl-upgrade`: curl 7.88 upgrades from HTTP/1.1, and goes on; Go's h2c. Method, URL, status, bytes.
 
 use super::*;
 use crate::connection::piece::Piece;
+use crate::protocol::http1;
 
 struct Session {
     bytes: &'static [u8],
@@ -66,11 +68,12 @@ fn read(late: bool, chunks: &[(Flow, &[u8])], size: usize) -> Vec<Outcome<usize>
 }
 
 fn exchanges(out: &[Outcome<usize>]) -> Vec<&Exchange<usize>> {
-    let exchange = |outcome| match outcome {
-        &Outcome::Exchange(ref exchange) => Some(&**exchange),
-        Outcome::Lost(_) => None,
-    };
-    out.iter().filter_map(exchange).collect()
+    out.iter()
+        .filter_map(|outcome| match outcome {
+            Outcome::Exchange(exchange) => Some(&**exchange),
+            Outcome::Lost(_) => None,
+        })
+        .collect()
 }
 
 fn text(bytes: Option<&[u8]>) -> String {
@@ -163,6 +166,51 @@ fn grpcio() {
     let compressed = |call: &Call| call.requests.map_or(0, |messages| messages.compressed);
     assert_eq!(calls.iter().map(compressed).sum::<u64>(), 3);
     assert_eq!(calls.iter().filter(|call| call.timeout.is_some()).count(), 13);
+}
+
+#[test]
+fn curl_upgrades() {
+    let session = session!("curl-upgrade");
+    for size in [1, 7, usize::MAX] {
+        let mut first = http1::Connection::new(http1::Limits::default());
+        let (mut second, mut asked, mut out) = (None, Vec::new(), Vec::new());
+        for (stamp, (flow, chunk)) in (1..).zip(session.chunks()) {
+            for data in chunk.chunks(size) {
+                let piece = Piece::Bytes { data, starts: None };
+                let Some(second) = &mut second else {
+                    first.read(flow, stamp, piece, &mut asked);
+                    if let Some(http1::Outcome::Exchange(exchange)) = asked.pop() {
+                        let upgraded =
+                            Connection::upgraded(Limits::default(), &mut first, exchange, &mut out);
+                        second = Some(upgraded.expect("an upgrade"));
+                    }
+                    continue;
+                };
+                second.read(flow, stamp, piece, &mut out);
+            }
+        }
+        let mut second = second.expect("an upgrade");
+        second.close(usize::MAX, Close::Closed, &mut out);
+        let told = exchanges(&out).into_iter().map(|exchange| {
+            let response = exchange.response.as_ref().expect("a response");
+            let field = |name| text(exchange.request.head.field(name));
+            format!(
+                "{} {}://{}{} {} {} 2",
+                field(":method"),
+                field(":scheme"),
+                field(":authority"),
+                field(":path"),
+                response.head.status().unwrap_or(0),
+                response.body.unwrap_or(0)
+            )
+        });
+        assert_eq!(told.collect::<Vec<_>>(), session.notes());
+        assert_eq!(
+            exchanges(&out)[0].request.head.field("user-agent"),
+            Some(&b"curl/7.88.1"[..])
+        );
+        assert_eq!(out.len(), 3);
+    }
 }
 
 #[test]

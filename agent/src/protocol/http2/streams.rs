@@ -48,6 +48,16 @@ impl<S: Copy> Streams<S> {
         }
     }
 
+    /// A request that came before the connection was one of HTTP/2.
+    pub(super) fn begin_with(&mut self, request: Half<S>) {
+        let mut stream = Stream::new();
+        stream.request = Some(request);
+        self.last = 1;
+        self.requests = 1;
+        self.held = stream.cost();
+        self.streams.insert(self.last, stream);
+    }
+
     /// Requests that have not come out.
     pub(super) fn in_flight(&self) -> usize {
         self.requests
