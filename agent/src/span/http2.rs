@@ -5,6 +5,9 @@ use super::http1::{Field, Seen, borrowed};
 use super::{Attribute, Kind, Span, UnixNanoseconds, Value, grpc, semconv as name};
 use crate::protocol::http2::{self, Call, Exchange, Flow, Head, Message};
 
+#[cfg(test)]
+mod tests;
+
 /// The span of `exchange`; `time` reads a stamp.
 pub fn span<S: Copy>(
     exchange: &Exchange<S>,

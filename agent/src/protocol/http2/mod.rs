@@ -26,6 +26,8 @@ mod streams;
 mod upgrade;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod sessions;
