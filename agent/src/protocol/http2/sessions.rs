@@ -7,6 +7,7 @@
 //!   trailers; tens of streams at once. `node-nginx`: nginx 1.22. Stream, method, path, status, bytes each way.
 //! - `grpcio`: Python's grpcio 1.85 on both sides; all four kinds of call, failures, a deadline, a cancellation.
 //!   Method, status, messages each way (`-`: nothing came), message of a failure.
+//! - `grpc-go`: grpc-go 1.76 on both sides, 200 calls at once. The same, `x` for what the client cannot see.
 //! - `curl-upgrade`: curl 7.88 upgrades from HTTP/1.1, and goes on; Go's h2c. Method, URL, status, bytes.
 
 use super::*;
@@ -169,6 +170,32 @@ fn grpcio() {
 }
 
 #[test]
+fn grpc_go() {
+    let session = session!("grpc-go");
+    for size in [1, 1460, usize::MAX] {
+        let out = read(false, &session.chunks(), size);
+        let mut calls: Vec<_> = exchanges(&out)
+            .into_iter()
+            .map(|exchange| {
+                let (call, complete) = (call(exchange), exchange.ending == Ending::Complete);
+                let mut words = call.split(' ').take(4).collect::<Vec<_>>();
+                if !complete && words[0].ends_with("Say") {
+                    // The deadline, as above.
+                    words[1] = "DEADLINE_EXCEEDED";
+                }
+                if words[1] != "OK" && words[1] != "CANCELLED" {
+                    words[3] = "x";
+                }
+                words.join(" ")
+            })
+            .collect();
+        calls.sort();
+        assert_eq!(calls, session.notes());
+        assert_eq!(out.len(), calls.len());
+    }
+}
+
+#[test]
 fn curl_upgrades() {
     let session = session!("curl-upgrade");
     for size in [1, 7, usize::MAX] {
@@ -220,6 +247,7 @@ fn joined_late_all_that_follows_is_told_and_nothing_wrong() {
         session!("node-64k"),
         session!("node-nginx"),
         session!("grpcio"),
+        session!("grpc-go"),
     ] {
         let chunks = session.chunks();
         let whole = read(false, &chunks, usize::MAX);
