@@ -114,10 +114,12 @@ pub(crate) struct Dialogue {
     pub(crate) compat: u8,
     /// 1 where it was first seen in the middle.
     pub(crate) late: u8,
-    /// Operations that were looked at in vain.
-    pub(crate) attempts: u16,
+    /// How often the two sides have taken turns without a message that is known.
+    pub(crate) turns: u16,
+    /// Direction of the last turn.
+    pub(crate) turn: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 8],
+    pub(crate) reserved: [u8; 7],
 }
 
 const _: () = {

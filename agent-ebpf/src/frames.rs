@@ -89,15 +89,11 @@ fn follow(operation: &mut Operation, connection: &mut Connection, bytes: u64, ve
     } = connection;
     dialogue.tgid = operation.tgid;
     let half = if operation.direction == SENT as u32 {
-        if dialogue.send_began != 0 {
-            operation.time = dialogue.send_began;
-            if bytes <= SHORT {
-                operation.end_time = operation.time;
-            }
-            dialogue.send_began = 0;
-        }
+        operation.date(dialogue.send_began, bytes <= SHORT);
+        dialogue.send_began = 0;
         sent
     } else {
+        operation.date(0, false);
         received
     };
     if dialogue.sequenced != 0 {
@@ -320,6 +316,7 @@ pub(crate) fn end_of_stream(sock: u64) {
     // SAFETY: as in `operate`.
     let operation = unsafe { &mut *operation };
     operation.identify(sock, RECEIVED);
+    operation.date(0, false);
     emit::eof(operation, dialogue, half);
     operation.release();
 }

@@ -31,6 +31,8 @@ static GLOBALS: Globals = Globals {
     socket_inode: 0,
     task_pid: 0,
     task_tgid: 0,
+    task_signal: 0,
+    signal_live: 0,
     task_stack: 0,
     task_status: 0,
     task_files: 0,

@@ -4,12 +4,21 @@
 //! One [`step`] does a bounded piece of work on the window; `frames` calls it until the operation is used up. All that
 //! must outlive a step is in the half, so that any split of the bytes over operations comes to the same.
 
+mod body;
+mod head;
+
+use self::body::{body, chunk_begins, chunk_size};
+use self::head::{coding, first_line, head_ends, length, length_ends, line};
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::emit;
 use crate::log;
 use crate::maps::{COUNTERS, add, count};
 use crate::operation::{LOOK, Operation, mark};
+use spanwire_ebpf::word::{SEVEN, bytes_before, digit, equal, find, find_in, pattern};
 use spanwire_ebpf::{Counter, kind};
+
+pub(crate) use self::body::is_in_body;
+pub(crate) use self::head::{copies_head, cut};
 
 /// Values of [`Half::state`].
 pub(crate) mod state {
@@ -72,70 +81,12 @@ pub(crate) enum Step {
 
 /// Bytes from which every decision at the beginning of a message can be made.
 const START_BYTES: u32 = 16;
-/// Operations after which a connection that was joined late, and never began anything, is left alone.
-const ATTEMPTS: u16 = 50_000;
-/// Bytes from which every header name of interest can be told.
-const NAME_BYTES: u32 = 19;
-
-const fn pattern(text: &[u8]) -> u64 {
-    let mut word = 0;
-    let mut index = 0;
-    while index < text.len() {
-        word |= (text[index] as u64) << (8 * index);
-        index += 1;
-    }
-    word
-}
+/// Turns after which a connection that was joined late, and on which neither side began a message, is left alone. Within
+/// one message of HTTP/1 the sides do not take turns, however long it is.
+const TURNS: u16 = 1000;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4), and what looks like a request.
 const HTTP2_PREFACE: u64 = pattern(b"PRI * HT");
-/// Lower case of every ASCII letter; other bytes that change are of no interest here.
-const LOWER: u64 = 0x2020_2020_2020_2020;
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-const SEVEN: u64 = 0x00ff_ffff_ffff_ffff;
-
-/// How many bytes of the word, from the first on, are 0x00 in `flags` where others are 0x80: 8 where none is 0x80.
-#[inline(always)]
-fn bytes_before(flags: u64) -> u32 {
-    // The bpf target has no count of trailing zeroes. Below the lowest flag all bits become 1; each byte's is added up.
-    let flag = flags >> 7;
-    let before = flag.wrapping_sub(1) & !flag & ONES;
-    (before.wrapping_mul(ONES) >> 56) as u32
-}
-
-/// 0x80 in the bytes of the word that equal `byte`, exact up to the first.
-#[inline(always)]
-fn equal(word: u64, byte: u8) -> u64 {
-    let word = word ^ (ONES * byte as u64);
-    word.wrapping_sub(ONES) & !word & HIGHS
-}
-
-/// 0x80 in the bytes of the word that are no ASCII digits.
-#[inline(always)]
-fn no_digits(word: u64) -> u64 {
-    let word = word ^ (ONES * b'0' as u64);
-    (((word & !HIGHS) + ONES * (0x80 - 10)) | word) & HIGHS
-}
-
-/// Index of the first byte of the word that equals `byte`, 8 where none does.
-#[inline(always)]
-fn find(word: u64, byte: u8) -> u32 {
-    bytes_before(equal(word, byte))
-}
-
-/// [`find`] in three words, one behind the other; 24 where there is none.
-#[inline(always)]
-fn find_in(first: u64, second: u64, third: u64, byte: u8) -> u32 {
-    let mut index = find(first, byte);
-    if index == 8 {
-        index += find(second, byte);
-    }
-    if index == 16 {
-        index += find(third, byte);
-    }
-    index
-}
 
 /// Looks for a line feed in the next [`LOOK`] bytes. Returns whether it was found; the cursor is behind it, or behind the
 /// bytes that were looked at.
@@ -249,27 +200,6 @@ fn next(operation: &mut Operation) -> u8 {
     byte
 }
 
-#[inline(always)]
-fn body(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
-    let rest = operation.available() as u64 + operation.unread;
-    let count = if half.remaining < rest {
-        half.remaining
-    } else {
-        rest
-    };
-    operation.step_over(count);
-    half.content += count;
-    half.remaining -= count;
-    if half.remaining == 0 {
-        if half.state == state::BODY {
-            message_ends(operation, dialogue, half);
-        } else {
-            half.state = state::CHUNK_END;
-        }
-    }
-    if count == rest { Step::Stop } else { Step::More }
-}
-
 /// Decides whether a message begins at the cursor.
 #[inline(never)]
 fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
@@ -376,12 +306,6 @@ pub(crate) fn flush(operation: &mut Operation, dialogue: &mut Dialogue, half: &m
     }
 }
 
-/// The value of an ASCII digit in the lowest byte.
-#[inline(always)]
-fn digit(byte: u64) -> u32 {
-    (byte as u32).wrapping_sub(b'0' as u32) & 0xf
-}
-
 /// Whether the sixteen bytes are the beginning of a request line: a token, a space, and what a target begins with.
 #[inline(always)]
 fn is_request(word: u64, next_word: u64) -> bool {
@@ -418,10 +342,14 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
     }
     half.started = 0;
     if half.state == state::LOST || dialogue.adrift != 0 {
-        dialogue.attempts += (dialogue.protocol == UNDECIDED) as u16;
-        if dialogue.attempts == ATTEMPTS {
-            dialogue.protocol = IGNORED;
-            count(Counter::UnclaimedOther, 1);
+        if dialogue.protocol == UNDECIDED && dialogue.turn != operation.direction as u8 {
+            dialogue.turn = operation.direction as u8;
+            dialogue.turns += 1;
+            if dialogue.turns == TURNS {
+                dialogue.protocol = IGNORED;
+                count(Counter::UnclaimedOther, 1);
+                log::left_alone(operation.sock, Counter::UnclaimedOther as u32);
+            }
         }
         return skip_operation(operation, half);
     }
@@ -489,248 +417,6 @@ pub(crate) fn give_up(
         dialogue.protocol = IGNORED;
         count(Counter::PipelinesGivenUp, 1);
     }
-}
-
-/// In the first line: a request's must end in its version (RFC 9112, section 3).
-#[inline(always)]
-fn first_line(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
-    if !past_line_feed(operation) {
-        return Step::More;
-    }
-    half.state = state::LINE;
-    let request = dialogue.requests_direction as u32 == operation.direction;
-    // Seen whole in this window; else the agent's parser finds out.
-    if request && operation.marks & mark::STARTS != 0 && operation.cursor >= 10 {
-        let before = operation.byte(operation.cursor - 2);
-        let version = operation.word(operation.cursor - 9 - (before == b'\r') as u32);
-        if version & SEVEN != pattern(b"HTTP/1.") {
-            operation.marks = 0;
-            dialogue.requests = dialogue.requests.wrapping_sub(1);
-            if dialogue.requests == 0 && dialogue.announced == 0 {
-                dialogue.protocol = IGNORED;
-                count(Counter::ClaimsRevoked, 1);
-                return Step::Stop;
-            }
-            return Step::Lost;
-        }
-    }
-    Step::More
-}
-
-/// At the beginning of a header line.
-#[inline(always)]
-fn line(operation: &mut Operation, half: &mut Half) -> Step {
-    let cursor = operation.cursor;
-    let name = operation.byte(cursor) | 0x20;
-    if name == b'c' || name == b't' {
-        let word = operation.word(cursor);
-        let second = operation.word(cursor + 8);
-        let third = operation.word(cursor + 16);
-        if operation.available() < NAME_BYTES {
-            let line_feed = find_in(word, second, third, b'\n');
-            if line_feed >= operation.available() {
-                // The line may go on with the next operation, or the next buffer.
-                operation.carry(half);
-                return Step::More;
-            }
-        }
-        if word | LOWER == pattern(b"content-") && (second | LOWER) & SEVEN == pattern(b"length:") {
-            operation.cursor += 15;
-            past_space(operation);
-            half.value = 0;
-            half.marks &= !marked::DIGIT;
-            half.state = state::LENGTH;
-            return Step::More;
-        }
-        if word | LOWER == pattern(b"transfer")
-            && second | LOWER == pattern(b"-encodin")
-            && (third | 0x2020) & 0xffff == pattern(b"g:")
-        {
-            operation.cursor += 18;
-            past_space(operation);
-            half.state = state::CODING;
-            return Step::More;
-        }
-    }
-    half.state = state::SKIP_LINE;
-    if past_line_feed(operation) {
-        half.state = state::LINE;
-    }
-    Step::More
-}
-
-/// Steps over the one space that most often follows the colon.
-#[inline(always)]
-fn past_space(operation: &mut Operation) {
-    operation.cursor += (operation.available() > 0 && operation.byte(operation.cursor) == b' ') as u32;
-}
-
-/// In the value of Content-Length (RFC 9110, section 8.6).
-#[inline(always)]
-fn length(operation: &mut Operation, half: &mut Half) -> Step {
-    /// No body is longer; the agent's parser refuses what is.
-    const LIMIT: u64 = 1 << 59;
-    /// Below, any eight digits more fit.
-    const SHORT: u64 = LIMIT / 100_000_000;
-    let word = operation.word(operation.cursor);
-    let mut count = bytes_before(no_digits(word));
-    if count > operation.available() {
-        count = operation.available();
-    }
-    if count > 1 && half.value >= SHORT {
-        count = 1;
-    }
-    if count > 0 && half.value < LIMIT {
-        let (number, scale) = number(word, count);
-        half.value = half.value * scale + number;
-        half.marks |= marked::DIGIT;
-        operation.cursor += count;
-        return Step::More;
-    }
-    if !matches!(word as u8, b' ' | b'\t') {
-        length_ends(half);
-        half.state = state::SKIP_LINE;
-    }
-    operation.cursor += 1;
-    Step::More
-}
-
-/// The number that the first `count` bytes of the word, ASCII digits, are, and ten to the power of `count`; 1 to 8 of them.
-#[inline(always)]
-fn number(word: u64, count: u32) -> (u64, u64) {
-    // Zeroes in front make eight digits; then neighbours are joined, three times.
-    let shift = 64 - 8 * count;
-    let digits = (word & (ONES * 0x0f)) << (shift & 63);
-    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    let number = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
-    let mut scale = 10;
-    scale *= if (count - 1) & 1 != 0 { 10 } else { 1 };
-    scale *= if (count - 1) & 2 != 0 { 100 } else { 1 };
-    scale *= if (count - 1) & 4 != 0 { 10_000 } else { 1 };
-    (number, scale)
-}
-
-#[inline(always)]
-fn length_ends(half: &mut Half) {
-    if half.marks & marked::DIGIT != 0 {
-        half.remaining = half.value;
-        half.marks |= marked::LENGTH;
-    }
-    half.state = state::LINE;
-}
-
-/// In the value of Transfer-Encoding (RFC 9112, section 6.1): is `chunked` the last coding?
-#[inline(always)]
-fn coding(operation: &mut Operation, half: &mut Half) -> Step {
-    let cursor = operation.cursor;
-    let first = operation.byte(cursor);
-    if first | 0x20 == b'c' {
-        let word = operation.word(cursor);
-        if operation.available() < 7 && find(word, b'\n') >= operation.available() {
-            operation.carry(half);
-            return Step::More;
-        }
-        if (word | LOWER) & SEVEN == pattern(b"chunked") {
-            half.marks |= marked::CHUNKED;
-            operation.cursor += 7;
-            return Step::More;
-        }
-    }
-    if first == b',' {
-        half.marks &= !marked::CHUNKED;
-    }
-    operation.cursor += 1;
-    Step::More
-}
-
-/// Behind the empty line: what comes now (RFC 9112, section 6.3)?
-#[inline(always)]
-fn head_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
-    if operation.marks & mark::PENDING != 0 {
-        operation.copy_to = operation.cursor;
-        operation.marks |= mark::HEAD_ENDS;
-    }
-    half.value = 0;
-    let request = dialogue.requests_direction as u32 == operation.direction;
-    if !request {
-        let bit = 1u64 << (half.ordinal & 63);
-        let connect = dialogue.connects & bit != 0 && half.status / 100 == 2;
-        if half.status == 101 || connect {
-            if operation.marks & mark::PENDING != 0 {
-                operation.marks |= mark::TUNNEL;
-            }
-            message_ends(operation, dialogue, half);
-            half.state = state::TUNNEL;
-            dialogue.protocol = IGNORED;
-            return;
-        }
-        let bodiless =
-            half.status < 200 || half.status == 204 || half.status == 304 || dialogue.heads & bit != 0;
-        if bodiless {
-            message_ends(operation, dialogue, half);
-            return;
-        }
-    }
-    if half.marks & marked::CHUNKED != 0 {
-        half.state = state::CHUNK_SIZE;
-    } else if half.marks & marked::LENGTH != 0 && half.remaining > 0 {
-        half.state = state::BODY;
-    } else if request || half.marks & marked::LENGTH != 0 {
-        message_ends(operation, dialogue, half);
-    } else {
-        half.state = state::UNTIL_CLOSE;
-    }
-}
-
-/// The head is over the limit: no more of it is handed on.
-#[inline(always)]
-pub(crate) fn cut(half: &mut Half) {
-    half.marks |= marked::CUT;
-    count(Counter::HeadsCut, 1);
-}
-
-/// Whether what follows is stepped over without a look at it.
-#[inline(always)]
-pub(crate) fn is_in_body(half: &Half) -> bool {
-    (state::BODY..=state::TUNNEL).contains(&half.state)
-}
-
-/// Whether the next byte is of a head that is handed on.
-#[inline(always)]
-pub(crate) fn copies_head(half: &Half) -> bool {
-    (state::FIRST_LINE..=state::CODING).contains(&half.state) && half.marks & marked::CUT == 0
-}
-
-/// In a chunk's size (RFC 9112, section 7.1).
-#[inline(always)]
-fn chunk_size(operation: &mut Operation, half: &mut Half) -> Step {
-    let byte = next(operation);
-    let digit = match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        b';' | b' ' | b'\t' => {
-            half.state = state::CHUNK_EXTENSION;
-            return Step::More;
-        }
-        _ => return Step::Lost,
-    };
-    if half.value >> 56 != 0 {
-        return Step::Lost;
-    }
-    half.value = (half.value << 4) | digit as u64;
-    Step::More
-}
-
-#[inline(always)]
-fn chunk_begins(half: &mut Half) {
-    half.remaining = half.value;
-    half.state = if half.value == 0 {
-        state::TRAILER
-    } else {
-        state::CHUNK_DATA
-    };
 }
 
 /// The message is over at the cursor.

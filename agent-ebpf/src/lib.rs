@@ -5,6 +5,8 @@
 
 #![no_std]
 
+pub mod word;
+
 use core::mem::{offset_of, size_of};
 
 /// Direction index: bytes read from the socket.
@@ -29,7 +31,7 @@ pub mod kind {
     pub const CLOSED: u8 = 6;
     /// A process called `execve`; 16 bytes of command name follow.
     pub const EXEC: u8 = 7;
-    /// The main thread of a process is gone; as `EXEC`.
+    /// The last thread of a process is gone; as `EXEC`.
     pub const EXIT: u8 = 8;
     /// A process was forked: `tid` is the parent's number.
     pub const FORK: u8 = 9;
@@ -210,6 +212,10 @@ pub struct Globals {
     pub task_pid: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `signal_struct.live`: threads that have not begun to exit.
+    pub signal_live: u32,
     /// `task_struct.stack`.
     pub task_stack: u32,
     /// `task_struct.thread_info.status`.

@@ -3,7 +3,7 @@
 //!
 //! In reading order: `globals` and `maps`; a hook set (`socket`, `trampoline` or `syscalls`) finds the sock, the
 //! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1`, on what `connection`
-//! remembers and `operation` holds; `emit` writes records. `process` says who is watched.
+//! remembers and `operation` holds; `emit` writes records. `process` says who is watched, `log` what happens.
 
 #![no_std]
 #![no_main]

@@ -174,17 +174,30 @@ impl Operation {
         add(&raw mut self.busy, u64::MAX);
     }
 
-    /// Notes who reads or writes which socket, and when.
+    /// Notes who reads or writes which socket.
     #[inline(always)]
     pub(crate) fn identify(&mut self, sock: u64, direction: u8) {
-        // SAFETY: the helpers only read.
-        let (id, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_ns()) };
+        // SAFETY: the helper has no preconditions.
+        let id = unsafe { bpf_get_current_pid_tgid() };
         self.sock = sock;
         self.direction = direction as u32;
         self.tgid = (id >> 32) as u32;
         self.tid = id as u32;
-        self.time = now;
-        self.end_time = now;
+    }
+
+    /// It ends now, and began then; 0 where only its end was seen. A short one ended, for all that can be seen, when it
+    /// began.
+    #[inline(always)]
+    pub(crate) fn date(&mut self, began: u64, short: bool) {
+        self.time = began;
+        self.end_time = began;
+        if began == 0 || !short {
+            // SAFETY: the helper has no preconditions.
+            self.end_time = unsafe { bpf_ktime_get_ns() };
+            if began == 0 {
+                self.time = self.end_time;
+            }
+        }
     }
 
     /// Starts to walk `bytes` bytes at `position`, of which nothing can be read until a `read_from` says where they are.

@@ -74,9 +74,15 @@ pub(crate) fn process_exec(context: RawTracePointContext) -> i32 {
 pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
     let task: u64 = context.arg(0);
     let tgid: u32 = kernel(task, global!(task_tgid)).unwrap_or(0);
-    let pid: u32 = kernel(task, global!(task_pid)).unwrap_or(0);
-    if pid == tgid && bit(tgid) {
+    if bit(tgid) && is_last_thread(task) {
         emit::process(kind::EXIT, tgid, tgid, bpf_get_current_comm().unwrap_or_default());
     }
     0
+}
+
+/// Whether no other thread of the process is left: this one was taken off the count before (`do_exit`, kernel/exit.c).
+#[inline(always)]
+fn is_last_thread(task: u64) -> bool {
+    let signal: u64 = kernel(task, global!(task_signal)).unwrap_or(0);
+    kernel::<u32>(signal, global!(signal_live)) == Some(0)
 }

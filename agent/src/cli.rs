@@ -18,7 +18,9 @@ Exit status:
   2  wrong flag, or wrong configuration
   3  another spanwire already runs on this host
   4  it failed while running
-With `-- COMMAND`, the command's own status is passed on (128 + N when signal N ended it).";
+With `-- COMMAND`, the command's own status is passed on (128 + N when signal N ended it);
+126 when it cannot be executed, 127 when it is not found. SIGINT and SIGTERM are passed on to it;
+a second one ends spanwire alone, with status 128 + N.";
 
 // Lines of at most 98 columns: clap wraps at 100, and would break an example in two.
 const EXAMPLES: &str = "\
@@ -150,7 +152,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Watch this process
+    /// Watch this process, and children that it forks from then on (those from before are not) while they run its program
     #[arg(long, value_name = "PID", help_heading = "Filters")]
     pid: Vec<NonZeroU32>,
     /// Watch executables by name, or by path with `*` and `**`
@@ -226,7 +228,7 @@ pub enum Exit {
     AlreadyRunning,
     /// It failed while running.
     Failed,
-    /// The status of the command that was run.
+    /// The status of the command that was run, or that a shell would give for how it went.
     Command(u8),
 }
 
@@ -248,14 +250,16 @@ impl Exit {
     #[must_use]
     pub fn of(command: ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
-        let status = command
-            .code()
-            .or_else(|| command.signal().map(|signal| 128 + signal));
-        Self::Command(
-            status
-                .and_then(|status| u8::try_from(status).ok())
-                .unwrap_or(u8::MAX),
-        )
+        match (command.code(), command.signal()) {
+            (Some(code), _) => Self::Command(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, signal) => Self::of_signal(signal.unwrap_or(i32::MAX)),
+        }
+    }
+
+    /// What a shell says of a program that this signal ended.
+    #[must_use]
+    pub fn of_signal(signal: i32) -> Self {
+        Self::Command(u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX))
     }
 }
 
@@ -275,25 +279,27 @@ pub fn completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&text)
 }
 
-/// Writes the manual page of spanwire, or of the command that `path` leads to.
+/// Writes the manual page of spanwire, or of the command that `path` leads to; where there is none, `err` says so.
 ///
 /// # Errors
-/// There is no such command ([`io::ErrorKind::NotFound`]), or `out` cannot be written to.
-pub fn man(path: &[String], out: &mut dyn Write) -> io::Result<()> {
+/// `out` or `err` cannot be written to.
+pub fn man(path: &[String], out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let mut command = Cli::command();
     command.build();
     let mut page = &command;
     for word in path {
-        let missing = || {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("spanwire has no command `{}`", path.join(" ")),
-            )
+        let Some(next) = page.find_subcommand(word) else {
+            writeln!(err, "error: spanwire has no command `{}`", path.join(" "))?;
+            return Ok(Exit::Usage);
         };
-        page = page.find_subcommand(word).ok_or_else(missing)?;
+        page = next;
     }
     let name = page.get_display_name().unwrap_or("spanwire").to_owned();
-    clap_mangen::Man::new(page.clone()).title(name).render(out)
+    clap_mangen::Man::new(page.clone())
+        .title(name)
+        .source(concat!("spanwire ", env!("CARGO_PKG_VERSION")))
+        .render(out)?;
+    Ok(Exit::Success)
 }
 
 #[cfg(test)]
@@ -395,20 +401,19 @@ mod tests {
         }
         let page = |path: &[&str]| {
             let path: Vec<String> = path.iter().map(|word| (*word).to_owned()).collect();
-            let mut text = Vec::new();
-            man(&path, &mut text).map(|()| String::from_utf8(text).unwrap())
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let exit = man(&path, &mut out, &mut err).unwrap();
+            (exit, String::from_utf8([out, err].concat()).unwrap())
         };
-        assert!(page(&[]).unwrap().contains(".TH spanwire 1"));
-        let run = page(&["run"]).unwrap();
+        assert!(page(&[]).1.contains(".TH spanwire 1"));
+        let (_, run) = page(&["run"]);
         assert!(
-            run.contains(".TH spanwire-run 1") && run.contains("ring\\-buffer"),
+            run.contains(".TH spanwire-run 1  \"spanwire ") && run.contains("ring\\-buffer"),
             "{run}"
         );
-        assert!(
-            page(&["config", "print"])
-                .unwrap()
-                .contains("spanwire-config-print")
-        );
-        assert_eq!(page(&["replay"]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(page(&["config", "print"]).1.contains("spanwire-config-print"));
+        let (exit, said) = page(&["replay"]);
+        assert_eq!(exit, Exit::Usage);
+        assert!(said.contains("no command `replay`"), "{said}");
     }
 }

@@ -1,12 +1,20 @@
 //! One spanwire a host: two would see everything twice, and each would trace the other's exports.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::process::geteuid;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Where the lock is. The kernel gives it up when its holder dies, however that comes.
-pub const LOCK: &str = "/run/spanwire.lock";
+const LOCK: &str = "/run/spanwire.lock";
+
+/// Whoever may open the file may lock it, and so keep spanwire from starting: that is for its owner alone.
+const MODE: u32 = 0o600;
 
 /// Why this spanwire must not run.
 #[derive(Debug, Error)]
@@ -15,7 +23,11 @@ pub enum InstanceError {
     #[error("another spanwire already runs on this host{}; stop it first", owner(*.0))]
     Running(Option<u32>),
     /// It cannot be told.
-    #[error("cannot lock {}: {source}", path.display())]
+    #[error(
+        "cannot lock {}, by which spanwire makes sure that it is alone on this host: {source}; make it writable, or give \
+         the systemd unit RuntimeDirectory=spanwire",
+        path.display()
+    )]
     Lock {
         /// The file.
         path: PathBuf,
@@ -33,22 +45,20 @@ fn owner(pid: Option<u32>) -> String {
 pub struct Instance(#[expect(dead_code, reason = "kept for its lock, which ends with it")] File);
 
 impl Instance {
-    /// Becomes the only one, by the lock at `path`.
+    /// Becomes the only one.
     ///
     /// # Errors
     /// Where another one is, or where it cannot be told.
-    pub fn claim(path: &Path) -> Result<Self, InstanceError> {
+    pub fn claim() -> Result<Self, InstanceError> {
+        Self::claim_at(&path(std::env::var_os("RUNTIME_DIRECTORY").as_deref()))
+    }
+
+    fn claim_at(path: &Path) -> Result<Self, InstanceError> {
         let failed = |source| InstanceError::Lock {
             path: path.to_owned(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let mut file = open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -67,6 +77,56 @@ impl Instance {
     }
 }
 
+/// Whether [`Instance::claim`] would fail for anything but another spanwire. Takes no lock, so that none that starts
+/// at this moment is kept from it, and makes no file.
+///
+/// # Errors
+/// Where the file cannot be opened, or made.
+pub fn probe() -> Result<PathBuf, InstanceError> {
+    let path = path(std::env::var_os("RUNTIME_DIRECTORY").as_deref());
+    match is_writable(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(InstanceError::Lock { path, source }),
+    }
+}
+
+/// The host's lock, or where that cannot be written the service's own, in the folder that systemd makes for it
+/// (systemd.exec(5), `RuntimeDirectory=`: a list with colons).
+fn path(runtime_directory: Option<&OsStr>) -> PathBuf {
+    let lock = PathBuf::from(LOCK);
+    let own = runtime_directory
+        .and_then(|list| list.as_bytes().split(|byte| *byte == b':').next())
+        .filter(|first| !first.is_empty());
+    match own {
+        Some(own) if is_writable(&lock).is_err() => Path::new(OsStr::from_bytes(own)).join("spanwire.lock"),
+        _ => lock,
+    }
+}
+
+/// Whether the file can be written, or made where there is none.
+fn is_writable(path: &Path) -> io::Result<()> {
+    let may_write = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+    match (may_write(path), path.parent()) {
+        (Err(rustix::io::Errno::NOENT), Some(folder)) => Ok(may_write(folder)?),
+        (tried, _) => Ok(tried?),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.mode() & 0o777 != MODE && metadata.uid() == geteuid().as_raw() {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,8 +134,8 @@ mod tests {
     #[test]
     fn the_second_is_refused_and_told_of_the_first_until_that_is_gone() {
         let path = std::env::temp_dir().join(format!("spanwire-instance-{}", std::process::id()));
-        let first = Instance::claim(&path).expect("the first");
-        let error = Instance::claim(&path).expect_err("the second");
+        let first = Instance::claim_at(&path).expect("the first");
+        let error = Instance::claim_at(&path).expect_err("the second");
         assert_eq!(
             error.to_string(),
             format!(
@@ -84,7 +144,20 @@ mod tests {
             )
         );
         drop(first);
-        Instance::claim(&path).expect("after the first");
+        Instance::claim_at(&path).expect("after the first");
+        let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn nobody_else_can_open_the_lock_whatever_it_was_made_with() {
+        let path = std::env::temp_dir().join(format!("spanwire-instance-mode-{}", std::process::id()));
+        for before in [None, Some(0o644), Some(0o666)] {
+            if let Some(mode) = before {
+                std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            }
+            let _instance = Instance::claim_at(&path).unwrap();
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600, "{before:?}");
+        }
         let _ = std::fs::remove_file(path);
     }
 }

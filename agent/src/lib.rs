@@ -19,6 +19,8 @@ pub mod span;
 pub mod export;
 pub mod redact;
 
+pub mod command;
 pub mod pipeline;
 pub mod run;
+pub mod signals;
 pub mod summary;

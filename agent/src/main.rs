@@ -20,7 +20,7 @@ fn main() -> Exit {
         Command::Check { output } => check(output),
         Command::Config(command) => config::run(&command, &environment, &mut io::stdout(), &mut io::stderr()),
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()).map(|()| Exit::Success),
-        Command::Man { command } => cli::man(&command, &mut io::stdout()).map(|()| Exit::Success),
+        Command::Man { command } => cli::man(&command, &mut io::stdout(), &mut io::stderr()),
     };
     result.unwrap_or_else(|error| {
         // `spanwire check | head` is no failure of ours.

@@ -81,10 +81,7 @@ impl Sinks {
         let Self { stdout, exporter } = self;
         let exporter = async {
             if let Some(exporter) = exporter.and_then(Arc::into_inner) {
-                let lost = exporter.shutdown(left()).await;
-                if lost > 0 {
-                    tracing::warn!("{lost} spans could not be exported in time and are lost");
-                }
+                exporter.shutdown(left()).await;
             }
         };
         let stdout = async {

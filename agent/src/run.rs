@@ -1,6 +1,7 @@
 //! `spanwire run`: puts everything together, waits for the end, and sees that nothing is lost on the way out.
 
 use crate::cli::Exit;
+use crate::command::{Running, StartError};
 use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
 use crate::export::console::{Look, Width};
@@ -8,26 +9,26 @@ use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};
 use crate::export::{Exporter, queue};
 use crate::health::Health;
-use crate::instance::{Instance, InstanceError, LOCK};
+use crate::instance::{Instance, InstanceError};
 use crate::kernel::inspect;
 use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
+use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
 use crate::span::limits::Limits;
 use crate::{redact, summary};
 use log::LevelFilter;
+use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Longest that the way out takes.
@@ -42,8 +43,17 @@ pub enum RunError {
     /// A filter that can never fit.
     #[error("there is no process {0} to watch")]
     NoProcess(u32),
+    /// Filters beside a command.
+    #[error(
+        "{0} cannot be given with `-- COMMAND`: only the command and what it starts are watched; leave it out of flags, \
+         environment and file (--port can be given)"
+    )]
+    Filters(String),
     /// The kernel would refuse.
-    #[error("{0}: run as root (sudo spanwire run …), or give the binary CAP_BPF and CAP_PERFMON")]
+    #[error(
+        "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON and a /run/spanwire.lock \
+         that it may write"
+    )]
     Privileges(String),
     /// The kernel half cannot be loaded.
     #[error("{0}\n`spanwire check` says what is missing, and what to do about it")]
@@ -52,13 +62,8 @@ pub enum RunError {
     #[error(transparent)]
     Export(#[from] SettingsError),
     /// The command after `--` does not start.
-    #[error("cannot start {}: {source}", command.display())]
-    Command {
-        /// The program.
-        command: OsString,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Command(#[from] StartError),
     /// The operating system refuses something that it always has.
     #[error("cannot {what}: {source}")]
     System {
@@ -72,14 +77,15 @@ pub enum RunError {
 impl RunError {
     /// What a script is told.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Instance(InstanceError::Running(_)) => Exit::AlreadyRunning,
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::NoProcess(_) => Exit::Usage,
-            Self::Command { .. } | Self::System { .. } => Exit::Failed,
+            Self::Export(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
+            Self::Command(error) => error.exit(),
+            Self::System { .. } => Exit::Failed,
         }
     }
 }
@@ -93,18 +99,22 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// Why it cannot.
 pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<Exit, RunError> {
+    if !command.is_empty()
+        && let Some(filters) = filters_of_processes(&config.watch)
+    {
+        return Err(RunError::Filters(filters));
+    }
     if let Some(missing) = inspect::missing_privileges() {
         return Err(RunError::Privileges(missing));
     }
     if let Some(pid) = config.watch.pids.iter().find(|pid| !Proc::host().has(**pid)) {
         return Err(RunError::NoProcess(*pid));
     }
-    let _instance = Instance::claim(Path::new(LOCK))?;
+    let _instance = Instance::claim()?;
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let sinks = sinks(config, &health)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen to SIGINT"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen to SIGTERM"))?;
+    let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let capture = Capture::load(&options(config, command))?;
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
@@ -120,7 +130,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     });
     pipeline.watch_running();
     let stop = Arc::new(AtomicBool::new(false));
-    let (ended, mut end_of_thread) = tokio::sync::oneshot::channel::<()>();
+    let (ended, mut end_of_thread) = oneshot::channel::<()>();
     let flag = Arc::clone(&stop);
     let pipeline = thread::Builder::new()
         .name("spanwire-capture".to_owned())
@@ -134,14 +144,12 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
             "hooks on system calls: every call of every process on this host is looked at, at about 0.15 us each"
         );
     }
-    let child = start(command)?;
-    announce(config, hooks, quiet);
-    let ending = tokio::select! {
-        _ = interrupt.recv() => Ending::Signal,
-        _ = terminate.recv() => Ending::Signal,
-        status = wait(child) => Ending::Command(status),
-        () = sinks.closed() => Ending::Reader,
-        _ = &mut end_of_thread => Ending::Broken,
+    let ending = if signals.pending().is_some() {
+        Ending::Signal
+    } else {
+        let running = Running::start(command)?;
+        announce(config, hooks, quiet);
+        end(running, &mut signals, &sinks, &mut end_of_thread).await
     };
     let deadline = Instant::now() + FLUSH;
     stop.store(true, Ordering::Release);
@@ -152,20 +160,61 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
     }
     Ok(match ending {
         Ending::Signal | Ending::Reader => Exit::Success,
+        Ending::Abandoned(signal) => Exit::of_signal(signal.as_raw()),
         Ending::Command(Ok(status)) => Exit::of(status),
         Ending::Command(Err(error)) => return Err(system("wait for the command")(error)),
         Ending::Broken => Exit::Failed,
     })
 }
 
+/// The flags by whose values processes are chosen; `None` where there is no such value.
+fn filters_of_processes(watch: &config::Watch) -> Option<String> {
+    let given = [
+        ("--pid", !watch.pids.is_empty()),
+        ("--exe", !watch.executables.is_empty()),
+        ("--container", !watch.containers.is_empty()),
+    ];
+    let names: Vec<&str> = given
+        .iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(name, _)| *name)
+        .collect();
+    (!names.is_empty()).then(|| names.join(" and "))
+}
+
 /// What made it end.
 enum Ending {
     Signal,
     Command(io::Result<ExitStatus>),
+    /// A second signal, while the command still ran.
+    Abandoned(Signal),
     /// Whoever read standard output is gone.
     Reader,
     /// The pipeline's thread ended by itself.
     Broken,
+}
+
+/// Waits for the end. With a command, like strace: its end is what counts, and the first signal is the command's.
+async fn end(
+    mut running: Running,
+    signals: &mut Signals,
+    sinks: &Sinks,
+    end_of_thread: &mut oneshot::Receiver<()>,
+) -> Ending {
+    let mut signalled = false;
+    loop {
+        tokio::select! {
+            received = signals.next() => match received {
+                _ if !running.is_there() => return Ending::Signal,
+                Received { signal, .. } if signalled => return Ending::Abandoned(signal),
+                // What is typed has reached the command already, which is of the same process group.
+                Received { signal, typed } => signalled = typed || running.signal(signal),
+            },
+            status = running.wait() => return Ending::Command(status),
+            () = sinks.closed() => return Ending::Reader,
+            _ = &mut *end_of_thread => return Ending::Broken,
+        }
+    }
 }
 
 fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
@@ -290,24 +339,6 @@ fn rules(config: &Config) -> Rules {
             value_length: config.limits.attribute_value_length,
             ..redact::Rules::default()
         },
-    }
-}
-
-fn start(command: &[OsString]) -> Result<Option<Child>, RunError> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Ok(None);
-    };
-    let child = Command::new(program).args(arguments).spawn();
-    child.map(Some).map_err(|source| RunError::Command {
-        command: program.clone(),
-        source,
-    })
-}
-
-async fn wait(child: Option<Child>) -> io::Result<ExitStatus> {
-    match child {
-        Some(mut child) => child.wait().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -88,6 +88,7 @@ impl Expected {
     pub fn client_unix(method: &str, target: &str, host: &str, path: &str) -> Self {
         Self::sent(method, host, target)
             .is("server.address", host)
+            .is("server.port", 80)
             .is("network.peer.address", path)
             .is("network.transport", "unix")
     }

@@ -11,6 +11,7 @@ pub mod cases;
 pub mod child;
 pub mod expect;
 pub mod http;
+pub mod peer;
 pub mod port;
 pub mod receiver;
 pub mod seen;

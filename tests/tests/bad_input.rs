@@ -86,6 +86,46 @@ fn a_kernel_without_type_information_is_named() -> Result<()> {
     Ok(())
 }
 
+/// In a mount namespace of its own, in which /run cannot be written to.
+#[test]
+fn a_lock_that_cannot_be_taken_is_named() -> Result<()> {
+    let script = "mount -t tmpfs -o ro none /run && exec \"$0\" \"$@\"";
+    let sealed = |options: Options| options.through(["unshare", "--mount", "sh", "-c", script]);
+    let words = ["/run/spanwire.lock", "make it writable", "RuntimeDirectory"];
+    refused(&sealed(Options::run(Hooks::Syscall)), CANNOT_RUN, &words)?;
+    let check = agent::attempt(&sealed(Options::bare(["check"])))?;
+    let report = check.stdout.join("\n");
+    ensure!(check.status == CANNOT_RUN, "status {}: {report}", check.status);
+    for words in ["no      lock", "/run/spanwire.lock", "Capture cannot run"] {
+        ensure!(report.contains(words), "no {words:?} in: {report}");
+    }
+    // With the folder that systemd makes for a service, both work.
+    let folder = tempfile::tempdir()?;
+    let own = folder.path().to_str().context("path in UTF-8")?;
+    let given = |options: Options| sealed(options).environment("RUNTIME_DIRECTORY", own);
+    let check = agent::attempt(&given(Options::bare(["check"])))?;
+    ensure!(check.status == 0, "{}", check.stdout.join("\n"));
+    let run = agent::attempt(&given(Options::run(Hooks::Syscall)).command(["true"]))?;
+    ensure!(run.status == 0, "{}", run.message());
+    ensure!(folder.path().join("spanwire.lock").exists(), "{}", run.message());
+    Ok(())
+}
+
+/// Only the command and what it starts are watched: what would choose other processes is not silently left out.
+#[test]
+fn filters_beside_a_command_are_refused() -> Result<()> {
+    for (flag, value) in [("--exe", "nginx"), ("--pid", "1"), ("--container", "web")] {
+        let options = Options::bare(["run", flag, value]).command(["true"]);
+        refused(&options, USAGE, &[flag, "-- COMMAND", "--port"])?;
+    }
+    let options = Options::bare(["run"]).environment("SPANWIRE_WATCH_EXE", "nginx");
+    refused(&options.command(["true"]), USAGE, &["--exe", "environment"])?;
+    let ports = Options::bare(["run", "--port", "80", "--output", "none"]).command(["true"]);
+    let finished = agent::attempt(&ports)?;
+    ensure!(finished.status == 0, "{}", finished.message());
+    Ok(())
+}
+
 #[test]
 fn wrong_flags_are_named() -> Result<()> {
     for (flags, word) in [

@@ -1,14 +1,19 @@
 //! `spanwire run -- COMMAND`: watches the command and its descendants and nothing else, and ends as it ends.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use spanwire_tests::agent::{self, Hooks, Options};
+use rustix::process::Signal;
+use spanwire_tests::agent::{self, Agent, Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::Expected;
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::session::Session;
-use spanwire_tests::{port, workload};
+use spanwire_tests::{port, wait, workload};
+use tempfile::TempDir;
 
 spanwire_tests::under_both_hook_sets!(
     only_descendants_are_watched,
@@ -101,16 +106,102 @@ fn the_status_of_the_command_is_passed_on() -> Result<()> {
     Ok(())
 }
 
+/// Waits in small steps, so that a trap is taken soon; writes a file once the traps are set.
+fn trapping(folder: &TempDir, traps: &str) -> Result<(PathBuf, PathBuf)> {
+    let (script, ready) = (folder.path().join("command"), folder.path().join("ready"));
+    let text = format!(
+        "#!/bin/sh\n{traps}\n: > {}\nwhile :; do sleep 0.05; done\n",
+        ready.display()
+    );
+    std::fs::write(&script, text)?;
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+    Ok((script, ready))
+}
+
+/// Whoever is told to end is the command, which may take its time for it: spanwire ends as it does.
 #[test]
-fn a_command_that_is_not_there_is_named() -> Result<()> {
-    let options = Options::bare(["run", "--output", "none"]).command(["no-such-command"]);
-    let finished = agent::attempt(&options)?;
-    ensure!(finished.status != 0, "{}", finished.message());
+fn signals_are_passed_on_to_the_command() -> Result<()> {
+    for (signal, name) in [(Signal::INT, "INT"), (Signal::TERM, "TERM")] {
+        let folder = tempfile::tempdir()?;
+        let (script, ready) = trapping(
+            &folder,
+            &format!("trap 'sleep 1; echo cleaned up; exit 3' {name}"),
+        )?;
+        let agent = Agent::start(&Options::bare(["run", "--output", "none"]).command([script]))?;
+        wait::until("traps", || Ok(ready.exists().then_some(())))?;
+        let finished = agent.interrupt(signal)?;
+        ensure!(
+            finished.status == 3,
+            "{name}: {} {}",
+            finished.status,
+            finished.message()
+        );
+        ensure!(finished.stdout == ["cleaned up"], "{name}: {:?}", finished.stdout);
+        ensure!(finished.summary.is_some(), "{name}: {}", finished.message());
+    }
+    Ok(())
+}
+
+/// A command that does not end for one signal can still be left behind.
+#[test]
+fn a_second_signal_ends_spanwire_alone() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let heard = folder.path().join("heard");
+    let (script, ready) = trapping(&folder, &format!("trap ': > {}' INT TERM", heard.display()))?;
+    let agent = Agent::start(&Options::bare(["run", "--output", "none"]).command([script]))?;
+    wait::until("traps", || Ok(ready.exists().then_some(())))?;
+    agent.signal(Signal::INT)?;
+    wait::until("the first signal", || Ok(heard.exists().then_some(())))?;
+    let finished = agent.interrupt(Signal::TERM)?;
     ensure!(
-        finished.message().contains("no-such-command"),
-        "{}",
+        finished.status == 143,
+        "{} {}",
+        finished.status,
         finished.message()
     );
+    ensure!(finished.summary.is_some(), "{}", finished.message());
+    Ok(())
+}
+
+/// Ctrl-C reaches the command by itself: from spanwire it would be a second one, which many programs take for "at once".
+#[test]
+fn what_the_terminal_sends_is_not_sent_twice() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (script, ready) = trapping(
+        &folder,
+        "n=0; trap 'n=$((n + 1)); sleep 0.5; test $n = 1 || exit 9; late=1' INT",
+    )?;
+    let text =
+        std::fs::read_to_string(&script)?.replace("sleep 0.05;", "sleep 0.05; test -z \"$late\" || exit 5;");
+    std::fs::write(&script, text)?;
+    // What types is told when `script` is over, which it is at once where another spanwire runs.
+    let over = folder.path().join("over");
+    let terminal = format!(
+        "rm -f {over}
+        (until test -e {ready} -o -e {over}; do sleep 0.05; done; printf '\\003'; until test -e {over}; do sleep 0.05; done) |
+        (script -qec \"$0 $*\" /dev/null; status=$?; : > {over}; exit $status)",
+        over = over.display(),
+        ready = ready.display(),
+    );
+    let options = Options::bare(["run", "--output", "none"]).command([script]);
+    let finished = agent::attempt(&options.through(["sh", "-c", &terminal]))?;
+    ensure!(finished.status == 5, "{} {:?}", finished.status, finished.stdout);
+    Ok(())
+}
+
+/// With the statuses of env(1) and of shells.
+#[test]
+fn a_command_that_cannot_be_started_is_named() -> Result<()> {
+    for (command, status) in [("no-such-command", 127), ("/etc/passwd", 126)] {
+        let options = Options::bare(["run", "--output", "none"]).command([command]);
+        let finished = agent::attempt(&options)?;
+        ensure!(
+            finished.status == status && finished.message().contains(command),
+            "{} {}",
+            finished.status,
+            finished.message()
+        );
+    }
     Ok(())
 }
 

@@ -90,8 +90,9 @@ fn ring_buffer_that_nobody_empties(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
-/// Makes 20 exchanges while spans go to `endpoint`, and gives the summary of a spanwire that ended well.
-fn exporting_to(endpoint: &str, more: &[(&str, &str)]) -> Result<Summary> {
+/// Makes 20 exchanges while spans go to `endpoint`, and gives the summary of a spanwire that ended well. What is wrong
+/// with the endpoint is said in `words`.
+fn exporting_to(endpoint: &str, more: &[(&str, &str)], words: &str) -> Result<Summary> {
     let nginx = nginx()?;
     let address = nginx.service.address;
     let mut options = Options::run(Hooks::Syscall)
@@ -106,6 +107,11 @@ fn exporting_to(endpoint: &str, more: &[(&str, &str)]) -> Result<Summary> {
     bulk::run(address, 4, &calls(20))?;
     let finished = agent.stop()?;
     ensure!(finished.status == 0, "{}", finished.message());
+    ensure!(
+        finished.message().contains(words),
+        "no {words:?} in: {}",
+        finished.message()
+    );
     let Some(summary) = finished.summary else {
         anyhow::bail!("no summary: {}", finished.stderr.join("\n"));
     };
@@ -117,7 +123,7 @@ fn exporting_to(endpoint: &str, more: &[(&str, &str)]) -> Result<Summary> {
 #[test]
 fn endpoint_that_refuses() -> Result<()> {
     let endpoint = format!("http://127.0.0.1:{}", port::free()?);
-    let summary = exporting_to(&endpoint, &[])?;
+    let summary = exporting_to(&endpoint, &[], &format!("cannot export spans to {endpoint}"))?;
     ensure!(
         summary.value("lost.spans.export_failed") == 40 && summary.value("spans.exported") == 0,
         "{summary:?}"
@@ -129,7 +135,9 @@ fn endpoint_that_refuses() -> Result<()> {
 #[test]
 fn endpoint_that_hangs() -> Result<()> {
     let (listener, address): (TcpListener, _) = port::listener()?;
-    let summary = exporting_to(&format!("http://{address}"), &[])?;
+    let endpoint = format!("http://{address}");
+    let named = format!("could not be exported in time and are lost: {endpoint}");
+    let summary = exporting_to(&endpoint, &[], &named)?;
     drop(listener);
     ensure!(
         summary.value("lost.spans.export_failed") == 40 && summary.value("spans.exported") == 0,
@@ -145,7 +153,11 @@ fn export_queue_that_overflows() -> Result<()> {
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5"),
     ];
-    let summary = exporting_to(&format!("http://{address}"), &limits)?;
+    let summary = exporting_to(
+        &format!("http://{address}"),
+        &limits,
+        "could not be exported in time",
+    )?;
     drop(listener);
     let full = summary.value("lost.spans.queue_full");
     let failed = summary.value("lost.spans.export_failed");

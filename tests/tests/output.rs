@@ -1,6 +1,7 @@
 //! What comes out: OTLP over both protocols, lines of OTLP/JSON, trees for a person; and never spanwire itself.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -10,6 +11,7 @@ use spanwire_tests::http::{self, Server};
 use spanwire_tests::port;
 use spanwire_tests::session::{Protocol, Session};
 use spanwire_tests::span::{self, Span};
+use spanwire_tests::wait;
 
 fn server() -> Result<(Server, SocketAddr)> {
     let (listener, address) = port::listener()?;
@@ -151,6 +153,44 @@ fn exports_make_no_spans() -> Result<()> {
         let called = seen.spans.iter().filter(|span| span.path().starts_with("/out/"));
         ensure!(called.count() == 6, "{} spans", seen.spans.len());
     }
+    Ok(())
+}
+
+/// sd_notify(3): one datagram.
+#[test]
+fn systemd_is_told_that_it_is_ready() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_nonblocking(true)?;
+    let options = Options::run(Hooks::Syscall).environment("NOTIFY_SOCKET", path.to_string_lossy());
+    let agent = Agent::start(&options)?;
+    let mut message = [0; 64];
+    let length = wait::until("READY=1", || Ok(socket.recv(&mut message).ok()))?;
+    ensure!(message[..length].starts_with(b"READY=1"), "{message:?}");
+    ensure!(agent.stop()?.status == 0);
+    Ok(())
+}
+
+/// Silent unless it is asked for, and then at that level.
+#[test]
+fn the_kernel_half_says_what_it_does_when_asked() -> Result<()> {
+    let (_server, address) = server()?;
+    let said = |level: &str| {
+        let options = Options::run(Hooks::Syscall).port(address.port());
+        let agent = Agent::start(&options.flag("--kernel-log").flag(level))?;
+        call(address)?;
+        let finished = agent.stop()?;
+        ensure!(finished.status == 0, "{}", finished.message());
+        Ok(finished.message())
+    };
+    let (claimed, message) = ("HTTP/1 from position 0", "message at position 0");
+    let off = said("off")?;
+    ensure!(!off.contains(claimed), "{off}");
+    let info = said("info")?;
+    ensure!(info.contains(claimed) && !info.contains(message), "{info}");
+    let debug = said("debug")?;
+    ensure!(debug.contains(claimed) && debug.contains(message), "{debug}");
     Ok(())
 }
 

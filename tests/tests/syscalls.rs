@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::{Expected, Matcher};
+use spanwire_tests::peer::{CASES, Case, HEADS_FROM_FILES, SEVERAL_MESSAGES, TCP_CASES, case};
 use spanwire_tests::seen::Seen;
 use spanwire_tests::session::Session;
 use spanwire_tests::{port, workload};
@@ -20,27 +21,6 @@ spanwire_tests::under_both_hook_sets!(
     io_uring_at_one_end_is_seen_or_counted,
 );
 
-/// Of a message that `SEND` sends and `RECEIVE` receives: `SEND:RECEIVE:REQUEST:RESPONSE`, content lengths in bytes.
-const CASES: [&str; 9] = [
-    "write:read:100:3000000",
-    "bytewise:bytewise:10:20",
-    "nonblocking:read:3000000:3000000",
-    "writev:readv:100:20000",
-    "send:recv:4000:4000",
-    "sendto:recvfrom:100:20000",
-    "sendmsg:recvmsg:300:20000",
-    "write:peek:300:20000",
-    "bytewise:peek:10:20",
-];
-
-/// Cases that only TCP has, or that only TCP's hooks see whole.
-const TCP_CASES: [&str; 4] = [
-    "sendfile:read:100:300000",
-    "splice:read:70000:300000",
-    "zerocopy:read:100:300000",
-    "write:truncate:100:3000",
-];
-
 /// A family of `peer.c`, and where its server listens.
 enum Place {
     Ip(SocketAddr),
@@ -53,7 +33,7 @@ struct Run {
 }
 
 /// Runs `peer.c` over `cases` and gives what was seen of it, and one span from each end for each exchange.
-fn run(hooks: Hooks, place: &Place, cases: &[&str]) -> Result<Run> {
+fn run(hooks: Hooks, place: &Place, cases: &[Case]) -> Result<Run> {
     let folder = tempfile::tempdir()?;
     let go = folder.path().join("go");
     let mut command = child::command(&workload::c("peer")?.to_string_lossy());
@@ -69,7 +49,10 @@ fn run(hooks: Hooks, place: &Place, cases: &[&str]) -> Result<Run> {
             path
         }
     };
-    command.arg("/syscalls").args(cases).env("GO", &go);
+    command
+        .arg("/syscalls")
+        .args(cases.iter().map(Case::to_string))
+        .env("GO", &go);
     let mut peer = Child::spawn(command)?;
     let server: u32 = peer.line("server ")?.parse()?;
     let client: u32 = peer.line("client ")?.parse()?;
@@ -79,12 +62,7 @@ fn run(hooks: Hooks, place: &Place, cases: &[&str]) -> Result<Run> {
 
     let mut expected = Vec::new();
     for case in cases {
-        let parts: Vec<&str> = case.split(':').collect();
-        let [send, receive, request, response] = parts[..] else {
-            anyhow::bail!("case {case}");
-        };
-        for round in 1..=2 {
-            let target = format!("/syscalls/{send}/{receive}/{round}");
+        for target in case.targets("/syscalls") {
             let ends = match place {
                 Place::Ip(address) => {
                     [Expected::server, Expected::client].map(|end| end("POST", &target, *address))
@@ -94,8 +72,7 @@ fn run(hooks: Hooks, place: &Place, cases: &[&str]) -> Result<Run> {
                     Expected::client_unix("POST", &target, "localhost", &path),
                 ],
             };
-            let (request, response) = (request.parse()?, response.parse()?);
-            let [at_server, at_client] = ends.map(|span| span.request_body(request).body(response));
+            let [at_server, at_client] = ends.map(|span| span.request_body(case.request).body(case.response));
             expected.extend([at_server.pid(server), at_client.pid(client)]);
         }
     }
@@ -146,22 +123,17 @@ fn right_or_counted(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// A head that is sent from a file by sendfile or splice never was in the sender's memory.
 fn heads_from_files_are_seen_or_counted(hooks: Hooks) -> Result<()> {
-    let cases = ["sendfile-all:read:100:3000", "splice-all:read:100:3000"];
-    right_or_counted(&run(hooks, &ipv4()?, &cases)?)
+    right_or_counted(&run(hooks, &ipv4()?, &HEADS_FROM_FILES)?)
 }
 
-/// Calls that take several messages are rare on stream sockets, and which of them a hook is run for is not always to be
-/// told. Until it is, what is missing is counted.
 fn several_messages_in_a_call_are_seen_or_counted(hooks: Hooks) -> Result<()> {
-    let cases = ["writev:recvmmsg:1:1", "sendmmsg:recvmmsg:300:20000"];
-    right_or_counted(&run(hooks, &ipv4()?, &cases)?)
+    right_or_counted(&run(hooks, &ipv4()?, &SEVERAL_MESSAGES)?)
 }
 
 /// Bodies that the receiver splices on never are in its memory; how long they were may remain unknown.
 fn bodies_that_no_memory_saw(hooks: Hooks) -> Result<()> {
-    let mut run = run(hooks, &ipv4()?, &["write:splice:300:30000"])?;
+    let mut run = run(hooks, &ipv4()?, &[case("write", "splice", 300, 30_000)])?;
     for expected in &mut run.expected {
         *expected = expected
             .clone()
@@ -173,18 +145,21 @@ fn bodies_that_no_memory_saw(hooks: Hooks) -> Result<()> {
 
 /// What goes through a ring is in no system call's arguments.
 fn io_uring_at_one_end_is_seen_or_counted(hooks: Hooks) -> Result<()> {
-    let cases = ["write:ring:100:3000", "ring:read:100:3000"];
+    let cases = [case("write", "ring", 100, 3000), case("ring", "read", 100, 3000)];
     right_or_counted(&run(hooks, &ipv4()?, &cases)?)
 }
 
 /// Hook set `syscall` learns nothing of a connection that is used through a ring only, nor that there was one.
 #[test]
 fn io_uring_at_both_ends_is_seen_or_counted() -> Result<()> {
-    right_or_counted(&run(Hooks::Socket, &ipv4()?, &["ring:ring:100:3000"])?)
+    right_or_counted(&run(Hooks::Socket, &ipv4()?, &[case("ring", "ring", 100, 3000)])?)
 }
 
 fn bodies_from_files_over_unix_sockets(hooks: Hooks) -> Result<()> {
     let place = Place::Unix(tempfile::tempdir()?);
-    let cases = ["sendfile:read:100:300000", "splice:read:100:300000"];
+    let cases = [
+        case("sendfile", "read", 100, 300_000),
+        case("splice", "read", 100, 300_000),
+    ];
     right_or_counted(&run(hooks, &place, &cases)?)
 }

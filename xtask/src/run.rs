@@ -26,10 +26,5 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
 
 /// The release build of spanwire, at `target/release/spanwire`.
 pub(crate) fn build() -> Result<()> {
-    let mut cargo = Command::new("cargo");
-    shell::run(
-        cargo
-            .current_dir(workspace::root())
-            .args(["build", "--release", "-p", "spanwire"]),
-    )
+    shell::run(setup::cargo()?.args(["build", "--release", "-p", "spanwire"]))
 }

@@ -1,5 +1,6 @@
 //! Batches to the endpoint: attempts, back-off, loss and what is said of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::encode;
@@ -24,6 +25,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// Largest request in bytes: receivers of gRPC take 4 MiB unless told otherwise, and refuse all of a larger one.
 const LARGEST_REQUEST: usize = 3 * 1024 * 1024;
+
+/// How long an endpoint may take for its answer before that is said.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Least time between two log lines of the same matter.
 const QUIET: Duration = Duration::from_mins(1);
@@ -43,7 +47,8 @@ impl Exporter {
         let queue = Arc::new(Queue::new(settings.limits, health.clone()));
         let in_flight = Arc::new(AtomicU64::new(0));
         let (stop, stopping) = watch::channel(false);
-        let voice = Voice::new(settings.endpoint.clone(), settings.limits.queue_size);
+        let endpoint = settings.endpoint.clone();
+        let voice = Voice::new(endpoint.clone(), settings.limits.queue_size);
         let delivery = Delivery {
             client,
             settings,
@@ -55,6 +60,7 @@ impl Exporter {
         };
         let task = tokio::spawn(delivery.run(queue.clone()));
         Ok(Handle {
+            endpoint,
             queue,
             health,
             in_flight,
@@ -67,6 +73,7 @@ impl Exporter {
 /// Where spans go to be exported.
 #[derive(Debug)]
 pub struct Handle {
+    endpoint: String,
     queue: Arc<Queue>,
     health: Arc<Health>,
     in_flight: Arc<AtomicU64>,
@@ -81,11 +88,11 @@ impl Handle {
     }
 
     /// Sends what waits, for `limit` at most; while the endpoint is away each batch is tried just once more. Returns
-    /// how many spans were still waiting when time was up: they are lost, and counted.
+    /// how many spans were still waiting when time was up: they are lost, counted, and named with their endpoint.
     pub async fn shutdown(mut self, limit: Duration) -> u64 {
         self.queue.close();
         self.stop.send_replace(true);
-        if tokio::time::timeout(limit, &mut self.task).await.is_ok() {
+        if timeout(limit, &mut self.task).await.is_ok() {
             return 0;
         }
         self.task.abort();
@@ -93,6 +100,13 @@ impl Handle {
         let _ = self.task.await;
         let left = self.queue.len() as u64 + self.in_flight.load(Ordering::Acquire);
         self.health.add(Counter::SpansExportFailed, left);
+        if left > 0 {
+            warn!(
+                "{left} spans could not be exported in time and are lost: {} did not take them (check that it answers \
+                 there, and speaks the protocol)",
+                self.endpoint
+            );
+        }
         left
     }
 }
@@ -156,10 +170,9 @@ impl Delivery {
             .build();
         loop {
             let attempt_ends = deadline.min(Instant::now() + self.settings.timeout);
-            let failure = match timeout_at(attempt_ends, self.client.send(request.clone())).await {
-                Ok(Ok(accepted)) => return Ok(accepted),
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::unreachable("no answer in time".to_owned()),
+            let failure = match self.attempt(request.clone(), attempt_ends).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(failure) => failure,
             };
             let delay = delays
                 .next()
@@ -175,6 +188,18 @@ impl Delivery {
             self.voice.failed(&failure, 0);
             self.wait_until(next).await;
         }
+    }
+
+    async fn attempt(&mut self, request: Bytes, ends: Instant) -> Result<Accepted, Failure> {
+        let mut answer = pin!(timeout_at(ends, self.client.send(request)));
+        let answer = match timeout(PATIENCE, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.voice.unanswered();
+                answer.await
+            }
+        };
+        answer.unwrap_or_else(|_| Err(Failure::unreachable("no answer in time".to_owned())))
     }
 
     /// Waits for that moment, or for the stop.
@@ -193,6 +218,7 @@ struct Voice {
     queue_size: usize,
     outage: Option<Outage>,
     last_warning: Option<Instant>,
+    last_silence: Option<Instant>,
     last_rejection: Option<Instant>,
 }
 
@@ -209,7 +235,20 @@ impl Voice {
             queue_size,
             outage: None,
             last_warning: None,
+            last_silence: None,
             last_rejection: None,
+        }
+    }
+
+    /// In an outage enough is said already.
+    fn unanswered(&mut self) {
+        if self.outage.is_none() && is_due(&mut self.last_silence, Instant::now()) {
+            warn!(
+                "{} has not answered for {} s: spans wait in memory, up to {}",
+                self.endpoint,
+                PATIENCE.as_secs(),
+                self.queue_size
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! Loads the kernel half, with the first hook set that this kernel takes.
 
 use super::btf::{Btf, BtfError, VMLINUX};
+use super::diagnostics::Diagnostics;
 use super::events::ConnectionId;
 use super::offsets::{self, MissingField};
 use super::ring::Ring;
@@ -8,7 +9,7 @@ use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
-use log::{LevelFilter, Log};
+use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals};
 use std::collections::BTreeMap;
@@ -224,7 +225,7 @@ pub struct Capture {
     processes: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
-    log: Option<EbpfLogger<&'static dyn Log>>,
+    log: Option<EbpfLogger<Diagnostics>>,
     skipped: u64,
 }
 
@@ -325,7 +326,7 @@ impl Capture {
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
         let log = match options.log {
             LevelFilter::Off => None,
-            _ => Some(EbpfLogger::init(&mut ebpf)?),
+            _ => Some(EbpfLogger::init_with_logger(&mut ebpf, Diagnostics)?),
         };
         let ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
         let mut capture = Self {

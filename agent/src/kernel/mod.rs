@@ -4,6 +4,7 @@ mod bpf;
 pub mod btf;
 pub mod cgroup;
 pub mod clock;
+mod diagnostics;
 pub mod events;
 pub mod inspect;
 pub mod load;

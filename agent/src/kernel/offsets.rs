@@ -47,6 +47,8 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         socket_inode: need("socket_alloc", "vfs_inode")? + need("inode", "i_ino")?,
         task_pid: need("task_struct", "pid")?,
         task_tgid: need("task_struct", "tgid")?,
+        task_signal: need("task_struct", "signal")?,
+        signal_live: need("signal_struct", "live")?,
         task_stack: need("task_struct", "stack")?,
         task_status: need("task_struct", "thread_info.status")?,
         task_files: need("task_struct", "files")?,

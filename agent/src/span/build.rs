@@ -370,7 +370,11 @@ impl Attributes {
             self.text(name::URL_FULL, url);
         }
         match authority {
-            Some(authority) => self.server_address(authority, peer.port()),
+            Some(authority) => {
+                // Required of clients, and a Unix socket has none: then it is what `url.full` implies.
+                let implied = peer.port().or_else(|| target.default_port());
+                self.server_address(authority, implied);
+            }
             None => self.address(name::SERVER_ADDRESS, name::SERVER_PORT, peer),
         }
     }

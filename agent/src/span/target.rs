@@ -70,6 +70,15 @@ impl<'a> Target<'a> {
             Self::Other(target) => split_query(target),
         }
     }
+
+    /// Port that the target URI means where it names none.
+    #[must_use]
+    pub fn default_port(&self) -> Option<u16> {
+        match self {
+            Self::Absolute { scheme, .. } => default_port(&scheme.to_ascii_lowercase()),
+            _ => Some(80),
+        }
+    }
 }
 
 /// Host and port, such as `example.com:8080` or `[::1]`.

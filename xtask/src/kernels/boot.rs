@@ -50,6 +50,8 @@ fn boot(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
     // Mitigations protect from nobody here, and cost most where every branch is emulated.
     // A processor for each task: where programs in the kernel can be preempted, which emulation makes a hundred times as
     // likely, the kernel skips them for the next task on that processor.
+    // Without cmpxchg16b, whose emulation now and then corrupts the flags: the kernel's allocator (from 6.4) then double
+    // faults.
     // TCG, not KVM: /dev/kvm may be there and still hang its guests, as it does in nested virtual machines.
     qemu.args([
         "-nodefaults",
@@ -64,7 +66,7 @@ fn boot(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
         "-accel",
         "tcg,thread=multi",
         "-cpu",
-        "max",
+        "max,-cx16",
         "-M",
         "q35",
         "-m",

@@ -1,8 +1,8 @@
-//! spanwire and the test program, linked statically: the guest has no library.
+//! spanwire and the test programs, linked statically: the guest has no library.
 
-use crate::{shell, workspace};
+use crate::{setup, shell, workspace};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -11,15 +11,14 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(super) struct Programs {
     pub(super) spanwire: PathBuf,
     pub(super) guest: PathBuf,
+    pub(super) peer: PathBuf,
 }
 
-/// Builds both. With `--target`, the flags hold for them alone and not for build scripts.
+/// Builds them. With `--target`, the flags hold for them alone and not for build scripts.
 pub(super) fn programs() -> Result<Programs> {
     let folder = workspace::target().join("guest");
-    let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(workspace::root())
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let mut cargo = setup::cargo()?;
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     cargo.args([
         "build",
         "--release",
@@ -46,5 +45,16 @@ pub(super) fn programs() -> Result<Programs> {
     Ok(Programs {
         spanwire: built.join("spanwire"),
         guest: built.join("guest"),
+        peer: peer(&folder)?,
     })
+}
+
+/// The live tests' `peer.c`.
+fn peer(folder: &Path) -> Result<PathBuf> {
+    let program = folder.join("peer");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(&program);
+    shell::run(gcc.arg(workspace::root().join("tests/workloads/peer.c")))?;
+    Ok(program)
 }

@@ -1,4 +1,4 @@
-//! The guest's only file system: busybox, spanwire, the test program, and an init that runs it.
+//! The guest's only file system: busybox, spanwire, the test programs, and an init that runs them.
 
 use super::build::Programs;
 use crate::shell;
@@ -53,6 +53,7 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     copy(Path::new(BUSYBOX), "bin/busybox")?;
     copy(&programs.spanwire, "bin/spanwire")?;
     copy(&programs.guest, "bin/guest")?;
+    copy(&programs.peer, "bin/peer")?;
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
     let init = root.join("init");
     fs::write(&init, INIT)?;

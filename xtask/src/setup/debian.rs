@@ -44,22 +44,36 @@ pub(crate) fn ensure(packages: &[&str], purpose: &str) -> Result<Done> {
     Ok(Done::Installed)
 }
 
-/// Whether the package lists know all of `needs`; reads the lists anew when they do not.
-pub(crate) fn offers(needs: &[Need]) -> Result<bool> {
+/// Whether the package lists know all of `packages`; reads the lists anew when they do not.
+pub(crate) fn offers(packages: &[&str]) -> Result<bool> {
     if shell::find("apt-get").is_none() {
         return Ok(false);
     }
-    if needs.iter().all(|need| has_candidate(need.package)) {
+    if have_candidates(packages) {
         return Ok(true);
     }
     update()?;
-    Ok(needs.iter().all(|need| has_candidate(need.package)))
+    Ok(have_candidates(packages))
+}
+
+/// Whether all of `packages` are installed.
+pub(crate) fn has(packages: &[&str]) -> bool {
+    missing(packages).is_ok_and(|missing| missing.is_empty())
+}
+
+/// Whether the package lists, as they are, know all of `packages`.
+pub(crate) fn have_candidates(packages: &[&str]) -> bool {
+    packages.iter().all(|package| has_candidate(package))
+}
+
+/// The packages of `needs`.
+pub(crate) fn names(needs: &[Need]) -> Vec<&'static str> {
+    needs.iter().map(|need| need.package).collect()
 }
 
 /// Installs `needs`.
 pub(crate) fn install(needs: &[Need]) -> Result<()> {
-    let packages: Vec<_> = needs.iter().map(|need| need.package).collect();
-    install_names(&packages)
+    install_names(&names(needs))
 }
 
 fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
@@ -109,9 +123,9 @@ fn has_candidate(package: &str) -> bool {
 
 fn install_names(packages: &[&str]) -> Result<()> {
     if shell::find("apt-get").is_none() {
-        bail!(advice(None));
+        bail!(advice("there is no apt-get here", None));
     }
-    if !packages.iter().all(|package| has_candidate(package)) {
+    if !have_candidates(packages) {
         update()?;
     }
     let install = || {
@@ -127,7 +141,8 @@ fn install_names(packages: &[&str]) -> Result<()> {
     })
 }
 
-fn update() -> Result<()> {
+/// Reads the package lists anew.
+pub(crate) fn update() -> Result<()> {
     println!("setup: reading Debian's package lists");
     let mut command = shell::as_root("apt-get")?;
     shell::run(command.args(["-q", "-o", LOCK, "update"]))

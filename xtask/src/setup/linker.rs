@@ -17,15 +17,20 @@ pub(crate) fn ensure(toolchain: Toolchain) -> Result<Done> {
         return Ok(Done::Nothing);
     };
     println!("setup: no bpf-linker for LLVM {major}, which is the compiler's");
-    let mut packages = vec![format!("llvm-{major}-dev"), format!("libpolly-{major}-dev")];
     let prefix = if shell::find("apt-get").is_some() {
-        packages.extend(needs::LINKER.iter().map(|need| need.package.to_owned()));
-        let packages: Vec<_> = packages.iter().map(String::as_str).collect();
-        debian::ensure(&packages, "LLVM's libraries, for bpf-linker")
-            .with_context(|| needs::advice(Some(major)))?;
+        let llvm = llvm_packages(major);
+        let mut packages: Vec<_> = llvm.iter().map(String::as_str).collect();
+        packages.extend(debian::names(needs::LINKER));
+        debian::ensure(&packages, "LLVM's libraries, for bpf-linker").with_context(|| {
+            needs::advice(
+                &format!("apt does not install {}", packages.join(" ")),
+                Some(major),
+            )
+        })?;
         PathBuf::from(format!("/usr/lib/llvm-{major}"))
     } else {
-        llvm_elsewhere(major).with_context(|| needs::advice(Some(major)))?
+        llvm_elsewhere(major)
+            .with_context(|| needs::advice("set-up knows no package manager but apt", Some(major)))?
     };
     println!(
         "setup: building bpf-linker (two minutes) into {}",
@@ -59,11 +64,66 @@ pub(crate) fn missing(toolchain: Toolchain) -> Result<Option<u32>> {
             Some(major)
         });
     }
-    // One of the user's own will do: a newer LLVM reads what an older one wrote.
-    Ok(if shell::find("bpf-linker").is_some() {
-        None
-    } else {
-        Some(major)
+    let Some(theirs) = shell::find("bpf-linker") else {
+        return Ok(Some(major));
+    };
+    Ok(reads(llvm_of(&theirs), major))
+}
+
+/// The LLVM that a linker for `toolchain` is missing for and that apt's package lists do not know; `None` when one is there
+/// or can be built, and where there is no apt that could offer another compiler.
+pub(crate) fn out_of_reach(toolchain: Toolchain) -> Result<Option<u32>> {
+    let Some(major) = missing(toolchain)? else {
+        return Ok(None);
+    };
+    let packages = llvm_packages(major);
+    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+    let offered = shell::find("apt-get").is_none() || debian::have_candidates(&packages);
+    Ok((!offered).then_some(major))
+}
+
+fn llvm_packages(major: u32) -> [String; 2] {
+    [format!("llvm-{major}-dev"), format!("libpolly-{major}-dev")]
+}
+
+/// The compiler's LLVM when a linker of the user's own cannot read what it writes: a newer LLVM reads what an older one
+/// wrote, and one that does not tell which it is is given the benefit of the doubt.
+fn reads(theirs: Option<u32>, major: u32) -> Option<u32> {
+    theirs.filter(|theirs| *theirs < major).map(|_| major)
+}
+
+/// The LLVM of a linker: from cargo's record beside it, or else from the name of the library that it loads.
+fn llvm_of(linker: &Path) -> Option<u32> {
+    let record = linker
+        .ancestors()
+        .nth(2)
+        .and_then(|root| fs::read_to_string(root.join(".crates2.json")).ok());
+    record
+        .and_then(|record| recorded_llvm(&record))
+        .or_else(|| loaded_llvm(&fs::read(linker).ok()?))
+}
+
+/// 22 of the feature `llvm-22` in cargo's record of installed programs.
+fn recorded_llvm(record: &str) -> Option<u32> {
+    let record: serde_json::Value = serde_json::from_str(record).ok()?;
+    let mut installs = record["installs"].as_object()?.iter();
+    let (_, linker) = installs.find(|(name, _)| name.starts_with("bpf-linker "))?;
+    let features = linker["features"].as_array()?.iter().filter_map(|it| it.as_str());
+    features
+        .filter_map(|feature| feature.strip_prefix("llvm-")?.parse().ok())
+        .max()
+}
+
+/// 22 of `libLLVM.so.22.1`, or 18 of the older `libLLVM-18.so.1`, among the names in a program.
+fn loaded_llvm(program: &[u8]) -> Option<u32> {
+    ["libLLVM.so.", "libLLVM-"].into_iter().find_map(|name| {
+        let start = program
+            .windows(name.len())
+            .position(|window| window == name.as_bytes())?;
+        let number = program[start + name.len()..].iter().take(3);
+        let digits = number.map_while(|byte| char::from(*byte).to_digit(10));
+        let major = digits.fold(0, |major, digit| major * 10 + digit);
+        (major > 0).then_some(major)
     })
 }
 
@@ -122,5 +182,25 @@ mod tests {
         assert!(!built_for(record, 23));
         assert!(!built_for(&record.replace("0.13.0", "0.12.0"), 22));
         assert!(!built_for("", 22));
+    }
+
+    #[test]
+    fn a_linker_of_the_users_own_must_not_be_older_than_the_compiler() {
+        assert_eq!(reads(Some(22), 22), None);
+        assert_eq!(reads(Some(23), 22), None, "a newer one reads it");
+        assert_eq!(reads(Some(21), 22), Some(22));
+        assert_eq!(reads(None, 22), None, "nobody knows");
+    }
+
+    #[test]
+    fn a_linker_tells_its_llvm_by_its_record_or_its_library() {
+        let record = r#"{"installs":{"bpf-linker 0.13.0 (registry)":{"features":["llvm-21"]},"other 1.0.0 (registry)":{}}}"#;
+        assert_eq!(recorded_llvm(record), Some(21));
+        assert_eq!(recorded_llvm(&record.replace("llvm-21", "default")), None);
+        assert_eq!(recorded_llvm(r#"{"installs":{}}"#), None);
+        assert_eq!(loaded_llvm(b"\0libc.so.6\0libLLVM.so.22.1\0"), Some(22));
+        assert_eq!(loaded_llvm(b"\0libLLVM-18.so.1\0"), Some(18));
+        assert_eq!(loaded_llvm(b"\0libLLVM-"), None);
+        assert_eq!(loaded_llvm(b"static"), None);
     }
 }

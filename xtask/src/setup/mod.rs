@@ -11,7 +11,7 @@ mod python;
 #[path = "../../../agent/build/toolchain.rs"]
 pub(crate) mod toolchain;
 
-use crate::shell;
+use crate::{shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 use std::time::Duration;
@@ -44,9 +44,18 @@ pub(crate) fn command(tests: bool) -> Result<()> {
 
 /// What building the kernel object needs: a compiler with the source of its `core`, and a linker for its LLVM.
 pub(crate) fn kernel_object() -> Result<Done> {
-    let (toolchain, first) = match Toolchain::installed() {
-        Some(toolchain) => (toolchain, Done::Nothing),
-        None => (install_toolchain()?, Done::Installed),
+    let mut choice = choose()?;
+    if choice == Choice::Use(Toolchain::Nightly) && linker::out_of_reach(Toolchain::Nightly)?.is_some() {
+        // Perhaps only by package lists that are old, or none.
+        debian::update()?;
+        choice = choose()?;
+    }
+    if choice != Choice::Use(Toolchain::Nightly) && Toolchain::installed() == Some(Toolchain::Nightly) {
+        println!("setup: Debian's Rust instead of your nightly, whose LLVM apt does not offer");
+    }
+    let (toolchain, first) = match choice {
+        Choice::Use(toolchain) => (toolchain, Done::Nothing),
+        Choice::Install => (install_toolchain()?, Done::Installed),
     };
     let second = linker::ensure(toolchain)?;
     Ok(if second == Done::Nothing { first } else { second })
@@ -58,11 +67,8 @@ pub(crate) fn tests() -> Result<Done> {
         needs::TESTS,
         "the servers and tools that tests run against",
     )?];
-    if Toolchain::installed() == Some(Toolchain::Distribution) {
-        steps.push(debian::ensure_needs(
-            needs::KERNEL_OBJECT_LINTS,
-            "clippy for the kernel object",
-        )?);
+    if let Choice::Use(toolchain) = choose()? {
+        steps.push(kernel_object_lints(toolchain)?);
     }
     steps.push(python::ensure(needs::PYTHON)?);
     steps.push(deny::ensure()?);
@@ -73,36 +79,124 @@ pub(crate) fn tests() -> Result<Done> {
     })
 }
 
+/// clippy of the compiler that builds the kernel object.
+fn kernel_object_lints(toolchain: Toolchain) -> Result<Done> {
+    if toolchain == Toolchain::Distribution {
+        return debian::ensure_needs(needs::KERNEL_OBJECT_LINTS, "clippy for the kernel object");
+    }
+    let mut list = Command::new("rustup");
+    list.args(["component", "list", "--toolchain", "nightly", "--installed"]);
+    if has_component(&shell::output(&mut list)?, "clippy") {
+        return Ok(Done::Nothing);
+    }
+    println!("setup: asking rustup for the nightly's clippy, for the kernel object");
+    let mut add = Command::new("rustup");
+    add.args(["component", "add", "--toolchain", "nightly", "clippy"]);
+    println!("  $ {}", shell::line(&add));
+    shell::output_within(&mut add, RUSTUP_LIMIT)?;
+    Ok(Done::Installed)
+}
+
+/// Whether rustup's list of installed components, such as `clippy-x86_64-unknown-linux-gnu`, has `component`.
+fn has_component(list: &str, component: &str) -> bool {
+    let rests = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(component));
+    rests
+        .into_iter()
+        .any(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// What the bench needs beside that.
 pub(crate) fn bench() -> Result<Done> {
     kernel_object()?;
     debian::ensure_needs(needs::BENCH, "what the bench measures with")
 }
 
+/// What there is to build the kernel object with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// It is installed, though perhaps not its linker.
+    Use(Toolchain),
+    /// None that would do.
+    Install,
+}
+
+/// The installed toolchain, unless it is a nightly whose linker cannot be had here while Debian's can.
+fn choose() -> Result<Choice> {
+    let Some(installed) = Toolchain::installed() else {
+        return Ok(Choice::Install);
+    };
+    if installed == Toolchain::Distribution || linker::out_of_reach(installed)?.is_none() {
+        return Ok(Choice::Use(installed));
+    }
+    let debian = debian::names(needs::DEBIAN_RUST);
+    Ok(instead(debian::has(&debian), debian::have_candidates(&debian)))
+}
+
+/// Instead of a nightly whose linker cannot be had: Debian's, or, where that is not offered either, the nightly, for which
+/// [`linker::ensure`] says what is missing.
+fn instead(has_debian: bool, offers_debian: bool) -> Choice {
+    match (has_debian, offers_debian) {
+        (true, _) => Choice::Use(Toolchain::Distribution),
+        (false, true) => Choice::Install,
+        (false, false) => Choice::Use(Toolchain::Nightly),
+    }
+}
+
+/// `cargo` in the work tree, with which the build of the kernel object finds the toolchain of [`choose`]: it looks for a
+/// nightly first, so where that will not do, none is in its `PATH`.
+pub(crate) fn cargo() -> Result<Command> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace::root());
+    if toolchain()? == Toolchain::Distribution && Toolchain::installed() == Some(Toolchain::Nightly) {
+        cargo.env("PATH", Toolchain::Distribution.search_path()?);
+        for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO"] {
+            cargo.env_remove(name);
+        }
+    }
+    Ok(cargo)
+}
+
+/// The toolchain that the kernel object is built with.
+pub(crate) fn toolchain() -> Result<Toolchain> {
+    match choose()? {
+        Choice::Use(toolchain) => Ok(toolchain),
+        Choice::Install => bail!("no compiler for the kernel object: cargo xtask setup installs one"),
+    }
+}
+
 /// By the distribution's packages where it has them, because they come with LLVM's; else by rustup.
 fn install_toolchain() -> Result<Toolchain> {
-    println!("setup: no compiler here has the source of its own core, which the kernel object is built with");
-    if debian::offers(needs::DEBIAN_RUST)? {
-        println!("setup: installing Debian's, beside yours, which stays the default");
+    println!(
+        "setup: installing a compiler with the source of its own core, which the kernel object is built with"
+    );
+    if debian::offers(&debian::names(needs::DEBIAN_RUST))? {
+        println!("setup: Debian's, beside yours, which stays the default");
         debian::install(needs::DEBIAN_RUST)?;
-    } else if shell::find("rustup").is_some() {
-        println!("setup: asking rustup for a nightly with rust-src, beside your default toolchain");
-        let mut rustup = Command::new("rustup");
-        rustup.args([
-            "toolchain",
-            "install",
-            "nightly",
-            "--profile",
-            "minimal",
-            "--component",
-            "rust-src",
-        ]);
-        rustup.arg("--no-self-update");
-        println!("  $ {}", shell::line(&rustup));
-        shell::output_within(&mut rustup, RUSTUP_LIMIT).context(needs::advice(None))?;
-    } else {
-        bail!(needs::advice(None));
+        return Ok(Toolchain::Distribution);
     }
+    if shell::find("rustup").is_none() {
+        bail!(needs::advice(
+            "apt offers no rustc-web here, and there is no rustup",
+            None
+        ));
+    }
+    println!("setup: asking rustup for a nightly with rust-src, beside your default toolchain");
+    let mut rustup = Command::new("rustup");
+    rustup.args([
+        "toolchain",
+        "install",
+        "nightly",
+        "--profile",
+        "minimal",
+        "--component",
+        "rust-src",
+    ]);
+    rustup.arg("--no-self-update");
+    println!("  $ {}", shell::line(&rustup));
+    shell::output_within(&mut rustup, RUSTUP_LIMIT)
+        .with_context(|| needs::advice("rustup does not install a nightly", None))?;
     Toolchain::installed().context("the compiler was installed, but the source of its core is not there")
 }
 
@@ -121,5 +215,20 @@ mod tests {
         }
         assert_eq!(kernel_object()?, Done::Nothing);
         Ok(())
+    }
+    #[test]
+    fn debians_rust_takes_the_place_of_a_nightly_without_a_linker() {
+        assert_eq!(instead(true, true), Choice::Use(Toolchain::Distribution));
+        assert_eq!(instead(true, false), Choice::Use(Toolchain::Distribution));
+        assert_eq!(instead(false, true), Choice::Install);
+        assert_eq!(instead(false, false), Choice::Use(Toolchain::Nightly));
+    }
+
+    #[test]
+    fn a_component_is_found_under_its_own_name_only() {
+        let list = "cargo-x86_64-unknown-linux-gnu\nclippy-x86_64-unknown-linux-gnu\nrust-src\n";
+        assert!(has_component(list, "clippy") && has_component(list, "rust-src"));
+        assert!(!has_component("cargo-x86_64-unknown-linux-gnu\n", "clippy"));
+        assert!(!has_component("clippyx\n", "clippy"));
     }
 }

@@ -42,6 +42,8 @@ pub(crate) const LINKER: &[Need] = &[
 
 /// What tests start or call.
 pub(crate) const TESTS: &[Need] = &[
+    // House rules: rustup brings it with each compiler, Debian apart from it.
+    program("cargo-fmt", "rustfmt-web"),
     // Live tests: servers and clients.
     program("nginx", "nginx"),
     program("redis-server", "redis-server"),
@@ -75,14 +77,16 @@ pub(crate) const BENCH: &[Need] = &[
 /// Python packages of the live tests' workloads, pinned.
 pub(crate) const PYTHON: &[&str] = &["requests==2.32.5", "gunicorn==23.0.0"];
 
-/// What to install by hand where there are no Debian packages and no rustup.
-pub(crate) fn advice(llvm: Option<u32>) -> String {
+/// What to install by hand, after `why` set-up cannot.
+pub(crate) fn advice(why: &str, llvm: Option<u32>) -> String {
     let llvm = llvm.map_or("N".to_owned(), |major| major.to_string());
     format!(
-        "this system's package manager is not one that set-up knows; install by hand:\n\
+        "{why}; install by hand:\n\
          \x20 1. rustup (https://rustup.rs), then: rustup toolchain install nightly --profile minimal --component rust-src\n\
          \x20 2. LLVM {llvm} with headers and static libraries, N being the number behind `LLVM version` in\n\
-         \x20    `rustup run nightly rustc -vV` (Fedora: llvm-devel, Arch: llvm, Alpine: llvm{llvm}-dev, macOS has no BPF)\n\
+         \x20    `rustup run nightly rustc -vV` (Debian and Ubuntu: llvm-{llvm}-dev and libpolly-{llvm}-dev, of\n\
+         \x20    https://apt.llvm.org where the distribution has none; Fedora: llvm-devel, Arch: llvm,\n\
+         \x20    Alpine: llvm{llvm}-dev, macOS has no BPF)\n\
          \x20 3. LLVM_PREFIX=$(llvm-config --prefix) cargo install bpf-linker --version {} --no-default-features --features llvm-{llvm}\n\
          and run this again",
         super::linker::VERSION

@@ -1,6 +1,5 @@
 //! What each stage of the tests runs.
 
-use crate::setup::toolchain::Toolchain;
 use crate::{run, setup, shell, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
@@ -10,14 +9,20 @@ use std::process::Command;
 /// Everything but the kernel object, which is a program for another machine.
 const HOST: &[&str] = &["--workspace", "--exclude", "spanwire-ebpf"];
 
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
-    command.current_dir(workspace::root()).args(arguments);
-    command
+fn cargo(arguments: &[&str]) -> Result<Command> {
+    let mut command = setup::cargo()?;
+    command.args(arguments);
+    Ok(command)
 }
 
+/// With whatever formatter is there: it builds nothing.
 pub(crate) fn fmt() -> Result<()> {
-    shell::run(&mut cargo(&["fmt", "--all", "--check"]))
+    let mut cargo = Command::new("cargo");
+    shell::run(
+        cargo
+            .current_dir(workspace::root())
+            .args(["fmt", "--all", "--check"]),
+    )
 }
 
 /// Without advisories: their database is a git repository that a build machine may not reach.
@@ -30,7 +35,7 @@ pub(crate) fn deny() -> Result<()> {
 
 pub(crate) fn clippy() -> Result<()> {
     shell::run(
-        cargo(&["clippy", "--all-targets"])
+        cargo(&["clippy", "--all-targets"])?
             .args(HOST)
             .args(["--", "-D", "warnings"]),
     )?;
@@ -42,12 +47,12 @@ pub(crate) fn clippy() -> Result<()> {
         "--",
         "-D",
         "warnings",
-    ]))
+    ])?)
 }
 
 /// With the compiler, target and flags that build it; once for each of the two objects.
 pub(crate) fn clippy_kernel_object() -> Result<()> {
-    let toolchain = Toolchain::installed().context("cargo xtask setup installs the compiler for it")?;
+    let toolchain = setup::toolchain()?;
     for features in ["", "bounded-loops"] {
         // By its own name: `cargo clippy` prefers the proxy in ~/.cargo/bin, which is another toolchain's.
         let mut cargo = toolchain.command("cargo-clippy");
@@ -78,11 +83,11 @@ pub(crate) fn clippy_kernel_object() -> Result<()> {
 pub(crate) fn doc() -> Result<()> {
     let flags = "-D warnings";
     shell::run(
-        cargo(&["doc", "--no-deps", "--document-private-items"])
+        cargo(&["doc", "--no-deps", "--document-private-items"])?
             .args(HOST)
             .env("RUSTDOCFLAGS", flags),
     )?;
-    shell::run(cargo(&["doc", "--no-deps", "-p", "spanwire-ebpf", "--lib"]).env("RUSTDOCFLAGS", flags))
+    shell::run(cargo(&["doc", "--no-deps", "-p", "spanwire-ebpf", "--lib"])?.env("RUSTDOCFLAGS", flags))
 }
 
 pub(crate) fn unit() -> Result<()> {
@@ -93,7 +98,7 @@ pub(crate) fn unit() -> Result<()> {
         "-p",
         "xtask",
         "--no-fail-fast",
-    ]))?;
+    ])?)?;
     shell::run(&mut cargo(&[
         "test",
         "-p",
@@ -101,13 +106,13 @@ pub(crate) fn unit() -> Result<()> {
         "-p",
         "spanwire-tests",
         "--lib",
-    ]))
+    ])?)
 }
 
 /// As root, against the release build; one at a time, because each watches the host.
 pub(crate) fn live() -> Result<()> {
     run::build()?;
-    let mut tests = cargo(&["test", "-p", "spanwire-tests", "--test", "*", "--no-fail-fast"]);
+    let mut tests = cargo(&["test", "-p", "spanwire-tests", "--test", "*", "--no-fail-fast"])?;
     tests.env("SPANWIRE_BIN", workspace::target().join("release/spanwire"));
     if !shell::is_root() {
         // Built as who we are, run as root: no file in the work tree becomes root's.

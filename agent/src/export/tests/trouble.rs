@@ -2,6 +2,41 @@
 
 use super::*;
 
+/// What is logged, kept.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps what this thread logs, until the guard is dropped.
+fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false);
+    let subscriber = subscriber
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || writer.clone())
+        .finish();
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
 #[tokio::test]
 async fn what_may_pass_is_tried_again() {
     let (collector, settings) = grpc(&[Err(Status::unavailable("soon")), Ok(taken())]).await;
@@ -132,29 +167,7 @@ async fn a_shutdown_ends_while_the_endpoint_hangs_and_every_span_is_accounted_fo
 
 #[tokio::test]
 async fn an_outage_is_one_line_and_its_end_another() {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .without_time()
-        .with_ansi(false)
-        .with_target(false);
-    let subscriber = subscriber
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let (lines, _guard) = log();
     let refused = Err(Status::unauthenticated("no token"));
     let (_collector, settings) = grpc(&[refused.clone(), refused.clone(), refused, Ok(taken())]).await;
     let endpoint = settings.endpoint.clone();
@@ -162,7 +175,7 @@ async fn an_outage_is_one_line_and_its_end_another() {
     handle.push(spans(200));
     handle.shutdown(LIMIT).await;
     assert_eq!(counts(&health), [50, 150, 0]);
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     // How long it took is the machine's affair.
     let (before, after) = text.split_once(" again after ").unwrap();
     let text = format!("{before} again after N {}", after.split_once(' ').unwrap().1);
@@ -176,4 +189,21 @@ async fn an_outage_is_one_line_and_its_end_another() {
             format!("INFO exporting to {endpoint} again after N s; 150 spans were lost meanwhile"),
         ]
     );
+}
+
+/// In a clock that jumps while nothing happens: on a connection that is never answered, nothing does.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_is_named_while_it_does_and_at_the_end() {
+    let (lines, _guard) = log();
+    let (_listener, address) = listen().await;
+    let endpoint = format!("http://{address}/v1/traces");
+    let (handle, _) = start(settings(&endpoint, Protocol::HttpProtobuf));
+    handle.push(spans(50));
+    let silence = format!("{endpoint} has not answered for 3 s");
+    until("the warning", || lines.text().contains(&silence)).await;
+    assert_eq!(handle.shutdown(Duration::from_secs(1)).await, 50);
+    let text = lines.text();
+    let lost = format!("50 spans could not be exported in time and are lost: {endpoint} did not take them");
+    assert!(text.contains(&lost), "{text}");
+    assert_eq!(text.matches("has not answered").count(), 1, "{text}");
 }

@@ -1,8 +1,8 @@
 //! `spanwire check`: what this kernel and these privileges allow, found out by trying.
 //!
 //! Each line of the report is one `Check` of `table::CHECKS`, independent of the others: it tries one
-//! thing on this host and leaves nothing behind. The verdict is not concluded from them but from the hook sets
-//! themselves, which the caller loads (see [`Options::hook_sets`]); the lines say why and what else is lost.
+//! thing on this host and leaves nothing behind. The verdict is concluded from the lock and from the hook sets
+//! themselves, which the caller loads (see [`Options::hook_sets`]); the other lines say why and what else is lost.
 
 mod finding;
 mod hooks;

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::finding::{AS_ROOT, Outcome};
+use crate::instance;
 use crate::kernel::bpf::{Failure, Map, MapType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::capabilities;
@@ -180,6 +181,14 @@ pub(super) fn locked_memory(context: &Context) -> Outcome {
             "{limit_is}, maps count against it, and raising it: {refused}"
         )),
         Err(failure) => Outcome::unknown(format!("{limit_is}; {failure}")),
+    }
+}
+
+/// Whether this spanwire could make itself the only one on the host; another that runs now is no matter.
+pub(super) fn lock(_: &Context) -> Outcome {
+    match instance::probe() {
+        Ok(path) => Outcome::works(format!("{} can be written", path.display())),
+        Err(error) => Outcome::fails(error.to_string()),
     }
 }
 

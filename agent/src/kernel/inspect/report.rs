@@ -18,8 +18,9 @@
 //! `group`, `need` and `status` are the names of [`Group`](super::Group), [`Need`](super::Need) and
 //! [`Status`](super::Status) in snake case.
 
-use super::Finding;
+use super::table::LOCK;
 use super::text;
+use super::{Finding, Status};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -76,7 +77,13 @@ impl Report {
                 reason: loaded.as_ref().err().cloned(),
             })
             .collect();
-        let verdict = Verdict::of(&hook_sets, missing);
+        let lock = findings
+            .iter()
+            .find(|finding| finding.id == LOCK && finding.status != Status::Works);
+        let verdict = match (missing, lock) {
+            (None, Some(lock)) => Verdict::refused(&lock.detail),
+            _ => Verdict::of(&hook_sets, missing),
+        };
         Self {
             version: 1,
             kernel: system.release().to_string_lossy().into_owned(),
@@ -123,6 +130,15 @@ impl Report {
 }
 
 impl Verdict {
+    fn refused(why: &str) -> Self {
+        Self {
+            capture: false,
+            hook_set: None,
+            text: format!("Capture cannot run: {why}."),
+        }
+    }
+
+    /// After the hook sets, which are what it hangs on where the lock can be had.
     fn of(hook_sets: &[HookSet], missing: Option<&str>) -> Self {
         if let Some(chosen) = hook_sets.iter().find(|set| set.works) {
             let name = &chosen.name;

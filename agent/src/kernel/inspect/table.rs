@@ -1,7 +1,7 @@
 //! All checks, in the order of the report.
 
 use super::finding::{Group, Need};
-use super::privileges::{Capability, capability, locked_memory, pid_namespace};
+use super::privileges::{Capability, capability, lock, locked_memory, pid_namespace};
 use super::{Check, hooks, host, programs, propagation};
 
 macro_rules! checks {
@@ -18,6 +18,9 @@ macro_rules! checks {
         },)+)+];
     };
 }
+
+/// The one line beside the hook sets that decides whether `run` starts.
+pub(super) const LOCK: &str = "lock";
 
 checks! {
     Privileges {
@@ -42,6 +45,9 @@ checks! {
         "locked_memory" "locked memory" Capture locked_memory,
             lost "maps do not fit: no capture",
             do "add CAP_SYS_RESOURCE, or LimitMEMLOCK=infinity in the systemd unit";
+        "lock" "lock" Capture lock,
+            lost "spanwire cannot make sure that it is alone on this host: no capture",
+            do "run it as root, make the file writable, or give the systemd unit RuntimeDirectory=spanwire";
         "pid_namespace" "pid namespace" Detail pid_namespace,
             lost "only processes of this namespace are seen, and pids mean something else than in the kernel",
             do "share the host's: `hostPID: true` in Kubernetes, `--pid=host` in Docker";
@@ -124,6 +130,12 @@ checks! {
             do "nothing where another hook set works";
         "function.unix_stream_recvmsg" "unix_stream_recvmsg" Alternative |context| hooks::function(context, "unix_stream_recvmsg"),
             lost "with hook set `trampoline`, connections over Unix sockets",
+            do "nothing where another hook set works";
+        "function.inet_sendpage" "inet_sendpage" Detail |context| hooks::function(context, "inet_sendpage"),
+            lost "with hook set `trampoline` up to Linux 6.4, what sendfile sends: a gap that shows at the next send",
+            do "nothing; from 6.5 on sendfile goes through inet_sendmsg";
+        "function.tcp_splice_read" "tcp_splice_read" Detail |context| hooks::function(context, "tcp_splice_read"),
+            lost "with hook set `trampoline`, what splice takes out of a socket: a gap that shows at the next receive",
             do "nothing where another hook set works";
     }
     Syscall {

@@ -70,6 +70,9 @@ fn is_complete(report: &Report) {
         "program.fentry",
         "program.kprobe",
         "raw_tracepoint.sys_exit",
+        "lock",
+        "function.inet_sendpage",
+        "function.tcp_splice_read",
         "cgroup2",
     ] {
         assert!(ids.contains(id), "{id}");
@@ -150,6 +153,23 @@ fn the_verdict_follows_the_hook_sets() {
         assert!(none.verdict().text.contains("cannot"));
     }
     assert!(text(&of(&loaded(false), None), false).contains("sock_send_length: there is none of that name"));
+}
+
+#[test]
+fn without_the_lock_no_hook_set_helps() {
+    let lock = Finding {
+        id: "lock",
+        group: Group::Privileges,
+        title: "lock",
+        need: Need::Capture,
+        status: Status::Fails,
+        detail: String::from("cannot lock it"),
+        lost: String::from("all"),
+        remedy: String::from("make it writable"),
+    };
+    let report = Report::new(vec![lock], &loaded(true), None);
+    assert!(!report.capture_can_run());
+    assert_eq!(report.verdict().text, "Capture cannot run: cannot lock it.");
 }
 
 #[test]
@@ -287,6 +307,7 @@ fn functions_are_refused_where_their_program_type_is() {
     };
     assert_eq!(status(&report, "function.inet_sendmsg"), expected);
     assert_eq!(status(&report, "function.unix_stream_recvmsg"), expected);
+    assert_eq!(status(&report, "function.tcp_splice_read"), expected);
 }
 
 /// Where a write fails, so does the report, instead of claiming to be whole.

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use spanwire_tests::summary::Summary;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -22,6 +23,13 @@ pub(crate) struct Agent {
     child: Child,
     output: JoinHandle<String>,
     complaints: Receiver<String>,
+}
+
+/// What it said in its life.
+pub(crate) struct Ended {
+    /// Spans as OTLP/JSON, a request a line.
+    pub(crate) output: String,
+    pub(crate) summary: Summary,
 }
 
 /// How a start went.
@@ -86,13 +94,15 @@ impl Agent {
     }
 
     /// Tells it to end, and gives what it printed.
-    pub(crate) fn stop(mut self) -> Result<String> {
+    pub(crate) fn stop(mut self) -> Result<Ended> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("no pid")?;
         kill_process(pid, Signal::TERM).context("sending SIGTERM to spanwire")?;
         let status = self.wait(STOP_WITHIN)?;
         let output = self.output.join().ok().context("the reader of its output died")?;
         anyhow::ensure!(status.success(), "ended with {status} after SIGTERM");
-        Ok(output)
+        let said: Vec<_> = self.complaints.iter().collect();
+        let summary = Summary::parse(&said).context("it printed no summary")?;
+        Ok(Ended { output, summary })
     }
 
     fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {

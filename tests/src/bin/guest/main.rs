@@ -9,12 +9,14 @@
 mod agent;
 mod http;
 mod spans;
+mod syscalls;
 mod workload;
 
 use agent::{Agent, Start};
 use anyhow::{Context as _, Result};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
+use workload::{Before, Made, Waits};
 
 /// Every set that `spanwire run --hooks` knows.
 const HOOK_SETS: &[&str] = &["socket", "trampoline", "syscall"];
@@ -100,6 +102,7 @@ fn check() -> Result<()> {
 }
 
 fn hook_set(set: &str, must_load: bool, verdict: &mut Verdict) {
+    let before = [Waits::InRead, Waits::InPeek].map(Before::open);
     let agent = match Agent::start(set) {
         Ok(Start::Ready(agent)) => agent,
         Ok(Start::Refused(said)) if !must_load => {
@@ -115,15 +118,29 @@ fn hook_set(set: &str, must_load: bool, verdict: &mut Verdict) {
         Err(error) => return verdict.assert(&format!("hooks {set}: start"), Err(error)),
     };
     verdict.assert(&format!("hooks {set}: load"), Ok(()));
-    let requests = workload::run(set);
-    let output = agent.stop();
-    match (requests, output) {
-        (Ok(requests), Ok(output)) => spans::compare(set, &requests, &output, verdict),
-        (requests, output) => {
+    let requests = requests(set, before);
+    let ended = agent.stop();
+    match (requests, ended) {
+        (Ok(requests), Ok(ended)) => spans::compare(set, &requests, &ended, verdict),
+        (requests, ended) => {
             verdict.assert(&format!("hooks {set}: workload"), requests.map(drop));
-            verdict.assert(&format!("hooks {set}: ends when it is told to"), output.map(drop));
+            verdict.assert(&format!("hooks {set}: ends when it is told to"), ended.map(drop));
         }
     }
+}
+
+/// On connections from before its start, then on new ones.
+fn requests(set: &str, before: [Result<Before>; 2]) -> Result<Vec<Made>> {
+    let mut made = Vec::new();
+    for connection in before {
+        made.extend(
+            connection
+                .and_then(|connection| connection.run(set))
+                .context("a connection from before")?,
+        );
+    }
+    made.extend(workload::run(set)?);
+    Ok(made)
 }
 
 #[cfg(test)]

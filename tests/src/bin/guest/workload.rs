@@ -1,8 +1,9 @@
-//! Clients and servers, each a process of its own: this program's, and busybox's httpd and wget.
+//! Clients and servers, each a process of its own: this program's, `peer.c`'s, and busybox's httpd and wget.
 
 use crate::http::{Writes, read_request, read_response, write};
+use crate::syscalls;
 use anyhow::{Context as _, Result, bail, ensure};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
@@ -18,11 +19,39 @@ const EACH: usize = 5;
 /// A request that was made and answered with 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Made {
+    pub(crate) method: &'static str,
     /// Unique in this guest.
     pub(crate) path: String,
     pub(crate) over: Over,
+    /// Bytes of the request's body, where it has one.
+    pub(crate) request: Option<u64>,
     /// Bytes of the response's body.
-    pub(crate) body: usize,
+    pub(crate) response: u64,
+    pub(crate) due: Due,
+}
+
+/// The spans that a request must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// One at each end.
+    Both,
+    /// As many, or fewer as long as a gap is counted.
+    BothOrCounted,
+    /// The client's; the server's may be missing.
+    AtClient,
+}
+
+impl Made {
+    fn get(path: String, over: Over, response: usize) -> Self {
+        Self {
+            method: "GET",
+            path,
+            over,
+            request: None,
+            response: response as u64,
+            due: Due::Both,
+        }
+    }
 }
 
 /// What carried it.
@@ -40,14 +69,9 @@ pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
         ("tcp6", SocketAddr::from((Ipv6Addr::LOCALHOST, 8002)), 8002),
     ] {
         let server = Server::own(&address.to_string(), "-")?;
-        let open = || {
-            let stream = patiently(|| TcpStream::connect(address))?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Ok(stream)
-        };
         let over = Over::Tcp { port };
-        made.extend(connections(&format!("/{name}/{case}"), over, open).with_context(|| case.to_owned())?);
+        let made_here = connections(&format!("/{name}/{case}"), over, || connect(address));
+        made.extend(made_here.with_context(|| case.to_owned())?);
         server.stop()?;
     }
     let path = format!("/tmp/{name}.sock");
@@ -60,6 +84,7 @@ pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
     made.extend(connections(&format!("/{name}/unix"), Over::Unix, open).context("unix")?);
     server.stop()?;
     made.extend(busybox(name).context("busybox")?);
+    made.extend(syscalls::run(name).context("system calls")?);
     Ok(made)
 }
 
@@ -72,8 +97,6 @@ fn connections<S: Read + Write>(prefix: &str, over: Over, open: impl Fn() -> Res
         ("bytewise", Writes::Bytewise, false),
     ] {
         let paths: Vec<_> = (0..EACH).map(|index| format!("{prefix}/{way}/{index}")).collect();
-        let request =
-            |path: &str| format!("GET {path} HTTP/1.1\r\nHost: guest.test\r\nUser-Agent: guest\r\n\r\n");
         let mut stream = BufReader::new(open()?);
         if pipelined {
             let all: String = paths.iter().map(|path| request(path)).collect();
@@ -83,20 +106,90 @@ fn connections<S: Read + Write>(prefix: &str, over: Over, open: impl Fn() -> Res
             if !pipelined {
                 write(stream.get_mut(), request(&path).as_bytes(), writes)?;
             }
-            let (status, body) = read_response(&mut stream).with_context(|| path.clone())?;
-            ensure!(
-                status == 200 && body == path.as_bytes(),
-                "{path}: {status} {}",
-                String::from_utf8_lossy(&body)
-            );
-            made.push(Made {
-                body: body.len(),
-                path,
-                over,
-            });
+            made.push(answered(&mut stream, path, over)?);
         }
     }
     Ok(made)
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = patiently(|| TcpStream::connect(address))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: guest.test\r\nUser-Agent: guest\r\n\r\n")
+}
+
+/// Reads the response to [`request`], which is its own path.
+fn answered(stream: &mut impl BufRead, path: String, over: Over) -> Result<Made> {
+    let (status, body) = read_response(stream).with_context(|| path.clone())?;
+    ensure!(
+        status == 200 && body == path.as_bytes(),
+        "{path}: {status} {}",
+        String::from_utf8_lossy(&body)
+    );
+    Ok(Made::get(path, over, body.len()))
+}
+
+/// How a server waits for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// In the call that takes it, as a thread for each connection does.
+    InRead,
+    /// In one that takes nothing, as an event loop does.
+    InPeek,
+}
+
+/// A connection that carried a request before spanwire's start, and its server.
+pub(crate) struct Before {
+    server: Server,
+    stream: BufReader<TcpStream>,
+    port: u16,
+    waits: Waits,
+}
+
+impl Before {
+    pub(crate) fn open(waits: Waits) -> Result<Self> {
+        let (port, how) = match waits {
+            Waits::InRead => (8004, "-"),
+            Waits::InPeek => (8007, PEEK),
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let server = Server::own(&address.to_string(), how)?;
+        let stream = BufReader::new(connect(address)?);
+        let mut before = Self {
+            server,
+            stream,
+            port,
+            waits,
+        };
+        before.exchange("/unseen".to_owned())?;
+        Ok(before)
+    }
+
+    /// Its next requests under hook set `set`, with paths that begin with `/SET/`.
+    pub(crate) fn run(mut self, set: &str) -> Result<Vec<Made>> {
+        let case = match self.waits {
+            Waits::InRead => "before",
+            Waits::InPeek => "before-peeked",
+        };
+        let made = (0..EACH).map(|index| self.exchange(format!("/{set}/tcp4/{case}/{index}")));
+        let mut made = made.collect::<Result<Vec<_>>>()?;
+        // A trampoline is entered where its function is: of a call that was under way already it sees no end.
+        if set == "trampoline" && self.waits == Waits::InRead {
+            made[0].due = Due::AtClient;
+        }
+        self.server.stop()?;
+        Ok(made)
+    }
+
+    fn exchange(&mut self, path: String) -> Result<Made> {
+        self.stream.get_mut().write_all(request(&path).as_bytes())?;
+        answered(&mut self.stream, path, Over::Tcp { port: self.port })
+    }
 }
 
 /// httpd answers from a folder, wget asks: neither was written by us.
@@ -126,11 +219,7 @@ fn busybox(name: &str) -> Result<Vec<Made>> {
             "{path}: wget {}",
             answer.status
         );
-        made.push(Made {
-            path,
-            over: Over::Tcp { port: PORT },
-            body: body.len(),
-        });
+        made.push(Made::get(path, Over::Tcp { port: PORT }, body.len()));
     }
     server.stop()?;
     Ok(made)
@@ -171,6 +260,9 @@ impl Drop for Server {
     }
 }
 
+/// Instead of a path: see [`Waits::InPeek`].
+const PEEK: &str = "peek";
+
 /// `guest serve ADDRESS PATH`: answers each request with its own path, on TCP, or on a Unix socket at PATH.
 pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
     if address == "unix" {
@@ -179,24 +271,40 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
             .incoming()
         {
             let stream = stream?;
-            thread::spawn(move || answer(&stream, &stream));
+            thread::spawn(move || answer(&stream, &stream, || Ok(())));
         }
         return Ok(());
     }
+    let peeks = path == PEEK;
     for stream in TcpListener::bind(address)
         .with_context(|| address.to_owned())?
         .incoming()
     {
         let stream = stream?;
         stream.set_nodelay(true)?;
-        thread::spawn(move || answer(&stream, &stream));
+        thread::spawn(move || {
+            let wait = || {
+                if peeks {
+                    stream.peek(&mut [0]).map(drop)
+                } else {
+                    Ok(())
+                }
+            };
+            answer(&stream, &stream, wait)
+        });
     }
     Ok(())
 }
 
-fn answer(from: impl Read, mut to: impl Write) -> Result<()> {
+fn answer(from: impl Read, mut to: impl Write, wait: impl Fn() -> std::io::Result<()>) -> Result<()> {
     let mut from = BufReader::new(from);
-    while let Some(request) = read_request(&mut from)? {
+    loop {
+        if from.buffer().is_empty() {
+            wait()?;
+        }
+        let Some(request) = read_request(&mut from)? else {
+            return Ok(());
+        };
         let path = request.path;
         let writes = if path.contains("/bytewise/") {
             Writes::Bytewise
@@ -206,7 +314,6 @@ fn answer(from: impl Read, mut to: impl Write) -> Result<()> {
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
         write(&mut to, response.as_bytes(), writes)?;
     }
-    Ok(())
 }
 
 /// Repeats `attempt` until the other side listens.

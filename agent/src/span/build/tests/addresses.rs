@@ -192,7 +192,7 @@ fn url_of_a_client_span() {
 }
 
 #[test]
-fn unix_sockets_have_a_path_and_no_port() {
+fn unix_sockets_have_a_path_and_no_port_but_that_of_the_url() {
     let path = || Address::Unix(Some("/run/app.sock".to_owned()));
     let endpoints = Endpoints {
         local: Address::Unix(None),
@@ -206,12 +206,23 @@ fn unix_sockets_have_a_path_and_no_port() {
         &[
             ("url.full", Some("http://docker/v1")),
             ("server.address", Some("docker")),
-            ("server.port", None),
+            ("server.port", Some("80")),
             ("network.peer.address", Some("/run/app.sock")),
             ("network.peer.port", None),
             ("network.transport", Some("unix")),
         ],
     );
+    for (target, port) in [
+        ("HTTPS://docker/v1", Some("443")),
+        ("https://docker:2376/v1", Some("2376")),
+        ("gopher://docker/v1", None),
+    ] {
+        let row = Row {
+            endpoints: endpoints.clone(),
+            ..client(target, &[])
+        };
+        check(&row, &[("url.full", Some(target)), ("server.port", port)]);
+    }
     check(
         &Row {
             endpoints,
