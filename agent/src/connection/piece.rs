@@ -8,7 +8,8 @@ pub enum Piece<'a> {
         /// The bytes; never empty.
         data: &'a [u8],
         /// Set where the capture already knows that a message begins with the first of these bytes (the kernel's
-        /// walker does; a capture file does not): the ordinal, from 0, of the exchange it belongs to.
+        /// walker does; a capture file does not): the ordinal, from 0, of the exchange it belongs to. In HTTP/2 it is a
+        /// frame that begins, and the number is not looked at.
         starts: Option<u64>,
     },
     /// Bytes that the kernel's walker recognised as message body and did not copy.

@@ -2,3 +2,4 @@
 
 pub mod detect;
 pub mod http1;
+pub mod http2;

@@ -46,6 +46,8 @@ pub enum HttpVersion {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 impl HttpVersion {
@@ -55,6 +57,7 @@ impl HttpVersion {
         match self {
             Self::Http10 => "1.0",
             Self::Http11 => "1.1",
+            Self::Http2 => "2",
         }
     }
 }
@@ -62,10 +65,12 @@ impl HttpVersion {
 /// The request of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpRequest<'a> {
-    /// Method as it was sent.
-    pub method: &'a str,
-    /// Request target as it was sent, in any of its forms.
-    pub target: &'a str,
+    /// Method as it was sent; `None` where it is not known.
+    pub method: Option<&'a str>,
+    /// Request target as it was sent, in any of its forms; `None` where it is not known.
+    pub target: Option<&'a str>,
+    /// Scheme, where the request names it apart from its target.
+    pub scheme: Option<&'a str>,
     /// Version.
     pub version: HttpVersion,
     /// Header fields in the order on the wire; names in any case. At least those that [`is_header_used`] names.
@@ -74,13 +79,15 @@ pub struct HttpRequest<'a> {
     pub body_size: Option<u64>,
     /// The head was over the limit: fields, or the end of the target, are missing.
     pub is_cut: bool,
+    /// Fields that refer to what was never seen, on a connection joined late.
+    pub unknown_fields: usize,
 }
 
 /// The final response of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpResponse<'a> {
-    /// Status code.
-    pub status: u16,
+    /// Status code; `None` where it is not known.
+    pub status: Option<u16>,
     /// Header fields, as in [`HttpRequest::headers`].
     pub headers: &'a [(&'a str, &'a str)],
     /// Length of the content in bytes without its transfer coding, `None` where it is not known.
@@ -91,6 +98,8 @@ pub struct HttpResponse<'a> {
     pub complete: bool,
     /// The head was over the limit: fields are missing.
     pub is_cut: bool,
+    /// Fields that refer to what was never seen, on a connection joined late.
+    pub unknown_fields: usize,
 }
 
 /// How an exchange ended.
@@ -102,6 +111,10 @@ pub enum Ending {
     Upgraded,
     /// Unknown: bytes of the response were lost, and perhaps its end with them.
     Unseen,
+    /// The client or the server gave up this exchange alone, for a reason that has a name in HTTP/2.
+    Reset(Kind, &'static str),
+    /// The server went away without having looked at the request.
+    Refused,
     /// With the connection, or with spanwire.
     Close(Close),
 }
@@ -157,21 +170,28 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
     let request = &exchange.request;
     let mut attributes = Attributes(Vec::with_capacity(20));
     let method = attributes.method(request.method, rules);
-    let target = Target::parse(request.target, request.method == "CONNECT");
+    let target = Target::parse(
+        request.target.unwrap_or_default(),
+        request.method == Some("CONNECT"),
+    );
     match exchange.kind {
         Kind::Server => attributes.server(&exchange, target),
         Kind::Client => attributes.client(&exchange, target),
     }
-    attributes.network(&exchange);
+    attributes.network(&exchange.endpoints.remote, exchange.request.version.as_str());
     if let Some(agent) = header(request.headers, "user-agent").filter(|agent| !agent.is_empty()) {
         attributes.copy(name::USER_AGENT_ORIGINAL, agent);
     }
     attributes.size(name::HTTP_REQUEST_BODY_SIZE, request.body_size);
     attributes.mark(name::REQUEST_HEAD_TRUNCATED, request.is_cut);
+    attributes.count(name::REQUEST_HEAD_UNKNOWN_FIELDS, request.unknown_fields);
     if let Some(response) = &exchange.response {
-        attributes.integer(name::HTTP_RESPONSE_STATUS_CODE, response.status.into());
+        if let Some(status) = response.status {
+            attributes.integer(name::HTTP_RESPONSE_STATUS_CODE, status.into());
+        }
         attributes.size(name::HTTP_RESPONSE_BODY_SIZE, response.body_size);
         attributes.mark(name::RESPONSE_HEAD_TRUNCATED, response.is_cut);
+        attributes.count(name::RESPONSE_HEAD_UNKNOWN_FIELDS, response.unknown_fields);
     }
     let (error, status) = outcome(&exchange);
     if let Some(error) = error {
@@ -216,84 +236,85 @@ fn outcome(exchange: &HttpExchange<'_>) -> (Option<Cow<'static, str>>, Status) {
         Kind::Server => 500,
         Kind::Client => 400,
     };
-    if let Some(response) = exchange.response
-        && (response.status >= failed_from || response.status < 100)
-    {
-        return (
-            Some(response.status.to_string().into()),
-            Status::Error(Cow::Borrowed("")),
-        );
+    let status = exchange.response.and_then(|response| response.status);
+    if let Some(status) = status.filter(|status| *status >= failed_from || *status < 100) {
+        return (Some(status.to_string().into()), Status::Error(Cow::Borrowed("")));
     }
-    let Ending::Close(close) = exchange.ending else {
-        return (None, Status::Unset);
+    ended(
+        exchange.ending,
+        exchange.response.map(|response| response.complete),
+    )
+}
+
+/// `error.type` and status of what ended otherwise than by what was said; `response` tells whether it is complete.
+pub(super) fn ended(ending: Ending, response: Option<bool>) -> (Option<Cow<'static, str>>, Status) {
+    let what = match response {
+        None => "before the response",
+        Some(false) => "in the middle of the response",
+        Some(true) => return (None, Status::Unset),
     };
-    let (error, description) = match (close, exchange.response) {
-        (_, Some(response)) if response.complete => return (None, Status::Unset),
-        (Close::Closed, None) => ("connection_closed", "connection closed before the response"),
-        (Close::Closed, _) => (
-            "connection_closed",
-            "connection closed in the middle of the response",
-        ),
-        (Close::Reset, None) => ("connection_reset", "connection reset before the response"),
-        (Close::Reset, _) => (
-            "connection_reset",
-            "connection reset in the middle of the response",
-        ),
-        (Close::TimedOut, None) => ("connection_timeout", "connection timed out before the response"),
-        (Close::TimedOut, _) => (
-            "connection_timeout",
-            "connection timed out in the middle of the response",
-        ),
-        (Close::Stopped, None) => ("spanwire_stopped", "spanwire stopped before the response"),
-        (Close::Stopped, _) => (
-            "spanwire_stopped",
-            "spanwire stopped in the middle of the response",
-        ),
+    let (error, how) = match ending {
+        Ending::Complete | Ending::Upgraded | Ending::Unseen => return (None, Status::Unset),
+        Ending::Reset(Kind::Client, code) => (code, "client gave up"),
+        Ending::Reset(Kind::Server, code) => (code, "server gave up"),
+        Ending::Refused => ("REFUSED_STREAM", "server went away"),
+        Ending::Close(Close::Closed) => ("connection_closed", "connection closed"),
+        Ending::Close(Close::Reset) => ("connection_reset", "connection reset"),
+        Ending::Close(Close::TimedOut) => ("connection_timeout", "connection timed out"),
+        Ending::Close(Close::Stopped) => ("spanwire_stopped", "spanwire stopped"),
     };
     (
         Some(Cow::Borrowed(error)),
-        Status::Error(Cow::Borrowed(description)),
+        Status::Error(Cow::Owned(format!("{how} {what}"))),
     )
 }
 
 /// Attributes under construction.
-struct Attributes(Vec<Attribute>);
+pub(super) struct Attributes(pub(super) Vec<Attribute>);
 
 impl Attributes {
-    fn push(&mut self, key: impl Into<Cow<'static, str>>, value: Value) {
+    pub(super) fn push(&mut self, key: impl Into<Cow<'static, str>>, value: Value) {
         self.0.push(Attribute {
             key: key.into(),
             value,
         });
     }
 
-    fn text(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
+    pub(super) fn text(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
         self.push(key, Value::Text(value.into()));
     }
 
-    fn copy(&mut self, key: &'static str, value: &str) {
+    pub(super) fn copy(&mut self, key: &'static str, value: &str) {
         self.text(key, value.to_owned());
     }
 
-    fn integer(&mut self, key: &'static str, value: i64) {
+    pub(super) fn integer(&mut self, key: &'static str, value: i64) {
         self.push(key, Value::Integer(value));
     }
 
     /// An attribute that is there only where it is true.
-    fn mark(&mut self, key: &'static str, applies: bool) {
+    pub(super) fn mark(&mut self, key: &'static str, applies: bool) {
         if applies {
             self.push(key, Value::Boolean(true));
         }
     }
 
-    fn size(&mut self, key: &'static str, size: Option<u64>) {
+    /// A number that is there only where it is not 0.
+    pub(super) fn count(&mut self, key: &'static str, count: usize) {
+        self.size(key, Some(count as u64).filter(|count| *count > 0));
+    }
+
+    pub(super) fn size(&mut self, key: &'static str, size: Option<u64>) {
         if let Some(size) = size.and_then(|size| i64::try_from(size).ok()) {
             self.integer(key, size);
         }
     }
 
     /// The method, and the span's name made of it: there is no route on the wire.
-    fn method(&mut self, method: &str, rules: &HttpRules) -> Cow<'static, str> {
+    fn method(&mut self, method: Option<&str>, rules: &HttpRules) -> Cow<'static, str> {
+        let Some(method) = method else {
+            return Cow::Borrowed("HTTP");
+        };
         if !rules.known_methods.iter().any(|known| known == method) {
             self.text(name::HTTP_REQUEST_METHOD, name::OTHER);
             self.copy(name::HTTP_REQUEST_METHOD_ORIGINAL, method);
@@ -310,7 +331,7 @@ impl Attributes {
         let headers = exchange.request.headers;
         let forwarded = Forwarded::read(headers.iter().copied());
         let (path, query) = target.path_and_query();
-        let scheme = match (forwarded.scheme, target) {
+        let scheme = match (forwarded.scheme.or(exchange.request.scheme), target) {
             (Some(scheme), _) | (None, Target::Absolute { scheme, .. }) => lower_case(scheme),
             _ => Cow::Borrowed("http"),
         };
@@ -318,7 +339,9 @@ impl Attributes {
         let server = forwarded
             .host
             .map(|host| (host, forwarded.scheme.and_then(default_port)));
-        self.copy(name::URL_PATH, path);
+        if exchange.request.target.is_some() {
+            self.copy(name::URL_PATH, path);
+        }
         if let Some(query) = query.filter(|query| !query.is_empty()) {
             self.copy(name::URL_QUERY, query);
         }
@@ -356,23 +379,22 @@ impl Attributes {
         }
     }
 
-    fn server_address(&mut self, authority: Authority<'_>, implied: Option<u16>) {
+    pub(super) fn server_address(&mut self, authority: Authority<'_>, implied: Option<u16>) {
         self.copy(name::SERVER_ADDRESS, authority.host);
         if let Some(port) = authority.port.or(implied) {
             self.integer(name::SERVER_PORT, port.into());
         }
     }
 
-    fn network(&mut self, exchange: &HttpExchange<'_>) {
-        let peer = &exchange.endpoints.remote;
+    pub(super) fn network(&mut self, peer: &Address, version: &'static str) {
         self.address(name::NETWORK_PEER_ADDRESS, name::NETWORK_PEER_PORT, peer);
-        self.text(name::NETWORK_PROTOCOL_VERSION, exchange.request.version.as_str());
+        self.text(name::NETWORK_PROTOCOL_VERSION, version);
         if matches!(peer, Address::Unix(_)) {
             self.text(name::NETWORK_TRANSPORT, "unix");
         }
     }
 
-    fn address(&mut self, key: &'static str, port_key: &'static str, address: &Address) {
+    pub(super) fn address(&mut self, key: &'static str, port_key: &'static str, address: &Address) {
         match address {
             Address::Ip(address) => {
                 self.text(key, address.ip().to_canonical().to_string());
@@ -416,11 +438,13 @@ fn full_url(
     authority: Option<Authority<'_>>,
     peer: &Address,
 ) -> Option<String> {
+    let raw = request.target?;
     if matches!(target, Target::Absolute { .. }) {
-        return Some(request.target.to_owned());
+        return Some(raw.to_owned());
     }
     let mut url = String::with_capacity(96);
-    url.push_str("http://");
+    url.push_str(request.scheme.unwrap_or("http"));
+    url.push_str("://");
     match (authority, peer) {
         (Some(Authority { host, port }), _) => push_authority(&mut url, host, port),
         (None, Address::Ip(peer)) => {
@@ -430,7 +454,7 @@ fn full_url(
         (None, Address::Unix(_)) => return None,
     }
     match target {
-        Target::Origin { .. } => url.push_str(request.target),
+        Target::Origin { .. } => url.push_str(raw),
         Target::Other(target) => {
             url.push('/');
             url.push_str(target);

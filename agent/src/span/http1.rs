@@ -44,12 +44,13 @@ pub fn span<S: Copy>(
         .map_or_else(Vec::new, |response| headers(response.head.headers(), wanted));
     let response_headers = borrowed(&response_headers);
     let response = exchange.response.as_ref().map(|response| HttpResponse {
-        status: response.head.status(),
+        status: Some(response.head.status()),
         headers: &response_headers,
         body_size: response.body.filter(|_| response.complete),
         first_byte: time(response.first),
         complete: response.complete,
         is_cut: response.head.is_cut(),
+        unknown_fields: 0,
     });
     let exchange = HttpExchange {
         kind: seen.kind,
@@ -61,8 +62,9 @@ pub fn span<S: Copy>(
         start: time(request.first),
         end: time(exchange.ended),
         request: HttpRequest {
-            method: &method,
-            target: &target,
+            method: Some(&method),
+            target: Some(&target),
+            scheme: None,
             version: match request.head.version() {
                 Version::Http10 => HttpVersion::Http10,
                 Version::Http11 => HttpVersion::Http11,
@@ -70,6 +72,7 @@ pub fn span<S: Copy>(
             headers: &request_headers,
             body_size: request.body.filter(|_| request.complete),
             is_cut: request.head.is_cut(),
+            unknown_fields: 0,
         },
         response,
         ending: match exchange.ending {
@@ -83,10 +86,10 @@ pub fn span<S: Copy>(
 }
 
 /// A field's name and value.
-type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
+pub(super) type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Header fields that are used, as text.
-fn headers<'a>(
+pub(super) fn headers<'a>(
     all: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     used: impl Fn(&str) -> bool,
 ) -> Vec<Field<'a>> {
@@ -102,6 +105,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-fn borrowed<'a>(fields: &'a [Field<'_>]) -> Vec<(&'a str, &'a str)> {
+pub(super) fn borrowed<'a>(fields: &'a [Field<'_>]) -> Vec<(&'a str, &'a str)> {
     fields.iter().map(|(name, value)| (&**name, &**value)).collect()
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 pub mod build;
 pub mod forwarded;
+mod grpc;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod semconv;
 pub mod target;

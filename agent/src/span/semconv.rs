@@ -56,6 +56,8 @@ pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 /// Port of the connection's other end.
 pub const NETWORK_PEER_PORT: &str = "network.peer.port";
+/// Protocol of the call's transport.
+pub const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
 /// Version of HTTP on the wire.
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
 /// Transport, where it is not TCP.
@@ -66,6 +68,34 @@ pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";
 /// Name of the service, a resource attribute.
 pub const SERVICE_NAME: &str = "service.name";
+/// Port of the connection's client end.
+pub const CLIENT_PORT: &str = "client.port";
+/// Service and method of a call, `_OTHER` where the server knows no such method.
+pub const RPC_METHOD: &str = "rpc.method";
+/// Method as the client named it, where `rpc.method` is another.
+pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
+/// Name of the status that a call ended with.
+pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+/// Which protocol of calls.
+pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
+/// Attribute of ours: messages that the client sent in a call.
+pub const RPC_REQUEST_MESSAGES: &str = "spanwire.rpc.request.messages";
+/// Attribute of ours: how many of them were compressed.
+pub const RPC_REQUEST_MESSAGES_COMPRESSED: &str = "spanwire.rpc.request.messages.compressed";
+/// Attribute of ours: messages that the server sent in a call.
+pub const RPC_RESPONSE_MESSAGES: &str = "spanwire.rpc.response.messages";
+/// Attribute of ours: how many of them were compressed.
+pub const RPC_RESPONSE_MESSAGES_COMPRESSED: &str = "spanwire.rpc.response.messages.compressed";
+/// Attribute of ours: how long the client was ready to wait for a call, in microseconds.
+pub const RPC_TIMEOUT: &str = "spanwire.rpc.timeout_us";
+/// Attribute of ours: so many fields of the request's head refer to what was sent before anything was seen.
+pub const REQUEST_HEAD_UNKNOWN_FIELDS: &str = "spanwire.request.head.unknown_fields";
+/// Attribute of ours: the same of the response's head.
+pub const RESPONSE_HEAD_UNKNOWN_FIELDS: &str = "spanwire.response.head.unknown_fields";
+/// Attribute of ours: bytes of the request may have been lost.
+pub const REQUEST_LOSSY: &str = "spanwire.request.lossy";
+/// Attribute of ours: bytes of the response may have been lost.
+pub const RESPONSE_LOSSY: &str = "spanwire.response.lossy";
 /// Attribute of ours: the request's head was longer than what is kept of one.
 pub const REQUEST_HEAD_TRUNCATED: &str = "spanwire.request.head.truncated";
 /// Attribute of ours: the response's head was longer than what is kept of one.

@@ -2,10 +2,12 @@
 
 use super::body::{Body, Follows, after_request, after_response};
 use super::connection::Connection;
+use super::deferred::Released;
 use super::head::{Framing, Head, HeadReader, RequestHead, ResponseHead};
 use super::pairing::Asked;
 use super::side::{State, Waiting, is_provable};
 use super::{Flow, Malformed, Outcome, Reason, Response};
+use crate::connection::piece::Piece;
 use std::mem;
 
 impl<S: Copy> Connection<S> {
@@ -27,6 +29,15 @@ impl<S: Copy> Connection<S> {
                 return Some(used);
             }
             used += self.step(flow, stamp, data, used, out);
+        }
+        if let Some(rest) = &mut self.rest
+            && used < data.len()
+        {
+            let data = &data[used..];
+            rest.insert(
+                0,
+                (flow, Released::of(stamp, Piece::Bytes { data, starts: None })),
+            );
         }
         None
     }
@@ -376,6 +387,10 @@ impl<S: Copy> Connection<S> {
         };
         self.pairing.reach_response(ordinal, out);
         let complete = follows == Follows::Tunnel;
+        let is_h2c = complete
+            && head
+                .header("upgrade")
+                .is_some_and(|to| to.eq_ignore_ascii_case(b"h2c"));
         self.pairing.begin_response(
             ordinal,
             Response {
@@ -389,6 +404,9 @@ impl<S: Copy> Connection<S> {
         match follows {
             Follows::Tunnel => {
                 self.pairing.upgrade(ordinal, last, out);
+                if is_h2c {
+                    self.leave_to_http2();
+                }
                 return self.finish();
             }
             Follows::Body(body) => {

@@ -4,6 +4,7 @@
 //! request's method, and what follows a CONNECT or an upgrade depends on its response. Where the other direction is
 //! behind (records of the two may come in either order), pieces are held back until it has caught up, up to a limit.
 
+use super::deferred::Released;
 use super::pairing::{Asked, Pairing};
 use super::side::{Side, State};
 use super::{Flow, Limits, Outcome, Reason};
@@ -27,6 +28,8 @@ pub struct Connection<S> {
     pub(super) done: bool,
     /// The request that asked for another protocol and has not been answered.
     pub(super) upgrading: Option<u64>,
+    /// What came behind an upgrade to HTTP/2 and was not read.
+    pub(super) rest: Option<Vec<(Flow, Released<S>)>>,
     /// No request will come any more.
     closing: bool,
 }
@@ -44,6 +47,7 @@ impl<S: Copy> Connection<S> {
             marked: false,
             done: false,
             upgrading: None,
+            rest: None,
             closing: false,
         }
     }
@@ -141,6 +145,23 @@ impl<S: Copy> Connection<S> {
         }
         self.pairing.close(stamp, how, out);
         self.finish();
+    }
+
+    /// What came behind an upgrade to HTTP/2 (RFC 7540, section 3.2), each direction's pieces in order; `None` where
+    /// there was no such upgrade.
+    pub(in crate::protocol) fn take_rest(&mut self) -> Option<Vec<(Flow, Released<S>)>> {
+        self.rest.take()
+    }
+
+    /// Keeps what is held back for whoever reads HTTP/2.
+    pub(super) fn leave_to_http2(&mut self) {
+        let mut rest = Vec::new();
+        for flow in [Flow::Request, Flow::Response] {
+            while let Some(released) = self.side_mut(flow).deferred.pop() {
+                rest.push((flow, released));
+            }
+        }
+        self.rest = Some(rest);
     }
 
     /// Ignores all that comes from here on.

@@ -33,8 +33,8 @@ pub(super) struct Deferred<S> {
 
 /// A piece taken from the queue.
 #[derive(Debug)]
-pub(super) struct Released<S> {
-    pub(super) stamp: S,
+pub(in crate::protocol) struct Released<S> {
+    pub(in crate::protocol) stamp: S,
     held: Held,
 }
 
@@ -84,7 +84,13 @@ impl<S: Copy> Deferred<S> {
 }
 
 impl<S> Released<S> {
-    pub(super) fn piece(&self) -> Piece<'_> {
+    /// A piece that never was in the queue.
+    pub(super) fn of(stamp: S, piece: Piece<'_>) -> Self {
+        let held = held(piece);
+        Self { stamp, held }
+    }
+
+    pub(in crate::protocol) fn piece(&self) -> Piece<'_> {
         match &self.held {
             Held::Bytes { data, from, starts } => Piece::Bytes {
                 data: &data[*from..],
