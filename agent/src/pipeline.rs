@@ -265,7 +265,7 @@ impl Pipeline {
             stages.follow(event, early);
             stages.table.accept(event, finished);
         });
-        capture.flush_log();
+        stages.capture.flush_log();
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
             self.swept = self.clock.monotonic();
             self.early = READ_EARLY;
