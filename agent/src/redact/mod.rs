@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::span::semconv as name;
 use crate::span::{Attribute, Span, Value};
 
+mod sql;
 mod url;
 
 /// What is taken out of spans.
@@ -14,6 +15,8 @@ pub struct Rules {
     pub value_length: Option<usize>,
     /// Query keys whose values are replaced, case-sensitive.
     pub query_keys: Vec<String>,
+    /// SQL shows its literals and comments.
+    pub keeps_literals: bool,
 }
 
 impl Default for Rules {
@@ -24,6 +27,7 @@ impl Default for Rules {
                 .iter()
                 .map(|key| (*key).to_owned())
                 .collect(),
+            keeps_literals: false,
         }
     }
 }
@@ -56,6 +60,7 @@ fn attribute(attribute: &mut Attribute, rules: &Rules) {
             let redacted = match &*attribute.key {
                 name::URL_FULL => url::full(text, &rules.query_keys),
                 name::URL_QUERY => url::query(text, &rules.query_keys),
+                name::DB_QUERY_TEXT if !rules.keeps_literals => sql::literals(text),
                 _ => None,
             };
             if let Some(redacted) = redacted {
@@ -119,6 +124,21 @@ mod tests {
             redacted("url.query", Value::Text("a=1&sig=abc".into()), &rules),
             Value::Text("a=1&sig=REDACTED".into())
         );
+    }
+
+    #[test]
+    fn sql_loses_its_literals_unless_it_may_keep_them() {
+        let text = "SELECT 'secret'";
+        let keeps = Rules {
+            keeps_literals: true,
+            ..Rules::default()
+        };
+        for (rules, expected) in [(Rules::default(), "SELECT ?"), (keeps, text)] {
+            assert_eq!(
+                redacted("db.query.text", Value::Text(text.into()), &rules),
+                Value::Text(expected.into())
+            );
+        }
     }
 
     #[test]

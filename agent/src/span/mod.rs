@@ -7,6 +7,7 @@ pub mod build;
 pub mod forwarded;
 pub mod limits;
 pub mod semconv;
+pub mod sql;
 pub mod target;
 
 /// W3C trace id: 16 bytes, not all zero.
