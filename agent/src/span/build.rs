@@ -225,28 +225,9 @@ fn outcome(exchange: &HttpExchange<'_>) -> (Option<Cow<'static, str>>, Status) {
     let Ending::Close(close) = exchange.ending else {
         return (None, Status::Unset);
     };
-    let (error, description) = match (close, exchange.response) {
-        (_, Some(response)) if response.complete => return (None, Status::Unset),
-        (Close::Closed, None) => ("connection_closed", "connection closed before the response"),
-        (Close::Closed, _) => (
-            "connection_closed",
-            "connection closed in the middle of the response",
-        ),
-        (Close::Reset, None) => ("connection_reset", "connection reset before the response"),
-        (Close::Reset, _) => (
-            "connection_reset",
-            "connection reset in the middle of the response",
-        ),
-        (Close::TimedOut, None) => ("connection_timeout", "connection timed out before the response"),
-        (Close::TimedOut, _) => (
-            "connection_timeout",
-            "connection timed out in the middle of the response",
-        ),
-        (Close::Stopped, None) => ("spanwire_stopped", "spanwire stopped before the response"),
-        (Close::Stopped, _) => (
-            "spanwire_stopped",
-            "spanwire stopped in the middle of the response",
-        ),
+    let (error, description) = match exchange.response {
+        Some(response) if response.complete => return (None, Status::Unset),
+        response => cut_off(close, response.is_some()),
     };
     (
         Some(Cow::Borrowed(error)),
@@ -254,8 +235,34 @@ fn outcome(exchange: &HttpExchange<'_>) -> (Option<Cow<'static, str>>, Status) {
     )
 }
 
+/// `error.type` of an exchange that ended with its connection, and how to say it.
+pub(super) const fn cut_off(close: Close, is_answered: bool) -> (&'static str, &'static str) {
+    match (close, is_answered) {
+        (Close::Closed, false) => ("connection_closed", "connection closed before the response"),
+        (Close::Closed, _) => (
+            "connection_closed",
+            "connection closed in the middle of the response",
+        ),
+        (Close::Reset, false) => ("connection_reset", "connection reset before the response"),
+        (Close::Reset, _) => (
+            "connection_reset",
+            "connection reset in the middle of the response",
+        ),
+        (Close::TimedOut, false) => ("connection_timeout", "connection timed out before the response"),
+        (Close::TimedOut, _) => (
+            "connection_timeout",
+            "connection timed out in the middle of the response",
+        ),
+        (Close::Stopped, false) => ("spanwire_stopped", "spanwire stopped before the response"),
+        (Close::Stopped, _) => (
+            "spanwire_stopped",
+            "spanwire stopped in the middle of the response",
+        ),
+    }
+}
+
 /// Attributes under construction.
-struct Attributes(Vec<Attribute>);
+pub(super) struct Attributes(pub(super) Vec<Attribute>);
 
 impl Attributes {
     fn push(&mut self, key: impl Into<Cow<'static, str>>, value: Value) {
@@ -265,26 +272,26 @@ impl Attributes {
         });
     }
 
-    fn text(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
+    pub(super) fn text(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
         self.push(key, Value::Text(value.into()));
     }
 
-    fn copy(&mut self, key: &'static str, value: &str) {
+    pub(super) fn copy(&mut self, key: &'static str, value: &str) {
         self.text(key, value.to_owned());
     }
 
-    fn integer(&mut self, key: &'static str, value: i64) {
+    pub(super) fn integer(&mut self, key: &'static str, value: i64) {
         self.push(key, Value::Integer(value));
     }
 
     /// An attribute that is there only where it is true.
-    fn mark(&mut self, key: &'static str, applies: bool) {
+    pub(super) fn mark(&mut self, key: &'static str, applies: bool) {
         if applies {
             self.push(key, Value::Boolean(true));
         }
     }
 
-    fn size(&mut self, key: &'static str, size: Option<u64>) {
+    pub(super) fn size(&mut self, key: &'static str, size: Option<u64>) {
         if let Some(size) = size.and_then(|size| i64::try_from(size).ok()) {
             self.integer(key, size);
         }
@@ -366,7 +373,7 @@ impl Attributes {
         }
     }
 
-    fn address(&mut self, key: &'static str, port_key: &'static str, address: &Address) {
+    pub(super) fn address(&mut self, key: &'static str, port_key: &'static str, address: &Address) {
         match address {
             Address::Ip(address) => {
                 self.text(key, address.ip().to_canonical().to_string());

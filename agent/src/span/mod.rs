@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub mod build;
+pub mod database;
 pub mod forwarded;
 pub mod limits;
 pub mod semconv;
