@@ -1,5 +1,7 @@
 //! Which protocol a direction's first bytes belong to.
 
+use super::postgres::Opening;
+
 /// What the first bytes of one direction say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
@@ -9,6 +11,8 @@ pub enum Detection {
     Http1Request,
     /// An HTTP/1.x status line (RFC 9112, section 4): this direction is the server's.
     Http1Response,
+    /// A PostgreSQL client's first packet: this direction is the client's.
+    PostgresClient,
     /// Certainly not HTTP/1.x.
     NotHttp1(NotHttp1),
 }
@@ -54,6 +58,7 @@ pub fn detect(data: &[u8]) -> Detection {
         (pattern(data, HTTP2_PREFACE), Detection::NotHttp1(NotHttp1::Http2)),
         (pattern(data, STATUS_LINE), Detection::Http1Response),
         (request_line(&data[blank..]), Detection::Http1Request),
+        (postgres(data), Detection::PostgresClient),
     ];
     if let Some((_, detection)) = matches.iter().find(|(how, _)| *how == Match::Yes) {
         *detection
@@ -123,6 +128,15 @@ fn pattern(data: &[u8], pattern: &[fn(u8) -> bool]) -> Match {
         Match::SoFar
     } else {
         Match::Yes
+    }
+}
+
+/// A packet that opens a connection.
+fn postgres(data: &[u8]) -> Match {
+    match super::postgres::opening(data) {
+        Opening::NeedMore => Match::SoFar,
+        Opening::Client => Match::Yes,
+        Opening::Other => Match::No,
     }
 }
 
@@ -198,6 +212,12 @@ mod tests {
     }
 
     #[test]
+    fn postgres_clients() {
+        check(b"\0\0\0\x08\x04\xd2\x16\x2f", 8, Detection::PostgresClient);
+        check(b"\0\0\0\x11\0\x03\0\0user\0me\0\0", 13, Detection::PostgresClient);
+    }
+
+    #[test]
     fn others() {
         let other = Detection::NotHttp1(NotHttp1::Other);
         check(b"\x16\x03\x01\x02\x00\x01", 4, Detection::NotHttp1(NotHttp1::Tls));
@@ -210,7 +230,7 @@ mod tests {
         check(b"*1\r\n$4\r\nPING\r\n", 3, other);
         check(b"PING\r\n", 5, other);
         check(b"SSH-2.0-OpenSSH_9.6\r\n", 20, other);
-        check(b"\0\0\0\x08\x04\xd2\x16\x2f", 1, other);
+        check(b"\0\0\0\x08\x04\xd2\x16\x31", 8, other);
         check(b"GET /\r\n", 6, other);
         check(b"GET  / HTTP/1.1\r\n", 5, other);
         check(b"GET / HTTP/1.1 \r\n", 15, other);

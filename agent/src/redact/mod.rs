@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::span::semconv as name;
 use crate::span::{Attribute, Span, Value};
 
+mod sql;
 mod url;
 
 /// What is taken out of spans.
@@ -12,7 +13,8 @@ mod url;
 pub struct Rules {
     /// Longest text of an attribute, in characters, `None` without limit (`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`).
     pub value_length: Option<usize>,
-    /// Whether credentials are replaced. Where not, whoever reads the spans reads them as well.
+    /// Whether credentials, and literals and comments of SQL, are replaced. Where not, whoever reads the spans reads them
+    /// as well.
     pub secrets: bool,
     /// Query keys whose values are replaced, case-sensitive.
     pub query_keys: Vec<String>,
@@ -59,6 +61,7 @@ fn attribute(attribute: &mut Attribute, rules: &Rules) {
             let redacted = match &*attribute.key {
                 name::URL_FULL if rules.secrets => url::full(text, &rules.query_keys),
                 name::URL_QUERY if rules.secrets => url::query(text, &rules.query_keys),
+                name::DB_QUERY_TEXT if rules.secrets => sql::literals(text),
                 _ => None,
             };
             if let Some(redacted) = redacted {
@@ -122,6 +125,21 @@ mod tests {
             redacted("url.query", Value::Text("a=1&sig=abc".into()), &rules),
             Value::Text("a=1&sig=REDACTED".into())
         );
+    }
+
+    #[test]
+    fn sql_loses_its_literals_unless_it_may_keep_them() {
+        let text = "SELECT 'secret'";
+        let keeps = Rules {
+            secrets: false,
+            ..Rules::default()
+        };
+        for (rules, expected) in [(Rules::default(), "SELECT ?"), (keeps, text)] {
+            assert_eq!(
+                redacted("db.query.text", Value::Text(text.into()), &rules),
+                Value::Text(expected.into())
+            );
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn claim(side: Side, first: &[u8]) -> Claim {
         Detection::Http1Response => Claim::Is(Parser::http1(side.other())),
         Detection::NotHttp1(NotHttp1::Tls) => Claim::Not(Unclaimed::Tls),
         Detection::NotHttp1(NotHttp1::Http2) => Claim::Not(Unclaimed::Http2),
-        Detection::NotHttp1(NotHttp1::Other) => Claim::Not(Unclaimed::Other),
+        Detection::PostgresClient | Detection::NotHttp1(NotHttp1::Other) => Claim::Not(Unclaimed::Other),
     }
 }
 

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub mod build;
+pub mod database;
 pub mod forwarded;
 mod grpc;
 pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod semconv;
+pub mod sql;
 pub mod target;
 
 /// W3C trace id: 16 bytes, not all zero.

@@ -36,6 +36,22 @@ pub const EVENT_FIRST_BYTE: &str = "http.response.first_byte";
 
 /// Client behind all proxies, else the peer.
 pub const CLIENT_ADDRESS: &str = "client.address";
+/// Table or view, where the statement has one alone.
+pub const DB_COLLECTION_NAME: &str = "db.collection.name";
+/// Database of the session.
+pub const DB_NAMESPACE: &str = "db.namespace";
+/// Command, where the statement has one alone.
+pub const DB_OPERATION_NAME: &str = "db.operation.name";
+/// Operations and their targets.
+pub const DB_QUERY_SUMMARY: &str = "db.query.summary";
+/// Text of the statement.
+pub const DB_QUERY_TEXT: &str = "db.query.text";
+/// Rows that the statement returned.
+pub const DB_RESPONSE_RETURNED_ROWS: &str = "db.response.returned_rows";
+/// SQLSTATE.
+pub const DB_RESPONSE_STATUS_CODE: &str = "db.response.status_code";
+/// Product.
+pub const DB_SYSTEM_NAME: &str = "db.system.name";
 /// Class of error that the operation ended with.
 pub const ERROR_TYPE: &str = "error.type";
 /// Length of the request's content in bytes.
@@ -100,6 +116,10 @@ pub const RESPONSE_LOSSY: &str = "spanwire.response.lossy";
 pub const REQUEST_HEAD_TRUNCATED: &str = "spanwire.request.head.truncated";
 /// Attribute of ours: the response's head was longer than what is kept of one.
 pub const RESPONSE_HEAD_TRUNCATED: &str = "spanwire.response.head.truncated";
+/// Attribute of ours: the end of the statement's text is missing.
+pub const QUERY_TEXT_TRUNCATED: &str = "spanwire.db.query.text.truncated";
+/// Attribute of ours: name of the prepared statement that was executed.
+pub const STATEMENT_NAME: &str = "spanwire.db.statement.name";
 /// Whole URL of an outgoing request.
 pub const URL_FULL: &str = "url.full";
 /// Path of an incoming request.

@@ -2,12 +2,12 @@
 
 use super::body::{Body, Follows, after_request, after_response};
 use super::connection::Connection;
-use super::deferred::Released;
 use super::head::{Framing, Head, HeadReader, RequestHead, ResponseHead};
 use super::pairing::Asked;
 use super::side::{State, Waiting, is_provable};
 use super::{Flow, Malformed, Outcome, Reason, Response};
 use crate::connection::piece::Piece;
+use crate::protocol::deferred::Released;
 use std::mem;
 
 impl<S: Copy> Connection<S> {

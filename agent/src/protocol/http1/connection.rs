@@ -4,12 +4,12 @@
 //! request's method, and what follows a CONNECT or an upgrade depends on its response. Where the other direction is
 //! behind (records of the two may come in either order), pieces are held back until it has caught up, up to a limit.
 
-use super::deferred::Released;
 use super::pairing::{Asked, Pairing};
 use super::side::{Side, State};
 use super::{Flow, Limits, Outcome, Reason};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
+use crate::protocol::deferred::Released;
 
 /// One HTTP/1.x connection: pieces of both directions in, outcomes out.
 ///

@@ -15,7 +15,6 @@ mod advance;
 mod body;
 mod chunked;
 mod connection;
-mod deferred;
 mod head;
 mod pairing;
 mod side;

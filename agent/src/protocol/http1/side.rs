@@ -2,8 +2,8 @@
 
 use super::Flow;
 use super::body::Body;
-use super::deferred::Deferred;
 use super::head::{Framing, HeadReader, ResponseHead, StartLine, is_field_line};
+use crate::protocol::deferred::Deferred;
 use memchr::memchr_iter;
 
 /// Where a reader is.

@@ -1,0 +1,7 @@
+//! SQL as PostgreSQL writes it: its words, and what a statement does in a few of them.
+
+mod lexer;
+mod summary;
+
+pub use lexer::{Kind, Lexer, Token};
+pub use summary::{Summary, summary};
