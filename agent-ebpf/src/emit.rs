@@ -74,6 +74,7 @@ fn header(record: &mut Record, operation: &Operation, dialogue: &Dialogue, half:
     // Field by field: a whole record would be made elsewhere, and copied.
     record.kind = kind;
     record.direction = operation.direction as u8;
+    record.protocol = dialogue.protocol;
     record.flags = if dialogue.requests_direction as u32 == operation.direction {
         flag::REQUEST
     } else {
@@ -245,6 +246,7 @@ fn opened(operation: &Operation, dialogue: &mut Dialogue) {
         (&raw mut (*room).record).write(Record {
             kind: kind::OPENED,
             direction: operation.direction as u8,
+            protocol: dialogue.protocol,
             flags: 0,
             length: size_of::<Opened>() as u32,
             sock: operation.sock,
@@ -304,7 +306,7 @@ fn put_gap(
     // SAFETY: as in `end`.
     let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
     header(record, operation, dialogue, half, kind::GAP);
-    record.flags = operation.failure as u16;
+    record.flags = operation.failure as u8;
     record.position = position;
     record.wire = length;
     half.copied_to = position + length;
@@ -344,12 +346,13 @@ fn put_record(record: &mut Record) {
 
 /// Reports that a socket closed, and with which error number.
 #[inline(always)]
-pub(crate) fn closed(sock: u64, dialogue: &Dialogue, responses: &Half, error: u16) {
+pub(crate) fn closed(sock: u64, dialogue: &Dialogue, responses: &Half, error: u8) {
     // SAFETY: the helper only reads the clock.
     let time = unsafe { bpf_ktime_get_ns() };
     let mut record = Record {
         kind: kind::CLOSED,
         direction: 1 - (dialogue.requests_direction & 1),
+        protocol: dialogue.protocol,
         flags: error,
         length: 0,
         sock,
@@ -382,6 +385,7 @@ pub(crate) fn process(kind: u8, tgid: u32, tid: u32, name: [u8; 16]) {
     let record = Record {
         kind,
         direction: 0,
+        protocol: 0,
         flags: 0,
         length: 16,
         sock: 0,

@@ -359,8 +359,6 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
         // TLS: a record of type handshake, version 3.x (RFC 8446, section 5.1).
         let counter = if bytes & 0xffff == 0x0316 {
             Counter::UnclaimedTls
-        } else if word == HTTP2_PREFACE {
-            Counter::UnclaimedHttp2
         } else {
             Counter::UnclaimedOther
         };

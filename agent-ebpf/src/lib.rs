@@ -37,21 +37,36 @@ pub mod kind {
     pub const FORK: u8 = 9;
 }
 
+/// Values of [`Record::protocol`].
+pub mod protocol {
+    /// None yet.
+    pub const UNDECIDED: u8 = 0;
+    /// HTTP/1.
+    pub const HTTP1: u8 = 1;
+    /// HTTP/2.
+    pub const HTTP2: u8 = 2;
+    /// PostgreSQL.
+    pub const POSTGRES: u8 = 3;
+    /// AMQP 0-9-1.
+    pub const AMQP: u8 = 4;
+}
+
 /// Bits of [`Record::flags`] in `BYTES` and `END` records.
 pub mod flag {
-    /// A message begins with the first byte of this record. Its `ordinal` and ids are valid.
-    pub const STARTS: u16 = 1;
+    /// A message of HTTP/1, or a frame of another protocol, begins with the first byte of this record. `ordinal` is its
+    /// exchange's, or that of the next exchange to begin; ids are those of an exchange that begins in this record.
+    pub const STARTS: u8 = 1;
     /// The message's head ends with the last byte of this record.
-    pub const HEAD_ENDS: u16 = 2;
+    pub const HEAD_ENDS: u8 = 2;
     /// The message ends here: `content` is the length of its content, `wire` how many bytes after this record's own
     /// were not copied.
-    pub const MESSAGE_ENDS: u16 = 4;
+    pub const MESSAGE_ENDS: u8 = 4;
     /// The message is a request (else a response).
-    pub const REQUEST: u16 = 8;
+    pub const REQUEST: u8 = 8;
     /// What follows this record in the head was cut: over the limit.
-    pub const CUT: u16 = 16;
+    pub const CUT: u8 = 16;
     /// From here on the connection carries no HTTP any more (101, or 2xx to CONNECT).
-    pub const TUNNEL: u16 = 32;
+    pub const TUNNEL: u8 = 32;
 }
 
 /// First bytes of every entry of the ring buffer.
@@ -62,8 +77,10 @@ pub struct Record {
     pub kind: u8,
     /// [`RECEIVED`] or [`SENT`].
     pub direction: u8,
+    /// One of [`protocol`].
+    pub protocol: u8,
     /// [`flag`] bits, or as the kind says.
-    pub flags: u16,
+    pub flags: u8,
     /// Number of bytes behind this header.
     pub length: u32,
     /// Address of the kernel's sock; with `born` the identity of a connection.
@@ -74,9 +91,10 @@ pub struct Record {
     pub time: u64,
     /// Stream position of the first byte this record speaks of.
     pub position: u64,
-    /// Bytes on the wire that are spoken of but not copied.
+    /// Bytes on the wire that are spoken of but not copied: in `BYTES` of a protocol with frames those before `position`, in
+    /// all others those behind the record's own.
     pub wire: u64,
-    /// Bytes of message content (RFC 9110, section 6.4).
+    /// Bytes of message content (RFC 9110, section 6.4); of a protocol with frames, how many whole ones are within `wire`.
     pub content: u64,
     /// Number of the exchange on its connection, from 0.
     pub ordinal: u32,
@@ -293,8 +311,6 @@ counters! {
     HeadsCut => "kernel.cut.heads",
     /// Connections whose first bytes are TLS.
     UnclaimedTls => "kernel.unclaimed.tls",
-    /// Connections whose first bytes are HTTP/2's preface.
-    UnclaimedHttp2 => "kernel.unclaimed.http2",
     /// Connections whose first bytes are nothing that is known.
     UnclaimedOther => "kernel.unclaimed.other",
     /// Claims taken back: the first line looked like HTTP/1 and was not.
@@ -305,6 +321,12 @@ counters! {
     JoinedLate => "kernel.connections.joined_late",
     /// Connections claimed as HTTP/1.
     Http1 => "kernel.connections.http1",
+    /// Connections claimed as HTTP/2.
+    Http2 => "kernel.connections.http2",
+    /// Connections claimed as PostgreSQL.
+    Postgres => "kernel.connections.postgres",
+    /// Connections claimed as AMQP 0-9-1.
+    Amqp => "kernel.connections.amqp",
 }
 
 const _: () = {

@@ -171,7 +171,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         } else {
             received
         };
-        emit::closed(sock, dialogue, responses, error as u16);
+        emit::closed(sock, dialogue, responses, error as u8);
     }
     let _ = CONNECTIONS.remove(sock);
     0

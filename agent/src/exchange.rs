@@ -8,7 +8,7 @@ use crate::connection::unix::Suspect;
 use crate::connection::{Close, Direction, Endpoints};
 use crate::health::{Counter, Health};
 use crate::kernel::events::{ConnectionId, Event, Ids, MessageEnd, Origin};
-use crate::protocol::http1::{self, Exchange, Flow, Outcome, Reason};
+use crate::protocol::{self, Exchange, Flow, Loss, Outcome, Protocol};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -54,7 +54,10 @@ struct Connection {
     requests: Option<Direction>,
     received: Half,
     sent: Half,
-    http: http1::Connection<Stamp>,
+    /// Nothing of it was seen from the beginning.
+    late: bool,
+    /// Once the kernel half has said which protocol it is.
+    parser: Option<protocol::Connection<Stamp>>,
     /// When it was last heard of.
     touched: u64,
 }
@@ -100,9 +103,10 @@ impl Table {
                 origin,
                 endpoints,
                 inode,
-                ..
+                late,
             } => {
                 let connection = self.connection(origin);
+                connection.late = *late;
                 connection.endpoints = Some(Arc::new(endpoints.clone()));
                 connection.inode = *inode;
             }
@@ -110,64 +114,47 @@ impl Table {
                 origin,
                 request,
                 starts,
+                before,
                 data,
                 ends,
                 ..
             } => {
                 let flow = flow_of(*request);
-                self.hand_over(origin, flow, finished, |connection, outcomes| {
-                    let ids = starts.and_then(|(_, ids)| ids);
-                    let stamp = stamp(origin, ids);
-                    let starts = starts.map(|(ordinal, _)| u64::from(ordinal));
+                self.hand_over(origin, flow, *before, finished, |connection, outcomes| {
+                    let (starts, ids) = starts.unzip();
+                    let stamp = stamp(origin, ids.flatten());
+                    let starts = starts.map(u64::from);
                     if !data.is_empty() {
-                        connection
-                            .http
-                            .read(flow, stamp, Piece::Bytes { data, starts }, outcomes);
+                        connection.read(flow, stamp, Piece::Bytes { data, starts }, outcomes);
                     }
                     let mut length = data.len() as u64;
-                    if let Some(MessageEnd { wire, content }) = *ends {
-                        let last = Piece::Elided {
-                            wire,
-                            content,
-                            last: true,
-                        };
-                        connection
-                            .http
-                            .read(flow, Stamp { ids: None, ..stamp }, last, outcomes);
-                        length += wire;
+                    if let Some(end) = *ends {
+                        connection.read(flow, Stamp { ids: None, ..stamp }, end.last(), outcomes);
+                        length += end.wire;
                     }
                     length
                 });
             }
             Event::End { origin, request, end } => {
                 let flow = flow_of(*request);
-                self.hand_over(origin, flow, finished, |connection, outcomes| {
-                    let last = Piece::Elided {
-                        wire: end.wire,
-                        content: end.content,
-                        last: true,
-                    };
-                    connection.http.read(flow, stamp(origin, None), last, outcomes);
+                self.hand_over(origin, flow, None, finished, |connection, outcomes| {
+                    connection.read(flow, stamp(origin, None), end.last(), outcomes);
                     end.wire
                 });
             }
             Event::Gap { origin, length } => {
                 let Some(flow) = self.flow(origin) else { return };
-                self.hand_over(origin, flow, finished, |connection, outcomes| {
-                    connection.http.read(
-                        flow,
-                        stamp(origin, None),
-                        Piece::Gap { length: *length },
-                        outcomes,
-                    );
+                self.hand_over(origin, flow, None, finished, |connection, outcomes| {
+                    let gap = Piece::Gap { length: *length };
+                    connection.read(flow, stamp(origin, None), gap, outcomes);
                     *length
                 });
             }
             Event::EndOfStream { origin, end } => {
                 let Some(flow) = self.flow(origin) else { return };
-                self.hand_over(origin, flow, finished, |connection, outcomes| {
+                self.hand_over(origin, flow, None, finished, |connection, outcomes| {
                     connection.elide_rest(flow, origin, *end, outcomes);
-                    connection.http.end(flow, outcomes);
+                    connection.end(flow, outcomes);
                     end.wire
                 });
             }
@@ -193,7 +180,7 @@ impl Table {
         finished: &mut Vec<Finished>,
     ) {
         for (id, mut connection) in std::mem::take(&mut self.connections) {
-            if connection.http.in_flight() == 0 {
+            if connection.in_flight() == 0 {
                 continue;
             }
             let stamp = Stamp {
@@ -202,7 +189,7 @@ impl Table {
                 tid: connection.pid,
                 ids: None,
             };
-            connection.http.close(stamp, Close::Stopped, &mut self.outcomes);
+            connection.close(stamp, Close::Stopped, &mut self.outcomes);
             let answered = responses(id).unwrap_or(u32::MAX);
             connection.settle(&mut self.outcomes, answered, &self.health, finished);
         }
@@ -232,7 +219,7 @@ impl Table {
             tid: connection.pid,
             ids: None,
         };
-        connection.http.close(stamp, Close::Closed, &mut self.outcomes);
+        connection.close(stamp, Close::Closed, &mut self.outcomes);
         connection.settle(&mut self.outcomes, 0, &self.health, finished);
     }
 
@@ -251,9 +238,9 @@ impl Table {
         if origin.direction == Direction::Sent && close == Close::Closed {
             // A server that closes in order ends a response that has no other end (RFC 9112, section 6.3, rule 8).
             connection.elide_rest(Flow::Response, origin, end, &mut self.outcomes);
-            connection.http.end(Flow::Response, &mut self.outcomes);
+            connection.end(Flow::Response, &mut self.outcomes);
         }
-        connection.http.close(stamp, close, &mut self.outcomes);
+        connection.close(stamp, close, &mut self.outcomes);
         connection.settle(&mut self.outcomes, responses, &self.health, finished);
     }
 
@@ -275,7 +262,8 @@ impl Table {
                 requests: None,
                 received: Half::default(),
                 sent: Half::default(),
-                http: http1::Connection::marked(http1::Limits::default()),
+                late: false,
+                parser: None,
                 touched: origin.time,
             })
     }
@@ -291,18 +279,18 @@ impl Table {
         idle.truncate((self.limit / 16).max(1));
         for (_, id) in idle {
             if let Some(connection) = self.connections.remove(&id) {
-                self.health
-                    .add(Counter::Exchanges, connection.http.in_flight() as u64);
+                self.health.add(Counter::Exchanges, connection.in_flight() as u64);
             }
         }
     }
 
-    /// Looks at an event's place in its direction, then lets `read` hand it to the reader. `read` answers how far the
-    /// stream position moved.
+    /// Looks at an event's place in its direction, hands what was stepped over `before` it to the reader, and lets `read`
+    /// do the same with what it says. `read` answers how far the stream position moved.
     fn hand_over(
         &mut self,
         origin: &Origin,
         flow: Flow,
+        before: Option<MessageEnd>,
         finished: &mut Vec<Finished>,
         read: impl FnOnce(&mut Connection, &mut Vec<Outcome<Stamp>>) -> u64,
     ) {
@@ -314,14 +302,15 @@ impl Table {
             Flow::Request => origin.direction,
             Flow::Response => origin.direction.other(),
         });
+        connection.settle_on(origin, &mut outcomes);
         let half = connection.half(origin.direction);
         let missing = origin.sequence != half.sequence;
         let length = origin.position.saturating_sub(half.position);
         half.sequence = origin.sequence.wrapping_add(1);
         if missing {
-            connection
-                .http
-                .read(flow, stamp(origin, None), Piece::Gap { length }, &mut outcomes);
+            connection.read(flow, stamp(origin, None), Piece::Gap { length }, &mut outcomes);
+        } else if let Some(before) = before {
+            connection.read(flow, stamp(origin, None), before.last(), &mut outcomes);
         }
         let moved = read(connection, &mut outcomes);
         connection.half(origin.direction).position = origin.position + moved;
@@ -334,7 +323,55 @@ impl Table {
     }
 }
 
+impl MessageEnd {
+    fn last(self) -> Piece<'static> {
+        Piece::Elided {
+            wire: self.wire,
+            content: self.content,
+            last: true,
+        }
+    }
+}
+
 impl Connection {
+    /// Begins to read the protocol that the kernel half has claimed the connection for.
+    fn settle_on(&mut self, origin: &Origin, outcomes: &mut Vec<Outcome<Stamp>>) {
+        if self.parser.is_some() {
+            return;
+        }
+        let Some(protocol) = Protocol::numbered(origin.protocol) else {
+            return;
+        };
+        self.parser = Some(protocol::Connection::marked(protocol));
+        if self.late && protocol != Protocol::Http1 {
+            for flow in [Flow::Request, Flow::Response] {
+                self.read(flow, stamp(origin, None), Piece::Gap { length: 0 }, outcomes);
+            }
+        }
+    }
+
+    fn read(&mut self, flow: Flow, stamp: Stamp, piece: Piece<'_>, outcomes: &mut Vec<Outcome<Stamp>>) {
+        if let Some(parser) = &mut self.parser {
+            parser.read(flow, stamp, piece, outcomes);
+        }
+    }
+
+    fn end(&mut self, flow: Flow, outcomes: &mut Vec<Outcome<Stamp>>) {
+        if let Some(parser) = &mut self.parser {
+            parser.end(flow, outcomes);
+        }
+    }
+
+    fn close(&mut self, stamp: Stamp, how: Close, outcomes: &mut Vec<Outcome<Stamp>>) {
+        if let Some(parser) = &mut self.parser {
+            parser.close(stamp, how, outcomes);
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.parser.as_ref().map_or(0, protocol::Connection::in_flight)
+    }
+
     fn half(&mut self, direction: Direction) -> &mut Half {
         match direction {
             Direction::Received => &mut self.received,
@@ -344,11 +381,7 @@ impl Connection {
 
     /// For eviction: what has something in flight counts as heard of a minute later than it was.
     fn bias(&self) -> u64 {
-        if self.http.in_flight() == 0 {
-            0
-        } else {
-            60_000_000_000
-        }
+        if self.in_flight() == 0 { 0 } else { 60_000_000_000 }
     }
 
     /// The body bytes that passed since the last record, of a message that ends with the connection.
@@ -365,7 +398,7 @@ impl Connection {
                 content: end.content,
                 last: false,
             };
-            self.http.read(flow, stamp(origin, None), rest, outcomes);
+            self.read(flow, stamp(origin, None), rest, outcomes);
         }
     }
 
@@ -381,11 +414,7 @@ impl Connection {
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Exchange(exchange) => {
-                    let complete = exchange
-                        .response
-                        .as_ref()
-                        .is_some_and(|response| response.complete);
-                    let lost = !complete && exchange.ordinal < u64::from(answered);
+                    let lost = !exchange.is_complete() && exchange.number() < u64::from(answered);
                     match (&self.endpoints, self.requests) {
                         (Some(endpoints), Some(requests)) if !lost => {
                             health.add(Counter::HeadsCut, exchange.heads_cut());
@@ -398,19 +427,21 @@ impl Connection {
                         _ => health.add(Counter::Exchanges, 1),
                     }
                 }
-                Outcome::Lost(reason) => health.add(counter(reason), 1),
+                Outcome::Lost(loss) => health.add(counter(loss), 1),
             }
         }
     }
 }
 
-/// What a lost exchange is counted as.
+/// What a loss is counted as.
 #[must_use]
-pub const fn counter(reason: Reason) -> Counter {
-    match reason {
-        Reason::Incomplete | Reason::TooManyInFlight => Counter::Exchanges,
-        Reason::ResponseWithoutRequest => Counter::ResponsesUnmatched,
-        Reason::Unparsed(_) | Reason::HeadUnfinished => Counter::Unparsed,
+pub const fn counter(loss: Loss) -> Counter {
+    match loss {
+        Loss::Exchange => Counter::Exchanges,
+        Loss::ResponseWithoutRequest => Counter::ResponsesUnmatched,
+        Loss::Unparsed => Counter::Unparsed,
+        Loss::Skipped => Counter::StatementsSkipped,
+        Loss::Encrypted => Counter::ConnectionsEncrypted,
     }
 }
 

@@ -40,6 +40,10 @@ counters! {
     ResponsesUnmatched => "lost.exchanges.response_without_request",
     /// Messages whose head could not be parsed.
     Unparsed => "lost.messages.unparsed",
+    /// Statements that a server passed over after an error in front of them: they were never executed.
+    StatementsSkipped => "skipped.statements",
+    /// Connections that were known, and then encrypted.
+    ConnectionsEncrypted => "unclaimed.encrypted",
     /// Message heads over the limit: method and path kept, the rest cut.
     HeadsCut => "cut.heads",
 }

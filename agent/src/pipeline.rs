@@ -16,7 +16,7 @@ use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::redact::{self, Redacted};
 use crate::span::build::HttpRules;
-use crate::span::http1::{self, Seen};
+use crate::span::exchange::{self, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Kind, Span};
 use std::sync::Arc;
@@ -311,9 +311,9 @@ impl Pipeline {
             endpoints,
             requests,
         } = finished;
-        let first = exchange.request.first;
+        let first = exchange.first();
         let Ids { trace_id, span_id } = first.ids?;
-        let (start, _) = self.clock.span(first.time, exchange.ended.time);
+        let (start, _) = self.clock.span(first.time, exchange.ended().time);
         let seen = Seen {
             kind: match requests {
                 Direction::Received => Kind::Server,
@@ -325,13 +325,15 @@ impl Pipeline {
             endpoints,
         };
         let time = |stamp: Stamp| self.clock.within(start, first.time, stamp.time);
-        Some(http1::span(exchange, seen, time, &self.stages.rules.http))
+        Some(exchange::span(exchange, seen, time, &self.stages.rules.http))
     }
 }
 
 /// Whether an exchange is the receiving end of an export of spanwire's, this one's or another host's: a span of it would
 /// have to be exported, too. (The sending end is left out in the kernel.)
 fn is_export(finished: &Finished) -> bool {
-    let agent = finished.exchange.request.head.header("user-agent");
-    finished.requests == Direction::Received && agent == Some(USER_AGENT.as_bytes())
+    let agent = finished.exchange.user_agent();
+    // A library of gRPC adds its own name.
+    finished.requests == Direction::Received
+        && agent.is_some_and(|agent| agent.starts_with(USER_AGENT.as_bytes()))
 }

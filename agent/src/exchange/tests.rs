@@ -10,6 +10,7 @@ fn origin(direction: Direction, sequence: u32, position: u64) -> Origin {
     Origin {
         connection: ID,
         direction,
+        protocol: spanwire_ebpf::protocol::HTTP1,
         time: 10,
         pid: 3,
         tid: 4,
@@ -42,6 +43,7 @@ fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content:
         origin: origin(direction, sequence, 0),
         request,
         starts: Some((ordinal, request.then_some(ids))),
+        before: None,
         data,
         ends: Some(MessageEnd {
             wire: content,
@@ -49,6 +51,13 @@ fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content:
         }),
         cut: false,
     }
+}
+
+fn http1(finished: &Finished) -> &protocol::http1::Exchange<Stamp> {
+    let Exchange::Http1(exchange) = &finished.exchange else {
+        panic!("{finished:?}");
+    };
+    exchange
 }
 
 #[test]
@@ -69,7 +78,7 @@ fn a_request_and_its_response_are_an_exchange() {
     let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     table.accept(&head(Direction::Sent, 0, 0, response, 2), &mut finished);
     assert_eq!(finished.len(), 1);
-    let exchange = &finished[0].exchange;
+    let exchange = http1(&finished[0]);
     assert_eq!(exchange.request.head.target(), b"/x");
     assert_eq!(
         exchange.response.as_ref().and_then(|response| response.body),
@@ -86,6 +95,6 @@ fn heads_that_the_kernel_cut_are_counted() {
     table.accept(&head(Direction::Received, 0, 0, request, 9), &mut finished);
     let response = b"HTTP/1.1 200 OK\r\nLong: ";
     table.accept(&head(Direction::Sent, 0, 0, response, 9), &mut finished);
-    assert_eq!(finished[0].exchange.request.head.target(), b"/x");
+    assert_eq!(http1(&finished[0]).request.head.target(), b"/x");
     assert_eq!(health.value(Counter::HeadsCut), 2);
 }

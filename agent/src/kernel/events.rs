@@ -21,6 +21,8 @@ pub struct Origin {
     pub connection: ConnectionId,
     /// Which way.
     pub direction: Direction,
+    /// What the connection is claimed for, one of [`spanwire_ebpf::protocol`].
+    pub protocol: u8,
     /// `CLOCK_MONOTONIC` nanoseconds.
     pub time: u64,
     /// Process, as the host numbers it.
@@ -71,8 +73,11 @@ pub enum Event<'a> {
         origin: Origin,
         /// Part of a request, else of a response.
         request: bool,
-        /// The message begins here: its exchange's ordinal, and the ids of a request.
+        /// A message begins here, or a frame: the ordinal of the exchange that it belongs to, or that comes next, and the
+        /// ids of an exchange that begins in these bytes.
         starts: Option<(u32, Option<Ids>)>,
+        /// What was stepped over in front of these bytes.
+        before: Option<MessageEnd>,
         /// The bytes.
         data: &'a [u8],
         /// The message ends in the same operation.
@@ -157,13 +162,14 @@ impl<'a> Event<'a> {
                 born: record.born,
             },
             direction,
+            protocol: record.protocol,
             time: record.time,
             pid: record.tgid,
             tid: record.tid,
             sequence: record.sequence,
             position: record.position,
         };
-        let has = |bit: u16| record.flags & bit != 0;
+        let has = |bit: u8| record.flags & bit != 0;
         let end = MessageEnd {
             wire: record.wire,
             content: record.content,
@@ -181,6 +187,8 @@ impl<'a> Event<'a> {
                 }
             }
             kind::BYTES => {
+                let elided = (end.wire > 0).then_some(end);
+                let ends = has(flag::MESSAGE_ENDS);
                 let ids = (record.span_id != 0).then(|| Ids {
                     trace_id: trace_id(record.trace_id),
                     span_id: SpanId(record.span_id.to_ne_bytes()),
@@ -189,8 +197,9 @@ impl<'a> Event<'a> {
                     origin,
                     request: has(flag::REQUEST),
                     starts: has(flag::STARTS).then_some((record.ordinal, ids)),
+                    before: elided.filter(|_| !ends),
                     data,
-                    ends: has(flag::MESSAGE_ENDS).then_some(end),
+                    ends: ends.then_some(end),
                     cut: has(flag::CUT),
                 }
             }
@@ -262,7 +271,7 @@ fn name(data: &[u8]) -> String {
     String::from_utf8_lossy(&data[..end]).into_owned()
 }
 
-fn close(error: u16) -> Close {
+fn close(error: u8) -> Close {
     match i32::from(error) {
         libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Close::Reset,
         libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => Close::TimedOut,

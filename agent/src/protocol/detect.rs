@@ -1,29 +1,24 @@
 //! Which protocol a direction's first bytes belong to.
 
 use super::postgres::Opening;
+use super::{Flow, Protocol};
 
 /// What the first bytes of one direction say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
     /// Too few bytes to tell.
     NeedMore,
-    /// An HTTP/1.x request line (RFC 9112, section 3): this direction is the client's.
-    Http1Request,
-    /// An HTTP/1.x status line (RFC 9112, section 4): this direction is the server's.
-    Http1Response,
-    /// A PostgreSQL client's first packet: this direction is the client's.
-    PostgresClient,
-    /// Certainly not HTTP/1.x.
-    NotHttp1(NotHttp1),
+    /// This protocol; which way the direction goes.
+    Is(Protocol, Flow),
+    /// Certainly none that is read.
+    None(Foreign),
 }
 
 /// What it is instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NotHttp1 {
+pub enum Foreign {
     /// A TLS record of the handshake, or an alert (RFC 8446, section 5.1).
     Tls,
-    /// The client's preface of HTTP/2 (RFC 9113, section 3.4).
-    Http2,
     /// Nothing that is known here.
     Other,
 }
@@ -54,18 +49,32 @@ pub fn detect(data: &[u8]) -> Detection {
         .take_while(|byte| matches!(**byte, b'\r' | b'\n'))
         .count();
     let matches = [
-        (pattern(data, TLS), Detection::NotHttp1(NotHttp1::Tls)),
-        (pattern(data, HTTP2_PREFACE), Detection::NotHttp1(NotHttp1::Http2)),
-        (pattern(data, STATUS_LINE), Detection::Http1Response),
-        (request_line(&data[blank..]), Detection::Http1Request),
-        (postgres(data), Detection::PostgresClient),
+        (pattern(data, TLS), Detection::None(Foreign::Tls)),
+        // The client's preface (RFC 9113, section 3.4).
+        (
+            pattern(data, HTTP2_PREFACE),
+            Detection::Is(Protocol::Http2, Flow::Request),
+        ),
+        (
+            pattern(data, HTTP2_SETTINGS),
+            Detection::Is(Protocol::Http2, Flow::Response),
+        ),
+        (
+            pattern(data, STATUS_LINE),
+            Detection::Is(Protocol::Http1, Flow::Response),
+        ),
+        (
+            request_line(&data[blank..]),
+            Detection::Is(Protocol::Http1, Flow::Request),
+        ),
+        (postgres(data), Detection::Is(Protocol::Postgres, Flow::Request)),
     ];
     if let Some((_, detection)) = matches.iter().find(|(how, _)| *how == Match::Yes) {
         *detection
     } else if matches.iter().any(|(how, _)| *how == Match::SoFar) {
         Detection::NeedMore
     } else {
-        Detection::NotHttp1(NotHttp1::Other)
+        Detection::None(Foreign::Other)
     }
 }
 
@@ -90,6 +99,20 @@ const HTTP2_PREFACE: &[fn(u8) -> bool] = &[
     |it| it == b'P',
     |it| it == b'/',
     |it| it == b'2',
+];
+
+/// What a server begins with, which need not wait for the client (RFC 9113, section 3.4): SETTINGS of less than 43
+/// parameters on stream 0.
+const HTTP2_SETTINGS: &[fn(u8) -> bool] = &[
+    |it| it == 0,
+    |it| it == 0,
+    |it| it % 6 == 0,
+    |it| it == 4,
+    |it| it == 0,
+    |it| it == 0,
+    |it| it == 0,
+    |it| it == 0,
+    |it| it == 0,
 ];
 
 const VERSION: &[fn(u8) -> bool] = &[
@@ -189,43 +212,75 @@ mod tests {
 
     #[test]
     fn requests() {
-        check(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 15, Detection::Http1Request);
+        check(
+            b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+            15,
+            Detection::Is(Protocol::Http1, Flow::Request),
+        );
         check(
             b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
             19,
-            Detection::Http1Request,
+            Detection::Is(Protocol::Http1, Flow::Request),
         );
-        check(b"PROPFIND http://h/\xff HTTP/1.0\nA", 29, Detection::Http1Request);
+        check(
+            b"PROPFIND http://h/\xff HTTP/1.0\nA",
+            29,
+            Detection::Is(Protocol::Http1, Flow::Request),
+        );
         check(
             b"CONNECT h:443 HTTP/1.1\r\n\r\n\x16\x03",
             23,
-            Detection::Http1Request,
+            Detection::Is(Protocol::Http1, Flow::Request),
         );
-        check(b"OPTIONS * HTTP/1.1\r\n", 19, Detection::Http1Request);
-        check(b"HTTP / HTTP/1.1\r\n", 16, Detection::Http1Request);
+        check(
+            b"OPTIONS * HTTP/1.1\r\n",
+            19,
+            Detection::Is(Protocol::Http1, Flow::Request),
+        );
+        check(
+            b"HTTP / HTTP/1.1\r\n",
+            16,
+            Detection::Is(Protocol::Http1, Flow::Request),
+        );
     }
 
     #[test]
     fn responses() {
-        check(b"HTTP/1.1 200 OK\r\n\r\n", 13, Detection::Http1Response);
-        check(b"HTTP/1.0 404\n", 13, Detection::Http1Response);
+        check(
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            13,
+            Detection::Is(Protocol::Http1, Flow::Response),
+        );
+        check(
+            b"HTTP/1.0 404\n",
+            13,
+            Detection::Is(Protocol::Http1, Flow::Response),
+        );
     }
 
     #[test]
     fn postgres_clients() {
-        check(b"\0\0\0\x08\x04\xd2\x16\x2f", 8, Detection::PostgresClient);
-        check(b"\0\0\0\x11\0\x03\0\0user\0me\0\0", 13, Detection::PostgresClient);
+        check(
+            b"\0\0\0\x08\x04\xd2\x16\x2f",
+            8,
+            Detection::Is(Protocol::Postgres, Flow::Request),
+        );
+        check(
+            b"\0\0\0\x11\0\x03\0\0user\0me\0\0",
+            13,
+            Detection::Is(Protocol::Postgres, Flow::Request),
+        );
     }
 
     #[test]
     fn others() {
-        let other = Detection::NotHttp1(NotHttp1::Other);
-        check(b"\x16\x03\x01\x02\x00\x01", 4, Detection::NotHttp1(NotHttp1::Tls));
+        let other = Detection::None(Foreign::Other);
+        check(b"\x16\x03\x01\x02\x00\x01", 4, Detection::None(Foreign::Tls));
         check(b"\x16\x03\x09\x02\x00\x01", 3, other);
         check(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             12,
-            Detection::NotHttp1(NotHttp1::Http2),
+            Detection::Is(Protocol::Http2, Flow::Request),
         );
         check(b"*1\r\n$4\r\nPING\r\n", 3, other);
         check(b"PING\r\n", 5, other);

@@ -11,7 +11,7 @@ use super::tcp::{Fit, Missing, Segment, Side, Streams};
 use crate::connection::{Address, Close, Endpoints};
 use crate::exchange::counter;
 use crate::health::{Counter, Health};
-use crate::protocol::http1::{Exchange, Outcome, Reason};
+use crate::protocol::{Exchange, Loss, Outcome};
 
 /// Most bytes that all connections hold together until others come.
 const MOST_HELD: usize = 64 << 20;
@@ -222,7 +222,7 @@ impl Connection {
     fn close(&mut self, how: Close, stats: &mut Stats, outcomes: &mut Vec<Outcome<Time>>) {
         if let Some(mut talk) = self.talk.take() {
             talk.close(self.time, how, outcomes);
-            stats.over(talk.unclaimed());
+            stats.over(&talk);
         }
     }
 
@@ -237,7 +237,7 @@ impl Connection {
     ) {
         for outcome in outcomes.drain(..) {
             match (outcome, self.client) {
-                (Outcome::Exchange(exchange), Some(client)) if exchange.response.is_some() => {
+                (Outcome::Exchange(exchange), Some(client)) if exchange.is_answered() => {
                     stats.requests += 1;
                     stats.responses += 1;
                     health.add(Counter::HeadsCut, exchange.heads_cut());
@@ -254,13 +254,13 @@ impl Connection {
                     stats.requests += 1;
                     stats.unanswered += 1;
                 }
-                (Outcome::Lost(reason), _) => {
-                    match reason {
-                        Reason::Incomplete | Reason::TooManyInFlight => stats.requests += 1,
-                        Reason::ResponseWithoutRequest => stats.responses += 1,
-                        Reason::Unparsed(_) | Reason::HeadUnfinished => {}
+                (Outcome::Lost(loss), _) => {
+                    match loss {
+                        Loss::Exchange => stats.requests += 1,
+                        Loss::ResponseWithoutRequest => stats.responses += 1,
+                        Loss::Unparsed | Loss::Skipped | Loss::Encrypted => {}
                     }
-                    health.add(counter(reason), 1);
+                    health.add(counter(loss), 1);
                 }
             }
         }

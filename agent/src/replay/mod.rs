@@ -33,7 +33,7 @@ use crate::export::Exporter;
 use crate::export::settings::SettingsError;
 use crate::health::{Counter, Health};
 use crate::pipeline::Rules;
-use crate::span::http1::{self, Seen};
+use crate::span::exchange::{self, Seen};
 use crate::span::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds};
 use crate::{process, redact, run, summary};
 use capture::{Capture, CaptureError, Next, Packet};
@@ -289,7 +289,7 @@ impl<W: Write> Replayer<'_, W> {
             resource: Arc::clone(&self.resource),
             endpoints: &finished.endpoints,
         };
-        http1::span(&finished.exchange, seen, UnixNanoseconds, &self.rules.http)
+        exchange::span(&finished.exchange, seen, UnixNanoseconds, &self.rules.http)
     }
 }
 
@@ -310,7 +310,7 @@ fn ids(finished: &Finished) -> (TraceId, SpanId) {
             seed.extend(address.port().to_be_bytes());
         }
     }
-    for number in [exchange.request.first, *connection, exchange.ordinal] {
+    for number in [exchange.first(), *connection, exchange.number()] {
         seed.extend(number.to_be_bytes());
     }
     // Version and variant are fixed bits of a UUID, so that neither half is ever all zero.

@@ -1,8 +1,9 @@
 //! What was in a capture, and what of it came to nothing: each with its reason.
 
 use super::ip::Passed;
-use super::talk::Unclaimed;
+use super::talk::{Talk, Unclaimed};
 use super::tcp::{Delivery, Missing};
+use crate::protocol::Protocol;
 
 /// Counts of one replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,10 +28,10 @@ pub struct Stats {
     pub responses: u64,
     /// Requests that were never answered.
     pub unanswered: u64,
-    /// Connections that were claimed as HTTP/1.x.
-    pub http1: u64,
+    /// Connections that were claimed, by [`Protocol`].
+    claimed: [u64; Protocol::ALL.len()],
     /// Connections that were not, by [`Unclaimed`].
-    unclaimed: [u64; 6],
+    unclaimed: [u64; 5],
     /// Connections that were given up to make room.
     pub evicted: u64,
     /// Gaps by [`Missing`], and the bytes in them.
@@ -59,16 +60,19 @@ impl Stats {
     }
 
     /// A connection is over, and was claimed, or was not.
-    pub fn over(&mut self, unclaimed: Option<Unclaimed>) {
-        match unclaimed {
-            None => self.http1 += 1,
-            Some(why) => self.unclaimed[why as usize] += 1,
+    pub fn over(&mut self, talk: &Talk) {
+        if let Some(protocol) = talk.protocol() {
+            self.claimed[protocol as usize] += 1;
+        }
+        if let Some(why) = talk.unclaimed() {
+            self.unclaimed[why as usize] += 1;
         }
     }
 
     /// All counts by name.
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        let claimed = |protocol: Protocol| self.claimed[protocol as usize];
         let unclaimed = |why: Unclaimed| self.unclaimed[why as usize];
         let gaps = |why: Missing| self.gaps[why as usize];
         vec![
@@ -81,11 +85,12 @@ impl Stats {
             ("replay.gap.cut", gaps(Missing::Cut)),
             ("replay.gap.over_limit", gaps(Missing::OverLimit)),
             ("replay.gap.bytes", self.gap_bytes),
-            ("replay.connections.http1", self.http1),
+            ("replay.connections.http1", claimed(Protocol::Http1)),
+            ("replay.connections.http2", claimed(Protocol::Http2)),
+            ("replay.connections.postgres", claimed(Protocol::Postgres)),
             ("replay.connections.joined_late", gaps(Missing::Before)),
             ("replay.connections.evicted", self.evicted),
             ("replay.unclaimed.tls", unclaimed(Unclaimed::Tls)),
-            ("replay.unclaimed.http2", unclaimed(Unclaimed::Http2)),
             ("replay.unclaimed.other", unclaimed(Unclaimed::Other)),
             ("replay.unclaimed.joined_late", unclaimed(Unclaimed::JoinedLate)),
             ("replay.unclaimed.too_short", unclaimed(Unclaimed::TooShort)),

@@ -1,13 +1,10 @@
 //! What two ends say to each other: the protocol is told by the bytes, and its parser pairs requests and responses.
-//!
-//! **The table of protocols.** A protocol is a variant of `Parser`, an arm of `claim`, and one of each `match` in
-//! `Parser`; nothing else of the replay knows any.
 
 use super::tcp::{Delivery, Missing, Side};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
-use crate::protocol::detect::{Detection, NotHttp1, detect};
-use crate::protocol::http1::{self, Flow, Outcome};
+use crate::protocol::detect::{Detection, Foreign, detect};
+use crate::protocol::{Connection, Flow, Outcome, Protocol};
 
 /// When a packet was captured, in nanoseconds since the epoch: the stamp that goes through the parsers.
 pub type Time = u64;
@@ -15,20 +12,11 @@ pub type Time = u64;
 /// Most bytes that are kept of a connection whose protocol is not told yet.
 const MOST_UNTOLD: usize = 128 << 10;
 
-/// Limits of a replayed connection: no kernel has said how many may be in flight.
-const HTTP1: http1::Limits = http1::Limits {
-    head: 64 << 10,
-    in_flight: 4096,
-    deferred: 256 << 10,
-};
-
 /// Why a connection is none of those that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unclaimed {
     /// TLS.
     Tls,
-    /// HTTP/2.
-    Http2,
     /// A protocol that is not known here.
     Other,
     /// Joined in the middle, and no beginning of a message was seen.
@@ -41,8 +29,9 @@ pub enum Unclaimed {
 
 /// The parser of a connection, and which end is the client.
 #[derive(Debug)]
-enum Parser {
-    Http1(Box<http1::Connection<Time>>, Side),
+struct Parser {
+    connection: Connection<Time>,
+    client: Side,
 }
 
 /// What the first bytes of a side tell.
@@ -57,49 +46,29 @@ fn claim(side: Side, first: &[u8]) -> Claim {
     match detect(first) {
         Detection::NeedMore if first.len() > MOST_UNTOLD => Claim::Not(Unclaimed::Other),
         Detection::NeedMore => Claim::NeedMore,
-        Detection::Http1Request => Claim::Is(Parser::http1(side)),
-        Detection::Http1Response => Claim::Is(Parser::http1(side.other())),
-        Detection::NotHttp1(NotHttp1::Tls) => Claim::Not(Unclaimed::Tls),
-        Detection::NotHttp1(NotHttp1::Http2) => Claim::Not(Unclaimed::Http2),
-        Detection::PostgresClient | Detection::NotHttp1(NotHttp1::Other) => Claim::Not(Unclaimed::Other),
+        Detection::Is(protocol, flow) => Claim::Is(Parser {
+            connection: Connection::new(protocol),
+            client: match flow {
+                Flow::Request => side,
+                Flow::Response => side.other(),
+            },
+        }),
+        Detection::None(Foreign::Tls) => Claim::Not(Unclaimed::Tls),
+        Detection::None(Foreign::Other) => Claim::Not(Unclaimed::Other),
     }
 }
 
 impl Parser {
-    fn http1(client: Side) -> Self {
-        Self::Http1(Box::new(http1::Connection::new(HTTP1)), client)
-    }
-
-    fn client(&self) -> Side {
-        match self {
-            Self::Http1(_, client) => *client,
+    fn flow(&self, side: Side) -> Flow {
+        if side == self.client {
+            Flow::Request
+        } else {
+            Flow::Response
         }
     }
 
     fn read(&mut self, side: Side, time: Time, piece: Piece<'_>, out: &mut Vec<Outcome<Time>>) {
-        match self {
-            Self::Http1(connection, client) => connection.read(flow(side, *client), time, piece, out),
-        }
-    }
-
-    fn end(&mut self, side: Side, out: &mut Vec<Outcome<Time>>) {
-        match self {
-            Self::Http1(connection, client) => connection.end(flow(side, *client), out),
-        }
-    }
-
-    fn close(&mut self, time: Time, how: Close, out: &mut Vec<Outcome<Time>>) {
-        match self {
-            Self::Http1(connection, _) => connection.close(time, how, out),
-        }
-    }
-}
-
-fn flow(side: Side, client: Side) -> Flow {
-    if side == client {
-        Flow::Request
-    } else {
-        Flow::Response
+        self.connection.read(self.flow(side), time, piece, out);
     }
 }
 
@@ -138,7 +107,16 @@ impl Talk {
     #[must_use]
     pub fn client(&self) -> Option<Side> {
         match &self.state {
-            State::Told(parser) => Some(parser.client()),
+            State::Told(parser) => Some(parser.client),
+            _ => None,
+        }
+    }
+
+    /// Which protocol it is; `None` as long as that is not told.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        match &self.state {
+            State::Told(parser) => Some(parser.connection.protocol()),
             _ => None,
         }
     }
@@ -162,7 +140,8 @@ impl Talk {
             Delivery::Gap(length, why) => self.gap(side, time, length, why, out),
             Delivery::End => {
                 if let State::Told(parser) = &mut self.state {
-                    parser.end(side, out);
+                    let flow = parser.flow(side);
+                    parser.connection.end(flow, out);
                 }
             }
             Delivery::Reset => self.close(time, Close::Reset, out),
@@ -172,7 +151,7 @@ impl Talk {
     /// The connection is over, or the file is: what is in flight comes out.
     pub fn close(&mut self, time: Time, how: Close, out: &mut Vec<Outcome<Time>>) {
         if let State::Told(parser) = &mut self.state {
-            parser.close(time, how, out);
+            parser.connection.close(time, how, out);
         }
     }
 

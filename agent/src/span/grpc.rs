@@ -5,7 +5,7 @@
 //! How many messages there were is therefore told by attributes of ours.
 
 use super::build::{self, Attributes};
-use super::http1::Seen;
+use super::exchange::Seen;
 use super::target::Authority;
 use super::{Event, Kind, Span, Status, UnixNanoseconds, http2, semconv as name};
 use crate::connection::{Address, Endpoints};

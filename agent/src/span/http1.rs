@@ -1,26 +1,10 @@
 //! An exchange of the HTTP/1.x parser becomes a span: the same for what was captured live and what a file held.
 
 use super::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
-use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds};
-use crate::connection::Endpoints;
+use super::exchange::Seen;
+use super::{Span, UnixNanoseconds};
 use crate::protocol::http1::{self, Exchange, Version};
 use std::borrow::Cow;
-use std::sync::Arc;
-
-/// What a span says beside the messages: who saw them, and where.
-#[derive(Clone, Debug)]
-pub struct Seen<'a> {
-    /// `Server` where the request was received, `Client` where it was sent.
-    pub kind: Kind,
-    /// Trace.
-    pub trace_id: TraceId,
-    /// Id of the span to be built.
-    pub span_id: SpanId,
-    /// Whose span it is.
-    pub resource: Arc<Resource>,
-    /// Both ends of the connection.
-    pub endpoints: &'a Endpoints,
-}
 
 /// The span of `exchange`; `time` reads a stamp.
 pub fn span<S: Copy>(
@@ -101,7 +85,7 @@ pub(super) fn headers<'a>(
 }
 
 /// Bytes as text. Nearly all are UTF-8, which is told faster than what is in the place of what is not.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 

@@ -1,7 +1,8 @@
 //! An exchange of the HTTP/2 parser becomes a span: of a call where it is one of gRPC, else of HTTP.
 
 use super::build::{self, Ending, HttpExchange, HttpRequest, HttpResponse, HttpRules, HttpVersion};
-use super::http1::{Field, Seen, borrowed};
+use super::exchange::Seen;
+use super::http1::{Field, borrowed};
 use super::{Attribute, Kind, Span, UnixNanoseconds, Value, grpc, semconv as name};
 use crate::protocol::http2::{self, Call, Exchange, Flow, Head, Message};
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 pub mod build;
 pub mod database;
+pub mod exchange;
 pub mod forwarded;
 mod grpc;
 pub mod http1;
 pub mod http2;
 pub mod limits;
+pub mod postgres;
 pub mod semconv;
 pub mod sql;
 pub mod target;

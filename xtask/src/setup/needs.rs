@@ -53,6 +53,9 @@ pub(crate) const TESTS: &[Need] = &[
     program("curl", "curl"),
     program("openssl", "openssl"),
     program("runc", "runc"),
+    // Captures, and what others make of them.
+    program("tcpdump", "tcpdump"),
+    program("tshark", "tshark"),
     package("python3-venv"),
     package("libc6-dev"),
     // Lower privileges.

@@ -1,6 +1,7 @@
 //! Which protocol is told by what, and when.
 
 use super::*;
+use crate::protocol::Exchange;
 
 /// What is said (`>` by the low side, `<` by the high one, `>?` and `<?` a gap), and what comes of it: exchanges and losses,
 /// then why it was not claimed.
@@ -25,10 +26,11 @@ fn check(said: &[&str], expect: &[&str]) {
     let mut heard: Vec<_> = out
         .into_iter()
         .map(|outcome| match outcome {
-            Outcome::Exchange(it) => {
+            Outcome::Exchange(Exchange::Http1(it)) => {
                 let status = it.response.map(|response| response.head.status());
                 format!("{:?} {status:?} @{}", it.request.head, it.ended)
             }
+            Outcome::Exchange(other) => format!("{other:?}"),
             Outcome::Lost(reason) => format!("{reason:?}"),
         })
         .collect();
@@ -51,7 +53,7 @@ fn the_first_bytes_tell() {
     said.push(ANSWER);
     check(&said, &["GET / (1 fields) Some(200) @28"]);
     check(&[">\x16\x03\x01\x02", "<\x16\x03\x01\x02"], &["Tls"]);
-    check(&[">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], &["Http2"]);
+    check(&[">PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], &[]);
     check(&[">*1\r\n$4\r\nPING\r\n", "<+PONG\r\n"], &["Other"]);
     check(&[">GET / HT"], &["TooShort"]);
     check(&[">?end", "<?end"], &["Silent"]);
@@ -65,7 +67,7 @@ fn joined_in_the_middle_a_message_has_to_begin_with_a_segment() {
     // Its answer may be one to a request from before.
     check(
         &join(&["<rest", ASK, ANSWER, ASK, ANSWER]),
-        &["Incomplete", "GET / (1 fields) Some(200) @7"],
+        &["Exchange", "GET / (1 fields) Some(200) @7"],
     );
     check(
         &join(&[ANSWER, ASK, ANSWER]),

@@ -1,0 +1,36 @@
+//! An exchange of any protocol becomes a span: the same for what was captured live and what a file held.
+
+use super::build::HttpRules;
+use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, http1, http2, postgres};
+use crate::connection::Endpoints;
+use crate::protocol::Exchange;
+use std::sync::Arc;
+
+/// What a span says beside the messages: who saw them, and where.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// `Server` where the request was received, `Client` where it was sent.
+    pub kind: Kind,
+    /// Trace.
+    pub trace_id: TraceId,
+    /// Id of the span to be built.
+    pub span_id: SpanId,
+    /// Whose span it is.
+    pub resource: Arc<Resource>,
+    /// Both ends of the connection.
+    pub endpoints: &'a Endpoints,
+}
+
+/// The span of `exchange`; `time` reads a stamp.
+pub fn span<S: Copy>(
+    exchange: &Exchange<S>,
+    seen: Seen<'_>,
+    time: impl Fn(S) -> UnixNanoseconds,
+    rules: &HttpRules,
+) -> Span {
+    match exchange {
+        Exchange::Http1(exchange) => http1::span(exchange, seen, time, rules),
+        Exchange::Http2(exchange) => http2::span(exchange, seen, time, rules),
+        Exchange::Postgres(exchange) => postgres::span(exchange, seen, time),
+    }
+}
