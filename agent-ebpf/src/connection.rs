@@ -1,17 +1,14 @@
 //! What is kept of a connection between two operations on its socket.
 
 use crate::globals::{global, kernel};
-use crate::http1::state;
 use crate::log;
 use crate::maps::{CONNECTIONS, PORTS, count};
 use crate::operation::Operation;
+use crate::state;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
 use spanwire_ebpf::{CONNECTION_SIZE, Counter, Opened, RECEIVED, UNIX_PATH_MAX, family, opened};
 
-/// Nothing decided yet.
-pub(crate) const UNDECIDED: u8 = 0;
-/// Claimed as HTTP/1.
-pub(crate) const HTTP1: u8 = 1;
+pub(crate) use spanwire_ebpf::protocol::{HTTP1, UNDECIDED};
 /// Not ours: left at the first lookup.
 pub(crate) const IGNORED: u8 = 255;
 
@@ -27,11 +24,11 @@ pub(crate) const CARRY: usize = 24;
 pub(crate) struct Half {
     /// Stream position of the next byte.
     pub(crate) position: u64,
-    /// Bytes that are left of the body or of the chunk.
+    /// Bytes that are left of the body, the chunk or the frame.
     pub(crate) remaining: u64,
-    /// Bytes of content of the message so far.
+    /// Bytes of content of the message so far; whole rows that were stepped over since the last record.
     pub(crate) content: u64,
-    /// The number that is being read: a content length, a chunk size.
+    /// The number that is being read: a content length, a chunk size. Bytes of a frame that are still to be handed on.
     pub(crate) value: u64,
     /// Position behind the last byte of the message that was copied.
     pub(crate) copied_to: u64,
@@ -45,17 +42,18 @@ pub(crate) struct Half {
     pub(crate) record_sequence: u32,
     /// Bytes of the head so far.
     pub(crate) head: u32,
-    /// Exchange of the message.
+    /// Exchange of the message, or the next one.
     pub(crate) ordinal: u32,
     /// Length of `carry`.
     pub(crate) carried: u32,
-    /// Status code of a response.
+    /// Status code of a response; of HTTP/2, the highest stream that the client has opened; of PostgreSQL, requests for
+    /// encryption that the server has answered.
     pub(crate) status: u32,
     /// Elements of a `recvmmsg` or `sendmmsg` call that were seen.
     pub(crate) element: u32,
-    /// Where in a message the next byte is: a `frames` state.
+    /// Where in a message the next byte is: one of [`state`].
     pub(crate) state: u8,
-    /// `frames` marks of the message.
+    /// The protocol's own marks.
     pub(crate) marks: u8,
     /// 1 once the end of the stream was read.
     pub(crate) ended: u8,
@@ -118,8 +116,10 @@ pub(crate) struct Dialogue {
     pub(crate) turns: u16,
     /// Direction of the last turn.
     pub(crate) turn: u8,
+    /// How often a PostgreSQL client asked for encryption.
+    pub(crate) asked: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 7],
+    pub(crate) reserved: [u8; 6],
 }
 
 const _: () = {

@@ -1,6 +1,7 @@
 //! Records into the ring buffer.
 
 use crate::connection::{Dialogue, Half, describe};
+use crate::framed;
 use crate::globals::global;
 use crate::maps::{EVENTS, count};
 use crate::operation::{HEADER, Operation, WINDOW, mark};
@@ -182,9 +183,13 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
     // SAFETY: as above; unaligned stores are fine on the machines that spanwire supports.
     let record = unsafe { &mut *at };
     header(record, operation, dialogue, half, kind::BYTES);
-    let request = record.flags & flag::REQUEST != 0;
     record.length = length;
     record.position = base + from as u64;
+    if framed::has(dialogue) {
+        record.wire = record.position.wrapping_sub(half.copied_to);
+        record.content = half.content;
+        half.content = 0;
+    }
     half.copied_to = record.position + length as u64;
     if marks & mark::STARTS != 0 {
         record.flags |= flag::STARTS;
@@ -192,10 +197,11 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
             record.time = half.started;
         }
         half.started = 0;
-        if request {
-            record.trace_id = [random(operation), random(operation)];
-            record.span_id = random(operation);
-        }
+    }
+    if marks & mark::EXCHANGE != 0 {
+        record.trace_id = [random(operation), random(operation)];
+        record.span_id = random(operation);
+        half.ordinal += framed::has(dialogue) as u32;
     }
     // The other marks have the same meaning and the same order as the flags.
     if marks & mark::HEAD_ENDS != 0 {
@@ -217,7 +223,7 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
     // SAFETY: the header and `length` bytes behind it end inside the window and its slack.
     if unsafe { bpf_ringbuf_output(events(), at.cast(), (HEADER as u32 + length) as u64, wake) } != 0 {
         count(Counter::RingFull, 1);
-        if request && marks & mark::STARTS != 0 {
+        if marks & mark::EXCHANGE != 0 {
             count(Counter::RequestsRingFull, 1);
         }
     }
@@ -289,6 +295,7 @@ fn put_end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, posi
     record.position = half.copied_to;
     record.wire = position.wrapping_sub(half.copied_to);
     record.content = half.content;
+    half.content = 0;
     half.copied_to = position;
     put(operation);
     0

@@ -3,13 +3,15 @@
 
 use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED};
 use crate::emit;
+use crate::framed;
 use crate::globals::{global, kernel};
-use crate::http1::{self, Step, state};
+use crate::http1;
 use crate::log;
 use crate::maps::count;
 #[cfg(feature = "bounded-loops")]
 use crate::maps::{CONNECTIONS, OPERATIONS};
 use crate::operation::{self, Filled, Operation, ROOM, Source, mark};
+use crate::state;
 use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT, kind};
 
 /// Steps for one operation. A step takes up to 64 bytes of a head or a whole body.
@@ -23,11 +25,19 @@ const STEPS: u32 = 4;
 #[cfg(feature = "bounded-loops")]
 const PARTS: u32 = 2048;
 
-/// Bytes that are looked at where it is open whether an operation is of interest.
-const GLANCE: u64 = 32;
-
 /// Sends up to this length end, for all that can be seen, when they begin.
 const SHORT: u64 = 16 * 1024;
+
+/// What one step came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Go on.
+    More,
+    /// This operation is done with.
+    Stop,
+    /// The thread is lost: see [`http1::lost`].
+    Lost,
+}
 
 /// A read or write on a stream socket of a watched process is over.
 ///
@@ -237,14 +247,20 @@ pub(crate) extern "C" fn part(sock: u64, direction: u32, slot: u32) -> u32 {
 /// One step; whether it was the last.
 #[inline(always)]
 fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> bool {
-    if operation.cursor >= operation.end && !http1::is_in_body(half) {
+    let steps_over = half.state >= state::BODY && half.state <= state::SKIP;
+    if operation.cursor >= operation.end && !steps_over {
         match refill(operation, dialogue, half) {
             Filled::Some => {}
             Filled::Nothing => return false,
             Filled::Unreadable => return true,
         }
     }
-    match http1::step(operation, dialogue, half) {
+    let step = if framed::has(dialogue) {
+        framed::step(operation, dialogue, half)
+    } else {
+        http1::step(operation, dialogue, half)
+    };
+    match step {
         Step::More if operation.cursor < operation.end || operation.unread > 0 => return false,
         Step::More => hand_on(operation, dialogue, half),
         Step::Stop => http1::flush(operation, dialogue, half),
@@ -274,9 +290,13 @@ fn hand_on(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) 
 #[inline(always)]
 fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Filled {
     hand_on(operation, dialogue, half);
-    let room = if half.state == state::LOST { GLANCE } else { ROOM };
-    let filled = operation.fill(half, room);
+    let filled = operation.fill(half, ROOM);
     match filled {
+        Filled::Some if half.state == state::COPY => {
+            operation.copy_from = 0;
+            operation.copy_to = 0;
+            operation.marks = mark::PENDING | mark::HEAD_ENDS;
+        }
         Filled::Some if http1::copies_head(half) => {
             operation.copy_from = operation.carried;
             operation.marks = mark::PENDING;

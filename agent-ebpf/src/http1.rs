@@ -11,50 +11,16 @@ use self::body::{body, chunk_begins, chunk_size};
 use self::head::{coding, first_line, head_ends, length, length_ends, line};
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::emit;
+use crate::framed::{self, Claim};
+use crate::frames::Step;
 use crate::log;
 use crate::maps::{COUNTERS, add, count};
 use crate::operation::{LOOK, Operation, mark};
+use crate::state;
 use spanwire_ebpf::word::{SEVEN, bytes_before, digit, equal, find, find_in, pattern};
 use spanwire_ebpf::{Counter, kind};
 
-pub(crate) use self::body::is_in_body;
 pub(crate) use self::head::{copies_head, cut};
-
-/// Values of [`Half::state`].
-pub(crate) mod state {
-    /// A message should begin here.
-    pub(crate) const START: u8 = 0;
-    /// In the first line.
-    pub(crate) const FIRST_LINE: u8 = 1;
-    /// In a header line that says nothing about the body.
-    pub(crate) const SKIP_LINE: u8 = 2;
-    /// At the beginning of a header line. From here to [`TRAILER`], an end of line means something.
-    pub(crate) const LINE: u8 = 3;
-    /// In the value of Content-Length.
-    pub(crate) const LENGTH: u8 = 4;
-    /// In the value of Transfer-Encoding.
-    pub(crate) const CODING: u8 = 5;
-    /// In a chunk's size.
-    pub(crate) const CHUNK_SIZE: u8 = 6;
-    /// Behind a chunk's data.
-    pub(crate) const CHUNK_END: u8 = 7;
-    /// At the beginning of a trailer line.
-    pub(crate) const TRAILER: u8 = 8;
-    /// In a chunk's extensions.
-    pub(crate) const CHUNK_EXTENSION: u8 = 9;
-    /// In a trailer line.
-    pub(crate) const SKIP_TRAILER: u8 = 10;
-    /// In a body of known length.
-    pub(crate) const BODY: u8 = 11;
-    /// In a chunk's data.
-    pub(crate) const CHUNK_DATA: u8 = 12;
-    /// In a body that ends with the dialogue.
-    pub(crate) const UNTIL_CLOSE: u8 = 13;
-    /// No HTTP any more.
-    pub(crate) const TUNNEL: u8 = 14;
-    /// Lost: the next operation that begins like a message is one.
-    pub(crate) const LOST: u8 = 15;
-}
 
 /// Bits of [`Half::marks`].
 mod marked {
@@ -68,25 +34,11 @@ mod marked {
     pub(super) const DIGIT: u8 = 8;
 }
 
-/// What one step came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Go on.
-    More,
-    /// This operation is done with.
-    Stop,
-    /// The thread is lost: see [`lost`].
-    Lost,
-}
-
 /// Bytes from which every decision at the beginning of a message can be made.
 const START_BYTES: u32 = 16;
 /// Turns after which a connection that was joined late, and on which neither side began a message, is left alone. Within
 /// one message of HTTP/1 the sides do not take turns, however long it is.
 const TURNS: u16 = 1000;
-
-/// What an HTTP/2 connection begins with (RFC 9113, section 3.4), and what looks like a request.
-const HTTP2_PREFACE: u64 = pattern(b"PRI * HT");
 
 /// Looks for a line feed in the next [`LOOK`] bytes. Returns whether it was found; the cursor is behind it, or behind the
 /// bytes that were looked at.
@@ -209,6 +161,13 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         operation.cursor += 1;
         return Step::More;
     }
+    if dialogue.protocol == UNDECIDED {
+        match framed::claim(operation, dialogue, half) {
+            Claim::No => {}
+            Claim::Yes => return Step::More,
+            Claim::NeedMore => return carry(operation, half),
+        }
+    }
     let available = operation.available();
     let word = operation.word(operation.cursor);
     let next_word = operation.word(operation.cursor + 8);
@@ -219,15 +178,8 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
             if !(word as u8).is_ascii_alphabetic() {
                 return not_a_message(operation, dialogue, half, word);
             }
-            if half.started == 0 {
-                half.started = operation.time;
-            }
-            operation.carry(half);
-            return Step::More;
+            return carry(operation, half);
         }
-    }
-    if word == HTTP2_PREFACE {
-        return not_a_message(operation, dialogue, half, word);
     }
     let response = word & SEVEN == pattern(b"HTTP/1.");
     let request = !response && is_request(word, next_word);
@@ -244,7 +196,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     if dialogue.protocol == UNDECIDED {
         dialogue.protocol = HTTP1;
         count(Counter::Http1, 1);
-        log::claimed(operation.sock, operation.position());
+        log::claimed(operation.sock, HTTP1, operation.position());
     }
     half.marks = 0;
     half.head = 0;
@@ -291,11 +243,22 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     }
     log::message(operation.sock, operation.position(), half.ordinal, request as u8);
     operation.copy_from = operation.cursor;
-    operation.marks = mark::PENDING | mark::STARTS;
+    let exchange = if request { mark::EXCHANGE } else { 0 };
+    operation.marks = mark::PENDING | mark::STARTS | exchange;
     half.state = state::FIRST_LINE;
     // No first line is shorter, so no line feed is stepped over.
     operation.cursor += 8;
     first_line(operation, dialogue, half)
+}
+
+/// Waits for more bytes of what begins at the cursor.
+#[inline(always)]
+fn carry(operation: &mut Operation, half: &mut Half) -> Step {
+    if half.started == 0 {
+        half.started = operation.time;
+    }
+    operation.carry(half);
+    Step::More
 }
 
 /// Hands on what is pending.
@@ -395,9 +358,14 @@ pub(crate) fn give_up(
     operation: &mut Operation,
     dialogue: &mut Dialogue,
     half: &mut Half,
-    position: u64,
-    length: u64,
+    mut position: u64,
+    mut length: u64,
 ) {
+    if framed::has(dialogue) {
+        // What was stepped over since the last record is lost with it: where a frame ended in it nobody can tell.
+        length += position.wrapping_sub(half.copied_to);
+        position = half.copied_to;
+    }
     if half.state != state::LOST
         && let Some(counter) = COUNTERS.get_ptr_mut(operation.failure)
     {

@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod frame;
 pub mod word;
 
 use core::mem::{offset_of, size_of};

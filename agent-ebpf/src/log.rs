@@ -28,8 +28,8 @@ diagnostics! {
         "sock {:x}: lost at position {}, for {} bytes, counter {}";
     /// A connection is followed from now on.
     Info info followed(sock: u64, family: u16, late: u8) => "sock {:x}: followed; family {}, late {}";
-    /// A connection carries HTTP/1.
-    Info info claimed(sock: u64, position: u64) => "sock {:x}: HTTP/1 from position {}";
+    /// A connection carries a [`protocol`](spanwire_ebpf::protocol).
+    Info info claimed(sock: u64, protocol: u8, position: u64) => "sock {:x}: protocol {} from position {}";
     /// A connection carries nothing that is known. The number is a [`Counter`](spanwire_ebpf::Counter)'s.
     Info info left_alone(sock: u64, counter: u32) => "sock {:x}: left alone, counter {}";
     /// A message begins.

@@ -2,8 +2,8 @@
 //! of messages and counts the rest.
 //!
 //! In reading order: `globals` and `maps`; a hook set (`socket`, `trampoline` or `syscalls`) finds the sock, the
-//! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1`, on what `connection`
-//! remembers and `operation` holds; `emit` writes records. `process` says who is watched, `log` what happens.
+//! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1` or `framed`, on what
+//! `connection` remembers and `operation` holds; `emit` writes records. `process` says who is watched, `log` what happens.
 
 #![no_std]
 #![no_main]
@@ -20,6 +20,8 @@
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod emit;
+#[cfg(target_arch = "bpf")]
+mod framed;
 #[cfg(target_arch = "bpf")]
 mod frames;
 #[cfg(target_arch = "bpf")]
@@ -38,6 +40,8 @@ mod process;
 mod registers;
 #[cfg(target_arch = "bpf")]
 mod socket;
+#[cfg(target_arch = "bpf")]
+mod state;
 #[cfg(target_arch = "bpf")]
 mod syscalls;
 #[cfg(target_arch = "bpf")]

@@ -46,6 +46,8 @@ pub(crate) mod mark {
     pub(crate) const CUT: u32 = 16;
     /// The connection is a tunnel from here on.
     pub(crate) const TUNNEL: u32 = 32;
+    /// An exchange begins in these bytes.
+    pub(crate) const EXCHANGE: u32 = 64;
 }
 
 /// Operations that one CPU may have under way: a program can be preempted by another task's, where its hook is one that

@@ -4,11 +4,11 @@ use crate::connection::{self, Connection, HTTP1, Half, IGNORED};
 use crate::emit;
 use crate::frames;
 use crate::globals::{global, kernel};
-use crate::http1::state;
 use crate::maps::{CONNECTIONS, count};
 use crate::operation::{self, Source};
 use crate::process::is_watched;
 use crate::registers::Registers;
+use crate::state;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -55,7 +55,10 @@ pub(crate) fn before_send(sock: u64) {
     };
     // SAFETY: a map value.
     let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
-    if dialogue.protocol != IGNORED && dialogue.send_began == 0 && sent.state <= state::CODING {
+    if dialogue.protocol != IGNORED
+        && dialogue.send_began == 0
+        && (sent.state <= state::CODING || sent.state > state::SKIP)
+    {
         // SAFETY: the helper only reads the clock.
         dialogue.send_began = unsafe { bpf_ktime_get_ns() };
     }
@@ -149,7 +152,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     } = unsafe { &mut *connection };
     if dialogue.announced != 0 {
         // A tunnel is not followed to its end.
-        if dialogue.sequenced != 0 && dialogue.protocol == HTTP1 {
+        if dialogue.sequenced != 0 && dialogue.protocol != IGNORED {
             let read = went_unseen(sock, received, global!(tcp_copied_seq));
             let written = went_unseen(sock, sent, global!(tcp_write_seq));
             if read || written {
@@ -161,7 +164,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
             } else {
                 written
             };
-            if answers {
+            if answers && dialogue.protocol == HTTP1 {
                 dialogue.responses = dialogue.requests;
             }
         }

@@ -1,8 +1,10 @@
 //! The body of a message: bytes that are stepped over, and the chunks they come in (RFC 9112, section 7.1).
 
-use super::{Step, message_ends, next, state};
+use super::{message_ends, next};
 use crate::connection::{Dialogue, Half};
+use crate::frames::Step;
 use crate::operation::Operation;
+use crate::state;
 
 #[inline(always)]
 pub(super) fn body(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
@@ -54,10 +56,4 @@ pub(super) fn chunk_begins(half: &mut Half) {
     } else {
         state::CHUNK_DATA
     };
-}
-
-/// Whether what follows is stepped over without a look at it.
-#[inline(always)]
-pub(crate) fn is_in_body(half: &Half) -> bool {
-    (state::BODY..=state::TUNNEL).contains(&half.state)
 }

@@ -1,9 +1,11 @@
 //! The head of a message, as far as it says how long the body is (RFC 9112, section 6.3).
 
-use super::{Step, marked, message_ends, past_line_feed, state};
+use super::{marked, message_ends, past_line_feed};
 use crate::connection::{Dialogue, Half, IGNORED};
+use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
+use crate::state;
 use spanwire_ebpf::Counter;
 use spanwire_ebpf::word::{LOWER, SEVEN, bytes_before, find, find_in, no_digits, number, pattern};
 

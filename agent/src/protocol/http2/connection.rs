@@ -15,7 +15,8 @@ use std::mem;
 ///
 /// Each direction's pieces come in order. One direction may run ahead of the other, though a reset must not be told
 /// before what it followed. A mark (`starts`) says that a frame begins there; its number is not looked at. Elided
-/// bytes are of one frame's payload.
+/// bytes are of one frame's payload, behind the length of its padding, and perhaps whole frames behind its end that carry
+/// nothing of a message.
 #[derive(Debug)]
 pub struct Connection<S> {
     limits: Limits,
@@ -65,8 +66,8 @@ impl<S: Copy> Connection<S> {
                 }
                 self.bytes(flow, stamp, data, out);
             }
-            Piece::Elided { wire, content, .. } => self.miss(flow, stamp, wire, Some(content), out),
-            Piece::Gap { length } => self.miss(flow, stamp, length, None, out),
+            Piece::Elided { wire, .. } => self.elide(flow, stamp, wire, out),
+            Piece::Gap { length } => self.miss(flow, stamp, length, out),
         }
         self.streams.make_room(&self.limits, out);
     }
@@ -199,11 +200,24 @@ impl<S: Copy> Connection<S> {
         used
     }
 
-    /// Steps over bytes that are not there: not copied, and `elided` of them content, or lost.
-    fn miss(&mut self, flow: Flow, stamp: S, length: u64, elided: Option<u64>, out: &mut Vec<Outcome<S>>) {
-        if length == 0 && elided.is_some() {
-            return;
+    /// Steps over bytes that were not copied: what is left of a frame, or a part of that, and behind a frame's end whole
+    /// ones that say nothing of an exchange.
+    fn elide(&mut self, flow: Flow, stamp: S, wire: u64, out: &mut Vec<Outcome<S>>) {
+        match &self.side(flow).state {
+            State::Payload(payload) => {
+                let left = wire.min(payload.left.into());
+                if left > 0 {
+                    self.miss(flow, stamp, left, out);
+                }
+            }
+            State::Header(beginning) if beginning.filled == 0 => {}
+            State::Searching(_) => {}
+            State::Header(_) | State::Preface(_) => self.lose(flow, out),
         }
+    }
+
+    /// Steps over bytes that are not there: not copied, or lost.
+    fn miss(&mut self, flow: Flow, stamp: S, length: u64, out: &mut Vec<Outcome<S>>) {
         let State::Payload(payload) = &mut self.side(flow).state else {
             return self.lose(flow, out);
         };
@@ -218,19 +232,17 @@ impl<S: Copy> Connection<S> {
         payload.cut = true;
         let header = payload.header;
         if header.kind == Kind::Data {
-            let content = match (payload.padding, elided) {
-                (Some(_), Some(content)) => Some(content),
-                (Some(padding), None) => {
+            match payload.padding {
+                Some(padding) => {
                     let [before, left] = [before, left].map(|bytes| bytes.saturating_sub(padding));
-                    Some(u64::from(before - left))
+                    let content = u64::from(before - left);
+                    self.streams.content(flow, header.stream, stamp, content, None);
                 }
-                // The byte that says how much is padding is not there: only whoever elided all of it knows.
-                (None, content) => content.filter(|_| left == 0),
-            };
-            payload.padding.get_or_insert(0);
-            match content {
-                Some(content) => self.streams.content(flow, header.stream, stamp, content, None),
-                None => self.streams.lose_content(flow, header.stream),
+                // The byte that says how much is padding is not there.
+                None => {
+                    payload.padding = Some(0);
+                    self.streams.lose_content(flow, header.stream);
+                }
             }
         }
         if left == 0 {

@@ -200,7 +200,7 @@ impl<S: Copy> Connection<S> {
                 if self.pairing.answer(&frame, out) == Taken::Early {
                     self.responses.parked = Some((frame, rows));
                 } else {
-                    self.pairing.rows(rows);
+                    self.pairing.rows(frame.last, rows);
                     moved = true;
                 }
             }
@@ -370,10 +370,10 @@ impl<S: Copy> Connection<S> {
         if let Some((_, frame)) = side.reader.skip(stamp, wire) {
             match frame {
                 Some(frame) => self.frame(flow, frame, rows, out),
-                None => self.pairing.rows(rows),
+                None => self.pairing.rows(stamp, rows),
             }
         } else if side.reader.is_between() {
-            self.pairing.rows(rows);
+            self.pairing.rows(stamp, rows);
         } else {
             self.search(flow, out);
         }
@@ -433,7 +433,7 @@ impl<S: Copy> Connection<S> {
             if self.pairing.answer(&frame, out) == Taken::Early {
                 self.responses.parked = Some((frame, rows));
             } else {
-                self.pairing.rows(rows);
+                self.pairing.rows(frame.last, rows);
             }
             return;
         }

@@ -284,11 +284,18 @@ impl<S: Copy> Pairing<S> {
     }
 
     /// Rows that were not copied came, `count` of them.
-    pub(super) fn rows(&mut self, count: u64) {
-        if let Some(answer) = &mut self.answer
-            && count > 0
-            && !self.copying_out
+    pub(super) fn rows(&mut self, stamp: S, count: u64) {
+        if count == 0 || self.copying_out {
+            return;
+        }
+        // An Execute is answered by its rows alone: what they are like was said when it was described.
+        if self.answer.is_none()
+            && self.doubt.is_none()
+            && matches!(self.asked.front(), Some(Asked::Execute { .. }))
         {
+            self.answer = Some(answers::begun([stamp; 2]));
+        }
+        if let Some(answer) = &mut self.answer {
             *answer.returned.get_or_insert(0) += count;
         }
     }

@@ -266,9 +266,14 @@ impl<S: Copy> Pairing<S> {
 
 /// An answer that begins with `frame`.
 fn answer<S: Copy>(frame: &Frame<S>) -> Response<S> {
+    begun([frame.first, frame.last])
+}
+
+/// An answer of which bytes with these stamps are there.
+pub(super) fn begun<S>([first, last]: [S; 2]) -> Response<S> {
     Response {
-        first: frame.first,
-        last: frame.last,
+        first,
+        last,
         command: None,
         returned: None,
         affected: None,

@@ -1,0 +1,139 @@
+//! AMQP 0-9-1 (specification, section 4.2.3).
+//!
+//! ```text
+//!   +----------+-------------+----------+---------+------------+
+//!   | type (1) | channel (2) | size (4) | payload | 0xCE (1)   |
+//!   +----------+-------------+----------+---------+------------+
+//!   a method's payload: class (2), method (2), arguments
+//! ```
+
+use super::{Frame, Head, mark};
+use crate::HEAD_LIMIT;
+use crate::word::pattern;
+
+/// Type, channel and size; of a method its class and its own number, too.
+pub const HEADER: u32 = 11;
+
+/// The octet that ends a frame.
+pub const END: u8 = 0xce;
+
+/// What frames have around their payload.
+const AROUND: u32 = 8;
+/// A larger frame is none: RabbitMQ's default limit is 128 KiB.
+const LARGEST: u32 = 1 << 26;
+/// Handed on of a method.
+const METHOD: u32 = 4096;
+/// Handed on of a method that holds a password: its class and its number.
+const SECRET: u32 = 11;
+/// A body up to this length is handed on whole, so that its end needs no record of its own.
+const SMALL: u32 = 64;
+
+/// Frame types.
+mod kind {
+    pub(super) const METHOD: u8 = 1;
+    pub(super) const HEADER: u8 = 2;
+    pub(super) const BODY: u8 = 3;
+    pub(super) const HEARTBEAT: u8 = 8;
+}
+
+/// Class and method of what is told apart here.
+mod method {
+    pub(super) const START_OK: u32 = 10 << 16 | 11;
+    pub(super) const SECURE_OK: u32 = 10 << 16 | 21;
+    pub(super) const UPDATE_SECRET: u32 = 10 << 16 | 70;
+    pub(super) const CONSUME: u32 = 60 << 16 | 20;
+    pub(super) const CONSUME_OK: u32 = 60 << 16 | 21;
+    pub(super) const PUBLISH: u32 = 60 << 16 | 40;
+    pub(super) const RETURN: u32 = 60 << 16 | 50;
+    pub(super) const DELIVER: u32 = 60 << 16 | 60;
+    pub(super) const GET: u32 = 60 << 16 | 70;
+    pub(super) const GET_OK: u32 = 60 << 16 | 71;
+    pub(super) const GET_EMPTY: u32 = 60 << 16 | 72;
+}
+
+#[inline(always)]
+const fn size(head: Head) -> u32 {
+    head.big_endian(3)
+}
+
+/// The frame that begins with `head`.
+#[inline(always)]
+#[must_use]
+pub const fn frame(head: Head, request: bool) -> Frame {
+    let size = size(head);
+    if size > LARGEST {
+        return Frame::NONE;
+    }
+    let whole = size + AROUND;
+    match head.byte(0) {
+        kind::METHOD => {
+            let method = head.big_endian(7);
+            if size < 4 || !is_class(method >> 16) || method as u16 > 120 {
+                return Frame::NONE;
+            }
+            let begins = if request {
+                method == method::PUBLISH
+            } else {
+                method == method::DELIVER || method == method::GET_OK
+            };
+            let secret =
+                method == method::START_OK || method == method::SECURE_OK || method == method::UPDATE_SECRET;
+            Frame::new(
+                whole,
+                if secret { SECRET } else { METHOD },
+                if begins { mark::EXCHANGE } else { 0 },
+            )
+        }
+        // A class, a weight of 0, a length and flags.
+        kind::HEADER if size >= 14 => Frame::new(whole, HEAD_LIMIT, 0),
+        kind::BODY => {
+            let limit = if size <= SMALL { AROUND + SMALL } else { AROUND - 1 };
+            Frame::new(whole, limit, mark::ENDS)
+        }
+        kind::HEARTBEAT if size == 0 => Frame::new(whole, AROUND, 0),
+        _ => Frame::NONE,
+    }
+}
+
+/// connection, channel, exchange, queue, basic, confirm, tx.
+#[inline(always)]
+const fn is_class(class: u32) -> bool {
+    matches!(class, 10 | 20 | 40 | 50 | 60 | 85 | 90)
+}
+
+/// Whether a frame, of which the first seven bytes are there, is complete in fewer than [`HEADER`] bytes.
+#[inline(always)]
+#[must_use]
+pub const fn is_short(head: Head) -> bool {
+    size(head) + AROUND < HEADER
+}
+
+/// The protocol header.
+pub const OPENING: u64 = pattern(b"AMQP\x00\x00\x09\x01");
+
+/// A client's protocol header.
+#[inline(always)]
+#[must_use]
+pub const fn opening(head: Head) -> Frame {
+    if head.word == OPENING {
+        Frame::new(8, 8, 0)
+    } else {
+        Frame::NONE
+    }
+}
+
+/// Which way a method goes that only one side sends: `Some(true)` for the client's.
+#[inline(always)]
+#[must_use]
+pub const fn is_request(head: Head) -> Option<bool> {
+    if head.byte(0) != kind::METHOD {
+        return None;
+    }
+    match head.big_endian(7) {
+        method::PUBLISH | method::GET | method::CONSUME => Some(true),
+        method::DELIVER | method::GET_OK | method::GET_EMPTY | method::RETURN | method::CONSUME_OK => {
+            Some(false)
+        }
+        _ => None,
+    }
+}

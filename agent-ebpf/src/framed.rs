@@ -1,0 +1,349 @@
+//! Walks the frames of HTTP/2, PostgreSQL and AMQP: hands on what the agent has to see of each, and steps over the rest.
+//! What a frame's first bytes say is known to [`spanwire_ebpf::frame`], all that is here is the same for each of them.
+//!
+//! Bytes to be handed on gather in the window, frame behind frame; a record is put out where something is stepped over, where
+//! a second exchange begins, and at the window's end. Each record says how much was stepped over before it.
+
+use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
+use crate::emit;
+use crate::frames::Step;
+use crate::log;
+use crate::maps::count;
+use crate::operation::{Operation, mark};
+use crate::state;
+use spanwire_ebpf::frame::{self, Frame, Head, amqp, http2, postgres};
+use spanwire_ebpf::protocol::{AMQP, HTTP2, POSTGRES};
+use spanwire_ebpf::{Counter, kind};
+
+/// Bits of [`Half::marks`].
+mod marked {
+    /// The agent waits for the end of the frame.
+    pub(super) const ENDS: u8 = 1;
+    /// What a client says before its frames is over.
+    pub(super) const OPENED: u8 = 2;
+    /// The frame is counted.
+    pub(super) const ROW: u8 = 4;
+}
+
+/// Frames in a row that prove that there are any, where they do not reach the end of the operation.
+const PROOF: u32 = 3;
+
+/// What came of [`claim`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// None of these protocols.
+    No,
+    /// One of them.
+    Yes,
+    /// Too few bytes to tell.
+    NeedMore,
+}
+
+/// Does one bounded piece of work.
+#[inline(always)]
+pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    match half.state {
+        state::SKIP => skip(operation, dialogue, half),
+        state::COPY => copy(operation, half),
+        _ => begin(operation, dialogue, half),
+    }
+}
+
+/// Steps over a frame's rest.
+#[inline(always)]
+fn skip(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    hand_on(operation, dialogue, half);
+    let rest = operation.available() as u64 + operation.unread;
+    let count = if half.remaining < rest {
+        half.remaining
+    } else {
+        rest
+    };
+    operation.step_over(count);
+    half.remaining -= count;
+    if half.remaining == 0 {
+        half.state = state::START;
+        half.content += (half.marks & marked::ROW != 0) as u64;
+        if half.marks & marked::ENDS != 0 {
+            let position = operation.position();
+            emit::record(kind::END, operation, dialogue, half, position, 0);
+        }
+    }
+    if count == rest { Step::Stop } else { Step::More }
+}
+
+/// Takes bytes of a frame for the agent.
+#[inline(always)]
+fn copy(operation: &mut Operation, half: &mut Half) -> Step {
+    let available = operation.available();
+    let count = if half.value < available as u64 {
+        half.value as u32
+    } else {
+        available
+    };
+    operation.cursor += count;
+    operation.copy_to = operation.cursor;
+    half.value -= count as u64;
+    half.remaining -= count as u64;
+    if half.value == 0 {
+        half.state = if half.remaining == 0 {
+            state::START
+        } else {
+            state::SKIP
+        };
+    }
+    Step::More
+}
+
+/// Hands on what is pending.
+#[inline(always)]
+fn hand_on(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    if operation.marks & mark::PENDING != 0 {
+        emit::record(kind::BYTES, operation, dialogue, half, 0, 0);
+    }
+}
+
+#[inline(always)]
+fn head_at(operation: &Operation, index: u32) -> Head {
+    Head {
+        word: operation.word(index),
+        next: operation.word(index + 8),
+    }
+}
+
+/// At the beginning of a frame.
+#[inline(never)]
+fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
+    let protocol = dialogue.protocol;
+    let request = dialogue.requests_direction as u32 == operation.direction;
+    if half.state == state::LOST {
+        if !is_proved(operation, protocol, request) {
+            let rest = operation.available() as u64 + operation.unread;
+            operation.step_over(rest);
+            return Step::Stop;
+        }
+        resume(operation, dialogue, half);
+    }
+    let available = operation.available();
+    let head = head_at(operation, operation.cursor);
+    let opening = request && half.marks & marked::OPENED == 0;
+    let answer = !request && dialogue.asked != half.status as u8;
+    let needed = if answer {
+        1
+    } else if opening {
+        8
+    } else {
+        frame::header(protocol)
+    };
+    // Only of AMQP some frames are shorter than what has to be seen of others.
+    let short = protocol == AMQP && available >= 7 && amqp::is_short(head) && !opening;
+    if available < needed && !short {
+        if half.started == 0 {
+            half.started = operation.time;
+        }
+        operation.carry(half);
+        return Step::More;
+    }
+    let frame = if answer {
+        answered(dialogue, half, head)
+    } else if opening {
+        open(dialogue, half, head)
+    } else {
+        frame::of(protocol, head, request)
+    };
+    if frame.length == 0 {
+        half.started = 0;
+        return Step::Lost;
+    }
+    half.remaining = frame.length as u64;
+    half.value = frame.copy as u64;
+    let ends = frame.marks & frame::mark::ENDS != 0 && frame.copy < frame.length;
+    let row = frame.marks & frame::mark::ROW != 0;
+    half.marks = (half.marks & marked::OPENED) | (ends as u8 * marked::ENDS) | (row as u8 * marked::ROW);
+    if frame.copy == 0 {
+        half.started = 0;
+        half.state = state::SKIP;
+        return Step::More;
+    }
+    half.state = state::COPY;
+    let exchange = frame.marks & frame::mark::EXCHANGE != 0 && is_new(protocol, half, head);
+    // One exchange a record, and its frame's beginning where a mark can say so.
+    if exchange
+        && operation.marks & mark::PENDING != 0
+        && operation.marks & (mark::EXCHANGE | mark::STARTS) != mark::STARTS
+    {
+        hand_on(operation, dialogue, half);
+    }
+    if operation.marks & mark::PENDING == 0 {
+        operation.copy_from = operation.cursor;
+        operation.copy_to = operation.cursor;
+        operation.marks = mark::PENDING | mark::STARTS | mark::HEAD_ENDS;
+    } else {
+        half.started = 0;
+    }
+    if exchange {
+        operation.marks |= mark::EXCHANGE;
+        if protocol == HTTP2 {
+            half.ordinal = http2::stream(head);
+        }
+        dialogue.requests += 1;
+        log::message(operation.sock, operation.position(), half.ordinal, request as u8);
+    }
+    Step::More
+}
+
+/// Whether the frame, of a kind that begins exchanges, does. On a stream of HTTP/2 the first HEADERS do, and numbers of
+/// streams only grow (RFC 9113, section 5.1.1).
+#[inline(always)]
+fn is_new(protocol: u8, half: &mut Half, head: Head) -> bool {
+    if protocol != HTTP2 {
+        return true;
+    }
+    let stream = http2::stream(head);
+    let new = stream > half.status;
+    if new {
+        half.status = stream;
+    }
+    new
+}
+
+/// What a client says before its frames.
+#[inline(always)]
+fn open(dialogue: &mut Dialogue, half: &mut Half, head: Head) -> Frame {
+    if dialogue.protocol == POSTGRES && postgres::asks_for_encryption(head) {
+        dialogue.asked = dialogue.asked.wrapping_add(1);
+    } else {
+        half.marks |= marked::OPENED;
+    }
+    frame::opening(dialogue.protocol, head)
+}
+
+/// The one byte by which a PostgreSQL server answers a request for encryption. What follows a yes is not for us.
+#[inline(always)]
+fn answered(dialogue: &mut Dialogue, half: &mut Half, head: Head) -> Frame {
+    half.status = dialogue.asked as u32;
+    if head.byte(0) != b'N' {
+        dialogue.protocol = IGNORED;
+        count(Counter::UnclaimedTls, 1);
+    }
+    Frame::new(1, 1, 0)
+}
+
+/// Goes on behind a loss, or on a connection that was joined late: frames begin at the cursor.
+#[inline(always)]
+fn resume(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
+    half.state = state::START;
+    half.marks = marked::OPENED;
+    half.status = 0;
+    half.content = 0;
+    let position = operation.position();
+    let unseen = position.wrapping_sub(half.copied_to);
+    if unseen != 0 && dialogue.announced != 0 {
+        operation.failure = Counter::GapSyntax as u32;
+        let from = half.copied_to;
+        emit::record(kind::GAP, operation, dialogue, half, from, unseen);
+    }
+    half.copied_to = position;
+}
+
+/// Whether the operation begins with several frames in a row, or as many as it has.
+#[inline(always)]
+fn is_proved(operation: &Operation, protocol: u8, request: bool) -> bool {
+    if operation.cursor != 0 {
+        return false;
+    }
+    let mut at = 0;
+    for _ in 0..PROOF {
+        let head = head_at(operation, at);
+        let frame = frame::of(protocol, head, request);
+        let behind = at.wrapping_add(frame.length);
+        if frame.length == 0 || behind > operation.end {
+            return false;
+        }
+        if protocol == AMQP && operation.byte(behind.wrapping_sub(1)) != amqp::END {
+            return false;
+        }
+        if behind == operation.end {
+            return operation.unread == 0;
+        }
+        at = behind;
+    }
+    true
+}
+
+/// Asks all protocols of frames whether the connection is theirs, which is undecided.
+#[inline(never)]
+pub(crate) fn claim(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Claim {
+    let available = operation.available();
+    let head = head_at(operation, operation.cursor);
+    let direction = operation.direction as u8;
+    let (protocol, request) = if half.state == state::LOST {
+        late(operation, head)
+    } else if available < 8 || available == 8 && head.word as u16 == 0 && !postgres::asks_for_encryption(head)
+    {
+        // Others than these begin with letters, of which HTTP/1 waits for more.
+        return if head.word as u8 == 0 {
+            Claim::NeedMore
+        } else {
+            Claim::No
+        };
+    } else if head.word == http2::PREFACE_BEGINS {
+        (HTTP2, true)
+    } else if http2::is_server(head) {
+        (HTTP2, false)
+    } else if postgres::is_client(head) {
+        (POSTGRES, true)
+    } else if head.word == amqp::OPENING {
+        (AMQP, true)
+    } else {
+        (UNDECIDED, false)
+    };
+    if protocol == UNDECIDED {
+        return Claim::No;
+    }
+    dialogue.protocol = protocol;
+    dialogue.requests_direction = if request { direction } else { 1 - direction };
+    let counter = match protocol {
+        HTTP2 => Counter::Http2,
+        POSTGRES => Counter::Postgres,
+        _ => Counter::Amqp,
+    };
+    count(counter, 1);
+    log::claimed(operation.sock, protocol, operation.position());
+    Claim::Yes
+}
+
+/// Which protocol, and which way, an operation shows on a connection that was joined late; [`UNDECIDED`] where that cannot
+/// be told from it.
+#[inline(always)]
+fn late(operation: &Operation, head: Head) -> (u8, bool) {
+    // The whole operation has to be there.
+    if operation.cursor != 0 || operation.unread != 0 || operation.end < 8 {
+        return (UNDECIDED, false);
+    }
+    let last = operation.word(operation.end.wrapping_sub(8));
+    if postgres::is_response(head, last) {
+        return (POSTGRES, false);
+    }
+    if postgres::is_request(head, last, operation.end) {
+        return (POSTGRES, true);
+    }
+    let block = operation.word(http2::HEADER);
+    if let Some(request) = http2::is_request(head, block)
+        && is_proved(operation, HTTP2, request)
+    {
+        return (HTTP2, request);
+    }
+    if let Some(request) = amqp::is_request(head)
+        && is_proved(operation, AMQP, request)
+    {
+        return (AMQP, request);
+    }
+    (UNDECIDED, false)
+}
+
+/// Whether the walker of this protocol is the one here.
+#[inline(always)]
+pub(crate) fn has(dialogue: &Dialogue) -> bool {
+    dialogue.protocol > HTTP1 && frame::has(dialogue.protocol)
+}
