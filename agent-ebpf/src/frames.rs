@@ -7,9 +7,10 @@ use crate::framed;
 use crate::globals::{global, kernel};
 use crate::http1;
 use crate::log;
-use crate::maps::count;
 #[cfg(feature = "bounded-loops")]
-use crate::maps::{CONNECTIONS, OPERATIONS};
+use crate::maps::CONNECTIONS;
+use crate::maps::OPERATIONS;
+use crate::maps::count;
 use crate::operation::{self, Filled, Operation, ROOM, Source, mark};
 use crate::state;
 use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT, kind};
@@ -286,11 +287,26 @@ fn hand_on(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) 
     emit::record(kind::BYTES, operation, dialogue, half, 0, 0);
 }
 
+/// [`Operation::gather`] by way of a global function, which the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn gather(slot: u32) -> u32 {
+    if let Some(operation) = OPERATIONS.get_ptr_mut(slot) {
+        // SAFETY: a map value, and this program's own.
+        unsafe { (*operation).gather() };
+    }
+    0
+}
+
 /// Puts the next bytes into the window.
 #[inline(always)]
 fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Filled {
     hand_on(operation, dialogue, half);
     let filled = operation.fill(half, ROOM);
+    if filled == Filled::Some && operation.vectors > 0 && (framed::has(dialogue) || half.state == state::LOST)
+    {
+        gather(operation.slot);
+    }
     match filled {
         Filled::Some if half.state == state::COPY => {
             operation.copy_from = 0;

@@ -18,6 +18,9 @@ pub(crate) const ROOM: u64 = (WINDOW - CARRY) as u64;
 /// not that their sum stays inside; and reads of whole words may touch a little of it.
 const SLACK: usize = WINDOW + LOOK;
 
+/// Most buffers that are added to the one that a filling begins with.
+const GATHERED: u32 = 8;
+
 /// Most bytes that are looked at together.
 pub(crate) const LOOK: usize = 64;
 
@@ -74,7 +77,7 @@ pub(crate) struct Operation {
     /// Next `iovec` of the caller.
     vector: u64,
     /// How many are left.
-    vectors: u64,
+    pub(crate) vectors: u64,
     /// Next byte of the caller's buffer.
     buffer: u64,
     /// Bytes left of that buffer.
@@ -353,6 +356,48 @@ impl Operation {
         self.unread -= count;
         half.carried = 0;
         Filled::Some
+    }
+
+    /// Adds the caller's next buffers to the window, where there is room: frames are often sent in parts, each in a buffer of
+    /// its own.
+    #[inline(always)]
+    pub(crate) fn gather(&mut self) {
+        for _ in 0..GATHERED {
+            if self.buffer_left != 0 || self.vectors == 0 || self.unread == 0 || self.end >= ROOM as u32 {
+                return;
+            }
+            let Some(vector) = user::<Vector>(self.vector) else {
+                return;
+            };
+            let mut count = if vector.length < self.unread {
+                vector.length
+            } else {
+                self.unread
+            };
+            let room = ROOM - self.end as u64;
+            if count > room {
+                count = room;
+            }
+            if count > ROOM {
+                return;
+            }
+            // SAFETY: masked to the window; `count` is at most as much as the slack covers.
+            let result = unsafe {
+                let into = self.window.as_mut_ptr().add(self.end as usize & (WINDOW - 1));
+                bpf_probe_read_user(into.cast(), count as u32, vector.base as *const _)
+            };
+            // The next filling will say so.
+            if result != 0 {
+                return;
+            }
+            self.vector += size_of::<Vector>() as u64;
+            self.vectors -= 1;
+            self.buffer = vector.base + count;
+            self.buffer_left = vector.length - count;
+            self.next += count;
+            self.end += count as u32;
+            self.unread -= count;
+        }
     }
 
     /// Keeps the rest of the window for the next operation, or the next filling.
