@@ -45,7 +45,9 @@ fn short_lived_programs_by_their_name(hooks: Hooks) -> Result<()> {
 
 /// Real ones, as runc makes them. The client is in none.
 fn containers_by_their_name(hooks: Hooks) -> Result<()> {
-    let names = ["before", "after", "other"].map(|it| format!("spanwire-test-{it}-{}", std::process::id()));
+    // The same test runs under another hook set at the same time.
+    let names = ["before", "after", "other"]
+        .map(|it| format!("spanwire-test-{it}-{}-{}", hooks.name(), std::process::id()));
     let before = Container::start(&names[0])?;
     let other = Container::start(&names[2])?;
     let mut options = Options::run(hooks);

@@ -139,7 +139,7 @@ fn http2_by_prior_knowledge(hooks: Hooks) -> Result<()> {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let seen = echoed(hooks, &[preface.to_vec()])?;
     seen.spans_are(&[])?;
-    let value = seen.summary.value("kernel.unclaimed.http2");
+    let value = seen.summary.value("kernel.connections.http2");
     ensure!(value == 2, "both ends are counted once: {:?}", seen.summary);
     Ok(())
 }
