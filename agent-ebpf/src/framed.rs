@@ -163,7 +163,12 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     if frame.copy == 0 {
         half.started = 0;
         half.state = state::SKIP;
-        return Step::More;
+        // Rows are many and small.
+        return if frame.length <= available {
+            skip(operation, dialogue, half)
+        } else {
+            Step::More
+        };
     }
     half.state = state::COPY;
     let exchange = frame.marks & frame::mark::EXCHANGE != 0 && is_new(protocol, half, head);
@@ -249,10 +254,11 @@ fn resume(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
 /// Whether the operation begins with several frames in a row, or as many as it has.
 #[inline(always)]
 fn is_proved(operation: &Operation, protocol: u8, request: bool) -> bool {
-    if operation.cursor != 0 {
+    // What an earlier operation left over is no beginning.
+    if operation.cursor != operation.carried {
         return false;
     }
-    let mut at = 0;
+    let mut at = operation.cursor;
     for _ in 0..PROOF {
         let head = head_at(operation, at);
         let frame = frame::of(protocol, head, request);
@@ -317,18 +323,19 @@ pub(crate) fn claim(operation: &mut Operation, dialogue: &mut Dialogue, half: &m
 /// be told from it.
 #[inline(always)]
 fn late(operation: &Operation, head: Head) -> (u8, bool) {
+    let length = operation.available();
     // The whole operation has to be there.
-    if operation.cursor != 0 || operation.unread != 0 || operation.end < 8 {
+    if operation.cursor != operation.carried || operation.unread != 0 || length < 8 {
         return (UNDECIDED, false);
     }
     let last = operation.word(operation.end.wrapping_sub(8));
     if postgres::is_response(head, last) {
         return (POSTGRES, false);
     }
-    if postgres::is_request(head, last, operation.end) {
+    if postgres::is_request(head, last, length) {
         return (POSTGRES, true);
     }
-    let block = operation.word(http2::HEADER);
+    let block = operation.word(operation.cursor + http2::HEADER);
     if let Some(request) = http2::is_request(head, block)
         && is_proved(operation, HTTP2, request)
     {

@@ -39,6 +39,8 @@ const START_BYTES: u32 = 16;
 /// Turns after which a connection that was joined late, and on which neither side began a message, is left alone. Within
 /// one message of HTTP/1 the sides do not take turns, however long it is.
 const TURNS: u16 = 1000;
+/// The same of a Unix socket, of which nobody knows whether it was joined late.
+const UNIX_TURNS: u16 = 64;
 
 /// Looks for a line feed in the next [`LOOK`] bytes. Returns whether it was found; the cursor is behind it, or behind the
 /// bytes that were looked at.
@@ -308,12 +310,23 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
         if dialogue.protocol == UNDECIDED && dialogue.turn != operation.direction as u8 {
             dialogue.turn = operation.direction as u8;
             dialogue.turns += 1;
-            if dialogue.turns == TURNS {
+            let turns = if dialogue.sequenced != 0 {
+                TURNS
+            } else {
+                UNIX_TURNS
+            };
+            if dialogue.turns == turns {
                 dialogue.protocol = IGNORED;
                 count(Counter::UnclaimedOther, 1);
                 log::left_alone(operation.sock, Counter::UnclaimedOther as u32);
             }
         }
+        return skip_operation(operation, half);
+    }
+    if dialogue.protocol == UNDECIDED && dialogue.sequenced == 0 {
+        // Nothing tells whether this is its beginning.
+        dialogue.late = 1;
+        dialogue.adrift = 1;
         return skip_operation(operation, half);
     }
     if dialogue.protocol == UNDECIDED {
