@@ -1,20 +1,27 @@
 //! Endpoints that refuse, throttle, hang, or are not there.
 
+use std::{cell::RefCell, rc::Rc, sync::Once};
+
 use super::*;
+
+thread_local! {
+    /// What the test of this thread logs.
+    static LINES: Lines = Lines::default();
+}
 
 /// What is logged, kept.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct Lines(Rc<RefCell<Vec<u8>>>);
 
 impl Lines {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.borrow().clone()).unwrap()
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.borrow_mut().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -22,19 +29,27 @@ impl Write for Lines {
     }
 }
 
-/// Keeps what this thread logs, until the guard is dropped.
-fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .without_time()
-        .with_ansi(false)
-        .with_target(false);
-    let subscriber = subscriber
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    (lines, tracing::subscriber::set_default(subscriber))
+/// What this thread logs from now on.
+///
+/// One subscriber for all threads: while there is just one of a scope of its own, a thread that comes by a log line
+/// first and has none switches that line off for all (`tracing_core::callsite`, `Rebuilder::JustOne`).
+fn log() -> Lines {
+    static GLOBAL: Once = Once::new();
+    GLOBAL.call_once(|| {
+        tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_target(false)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(|| LINES.with(Lines::clone))
+            .init();
+        // A line that a thread came by between the subscriber's making and its becoming everyone's.
+        tracing::callsite::rebuild_interest_cache();
+    });
+    LINES.with(|lines| {
+        lines.0.borrow_mut().clear();
+        lines.clone()
+    })
 }
 
 #[tokio::test]
@@ -167,7 +182,7 @@ async fn a_shutdown_ends_while_the_endpoint_hangs_and_every_span_is_accounted_fo
 
 #[tokio::test]
 async fn an_outage_is_one_line_and_its_end_another() {
-    let (lines, _guard) = log();
+    let lines = log();
     let refused = Err(Status::unauthenticated("no token"));
     let (_collector, settings) = grpc(&[refused.clone(), refused.clone(), refused, Ok(taken())]).await;
     let endpoint = settings.endpoint.clone();
@@ -194,7 +209,7 @@ async fn an_outage_is_one_line_and_its_end_another() {
 /// In a clock that jumps while nothing happens: on a connection that is never answered, nothing does.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_hangs_is_named_while_it_does_and_at_the_end() {
-    let (lines, _guard) = log();
+    let lines = log();
     let (_listener, address) = listen().await;
     let endpoint = format!("http://{address}/v1/traces");
     let (handle, _) = start(settings(&endpoint, Protocol::HttpProtobuf));
