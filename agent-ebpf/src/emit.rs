@@ -2,6 +2,8 @@
 
 use crate::connection::{Dialogue, Half, describe};
 use crate::framed;
+#[cfg(feature = "bounded-loops")]
+use crate::frames::operands;
 use crate::globals::global;
 use crate::maps::{EVENTS, count};
 use crate::operation::{HEADER, Operation, WINDOW, mark};
@@ -99,7 +101,8 @@ fn header(record: &mut Record, operation: &Operation, dialogue: &Dialogue, half:
 }
 
 /// Puts a record of this kind into the ring buffer: what is pending in the window, the end of a message at `position`, or
-/// a gap of `length` bytes from `position` on.
+/// a gap of `length` bytes from `position` on. By way of a global function, which the verifier looks at once and not in
+/// every step that may come to it.
 #[cfg(not(feature = "bounded-loops"))]
 #[inline(always)]
 pub(crate) fn record(
@@ -110,14 +113,31 @@ pub(crate) fn record(
     position: u64,
     length: u64,
 ) -> u32 {
-    match kind {
-        kind::BYTES => put_bytes(operation, dialogue, half),
-        kind::END => put_end(operation, dialogue, half, position),
-        _ => put_gap(operation, dialogue, half, position, length),
-    }
+    operation.gap = length;
+    put_record_of(kind as u32, operation, dialogue, half, position)
 }
 
-/// The same, by way of a global function, which the verifier looks at once and not in every step that may come to it.
+/// [`record`], for pointers that may be anyone's.
+#[cfg(not(feature = "bounded-loops"))]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn put_record_of(
+    kind: u32,
+    operation: *mut Operation,
+    dialogue: *mut Dialogue,
+    half: *mut Half,
+    position: u64,
+) -> u32 {
+    // SAFETY: of `record`'s references, or null.
+    let (Some(operation), Some(dialogue), Some(half)) =
+        (unsafe { (operation.as_mut(), dialogue.as_mut(), half.as_mut()) })
+    else {
+        return 0;
+    };
+    put_one(kind as u8, operation, dialogue, half, position)
+}
+
+/// The same. Before Linux 5.13 a global function takes scalars only.
 #[cfg(feature = "bounded-loops")]
 #[inline(always)]
 pub(crate) fn record(
@@ -128,37 +148,45 @@ pub(crate) fn record(
     position: u64,
     length: u64,
 ) -> u32 {
-    let how = kind as u32 | operation.direction << 8 | operation.slot << 16;
-    put_record_of(operation.sock, how, position, length)
+    operation.gap = length;
+    put_record_of(
+        operation.sock,
+        kind as u32,
+        operation.direction,
+        operation.slot,
+        position,
+    )
 }
 
-/// [`record`], for scalars: `how` is the kind, the direction and the slot, a byte each.
+/// [`record`], for scalars.
 #[cfg(feature = "bounded-loops")]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn put_record_of(sock: u64, how: u32, position: u64, length: u64) -> u32 {
-    let Some(connection) = crate::maps::CONNECTIONS.get_ptr_mut(sock) else {
-        return 0;
-    };
-    let Some(operation) = crate::maps::OPERATIONS.get_ptr_mut(how >> 16) else {
-        return 0;
-    };
-    // SAFETY: map values, and the only references to them while this runs.
-    let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
-    let crate::connection::Connection {
-        received,
-        sent,
-        dialogue,
-    } = connection;
-    let half = if how >> 8 & 1 == spanwire_ebpf::SENT as u32 {
-        sent
-    } else {
-        received
-    };
-    match how as u8 {
+pub(crate) extern "C" fn put_record_of(
+    sock: u64,
+    kind: u32,
+    direction: u32,
+    slot: u32,
+    position: u64,
+) -> u32 {
+    match operands(sock, direction, slot) {
+        Some((operation, dialogue, half)) => put_one(kind as u8, operation, dialogue, half, position),
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn put_one(
+    kind: u8,
+    operation: &mut Operation,
+    dialogue: &mut Dialogue,
+    half: &mut Half,
+    position: u64,
+) -> u32 {
+    match kind {
         kind::BYTES => put_bytes(operation, dialogue, half),
         kind::END => put_end(operation, dialogue, half, position),
-        _ => put_gap(operation, dialogue, half, position, length),
+        _ => put_gap(operation, dialogue, half, position),
     }
 }
 
@@ -301,15 +329,10 @@ fn put_end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, posi
     0
 }
 
-/// Reports `length` bytes from `position` on that were not seen.
+/// Reports the operation's gap, from `position` on.
 #[inline(never)]
-fn put_gap(
-    operation: &mut Operation,
-    dialogue: &Dialogue,
-    half: &mut Half,
-    position: u64,
-    length: u64,
-) -> u32 {
+fn put_gap(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64) -> u32 {
+    let length = operation.gap;
     // SAFETY: as in `end`.
     let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
     header(record, operation, dialogue, half, kind::GAP);

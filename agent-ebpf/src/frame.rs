@@ -81,6 +81,24 @@ impl Frame {
             marks,
         }
     }
+
+    /// All in one word: of what is copied 24 bits, of the marks 8.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        (self.length as u64) << 32 | (self.copy as u64) << 8 | self.marks as u64
+    }
+
+    /// What [`Self::pack`] has packed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(word: u64) -> Self {
+        Self {
+            length: (word >> 32) as u32,
+            copy: (word as u32) >> 8,
+            marks: word as u8 as u32,
+        }
+    }
 }
 
 /// Whether this is a protocol of frames.

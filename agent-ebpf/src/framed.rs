@@ -6,9 +6,9 @@
 
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
 use crate::emit;
-use crate::frames::Step;
+use crate::frames::{Step, operands};
 use crate::log;
-use crate::maps::count;
+use crate::maps::{OPERATIONS, count};
 use crate::operation::{Operation, mark};
 use crate::state;
 use spanwire_ebpf::frame::{self, Frame, Head, amqp, http2, postgres};
@@ -28,15 +28,14 @@ mod marked {
 /// Frames in a row that prove that there are any, where they do not reach the end of the operation.
 const PROOF: u32 = 3;
 
-/// What came of [`claim`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Claim {
+/// What comes of [`claim`].
+pub(crate) mod claimed {
     /// None of these protocols.
-    No,
+    pub(crate) const NO: u32 = 0;
     /// One of them.
-    Yes,
+    pub(crate) const YES: u32 = 1;
     /// Too few bytes to tell.
-    NeedMore,
+    pub(crate) const NEEDS_MORE: u32 = 2;
 }
 
 /// Does one bounded piece of work.
@@ -111,6 +110,24 @@ fn head_at(operation: &Operation, index: u32) -> Head {
     }
 }
 
+/// The frame that begins with `head`.
+#[inline(always)]
+fn frame_of(protocol: u8, head: Head, request: bool) -> Frame {
+    Frame::unpack(frame_of_words(
+        protocol as u32,
+        head.word,
+        head.next,
+        request as u32,
+    ))
+}
+
+/// [`frame_of`], as a global function, for the reason that [`operands`] gives.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frame_of_words(protocol: u32, word: u64, next: u64, request: u32) -> u64 {
+    frame::of(protocol as u8, Head { word, next }, request != 0).pack()
+}
+
 /// At the beginning of a frame.
 #[inline(never)]
 fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
@@ -149,7 +166,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     } else if opening {
         open(dialogue, half, head)
     } else {
-        frame::of(protocol, head, request)
+        frame_of(protocol, head, request)
     };
     if frame.length == 0 {
         half.started = 0;
@@ -254,44 +271,60 @@ fn resume(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
 /// Whether the operation begins with several frames in a row, or as many as it has.
 #[inline(always)]
 fn is_proved(operation: &Operation, protocol: u8, request: bool) -> bool {
+    proves(operation.slot, protocol as u32, request as u32) != 0
+}
+
+/// [`is_proved`], as a global function, for the reason that [`operands`] gives.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn proves(slot: u32, protocol: u32, request: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return 0;
+    };
+    // SAFETY: a map value.
+    let operation = unsafe { &*operation };
     // What an earlier operation left over is no beginning.
     if operation.cursor != operation.carried {
-        return false;
+        return 0;
     }
     let mut at = operation.cursor;
     for _ in 0..PROOF {
-        let head = head_at(operation, at);
-        let frame = frame::of(protocol, head, request);
+        let frame = frame_of(protocol as u8, head_at(operation, at), request != 0);
         let behind = at.wrapping_add(frame.length);
         if frame.length == 0 || behind > operation.end {
-            return false;
+            return 0;
         }
-        if protocol == AMQP && operation.byte(behind.wrapping_sub(1)) != amqp::END {
-            return false;
+        if protocol == AMQP as u32 && operation.byte(behind.wrapping_sub(1)) != amqp::END {
+            return 0;
         }
         if behind == operation.end {
-            return operation.unread == 0;
+            return (operation.unread == 0) as u32;
         }
         at = behind;
     }
-    true
+    1
 }
 
-/// Asks all protocols of frames whether the connection is theirs, which is undecided.
+/// Asks all protocols of frames whether the connection is theirs, which is undecided. One of [`claimed`]; a global
+/// function, for the reason that [`operands`] gives.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn claim(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Claim {
+pub(crate) extern "C" fn claim(sock: u64, direction: u32, slot: u32) -> u32 {
+    let Some((operation, dialogue, half)) = operands(sock, direction, slot) else {
+        return claimed::NO;
+    };
     let available = operation.available();
     let head = head_at(operation, operation.cursor);
-    let direction = operation.direction as u8;
+    let direction = direction as u8;
     let (protocol, request) = if half.state == state::LOST {
         late(operation, head)
     } else if available < 8 || available == 8 && head.word as u16 == 0 && !postgres::asks_for_encryption(head)
     {
         // Others than these begin with letters, of which HTTP/1 waits for more.
         return if head.word as u8 == 0 {
-            Claim::NeedMore
+            claimed::NEEDS_MORE
         } else {
-            Claim::No
+            claimed::NO
         };
     } else if head.word == http2::PREFACE_BEGINS {
         (HTTP2, true)
@@ -305,7 +338,7 @@ pub(crate) fn claim(operation: &mut Operation, dialogue: &mut Dialogue, half: &m
         (UNDECIDED, false)
     };
     if protocol == UNDECIDED {
-        return Claim::No;
+        return claimed::NO;
     }
     dialogue.protocol = protocol;
     dialogue.requests_direction = if request { direction } else { 1 - direction };
@@ -316,7 +349,7 @@ pub(crate) fn claim(operation: &mut Operation, dialogue: &mut Dialogue, half: &m
     };
     count(counter, 1);
     log::claimed(operation.sock, protocol, operation.position());
-    Claim::Yes
+    claimed::YES
 }
 
 /// Which protocol, and which way, an operation shows on a connection that was joined late; [`UNDECIDED`] where that cannot

@@ -7,10 +7,7 @@ use crate::framed;
 use crate::globals::{global, kernel};
 use crate::http1;
 use crate::log;
-#[cfg(feature = "bounded-loops")]
-use crate::maps::CONNECTIONS;
-use crate::maps::OPERATIONS;
-use crate::maps::count;
+use crate::maps::{CONNECTIONS, OPERATIONS, count};
 use crate::operation::{self, Filled, Operation, ROOM, Source, mark};
 use crate::state;
 use spanwire_ebpf::{Counter, HEAD_LIMIT, RECEIVED, SENT, kind};
@@ -22,9 +19,11 @@ const STEPS: u32 = 8192;
 /// not taken, of which it bears 8192.
 #[cfg(feature = "bounded-loops")]
 const STEPS: u32 = 4;
-/// Parts of an operation.
+/// Parts of an operation: so many times so many, of which the verifier looks at a sum.
 #[cfg(feature = "bounded-loops")]
-const PARTS: u32 = 2048;
+const PARTS: u32 = 64;
+#[cfg(feature = "bounded-loops")]
+const TIMES: u32 = 32;
 
 /// Sends up to this length end, for all that can be seen, when they begin.
 const SHORT: u64 = 16 * 1024;
@@ -153,8 +152,9 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
     }
 }
 
-/// Walks the operation to its end.
-#[inline(never)]
+/// Walks the operation to its end. Inlined where there are [`parts`]: calls nest no deeper than eight.
+#[cfg_attr(feature = "bounded-loops", inline(always))]
+#[cfg_attr(not(feature = "bounded-loops"), inline(never))]
 fn walk(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
     if !steps(operation, dialogue, half) {
         hand_on(operation, dialogue, half);
@@ -209,40 +209,61 @@ extern "C" fn turn(_index: u32, walk: *mut Walk) -> u64 {
 #[inline(always)]
 fn steps(operation: &mut Operation, _: &mut Dialogue, _: &mut Half) -> bool {
     let (sock, direction, slot) = (operation.sock, operation.direction, operation.slot);
-    for _ in 0..PARTS {
-        if part(sock, direction, slot) != 0 {
+    for _ in 0..TIMES {
+        if parts(sock, direction, slot) != 0 {
             return true;
         }
     }
     false
 }
 
-/// A part of the walk; 1 where it was the last. A global function, which the verifier looks at once and not in each turn
-/// of the loop; that is why it looks up again what its caller has.
+/// Some parts of the walk; 1 where the last was among them. A global function, for the reason that [`operands`] gives.
+#[cfg(feature = "bounded-loops")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn parts(sock: u64, direction: u32, slot: u32) -> u32 {
+    for _ in 0..PARTS {
+        if part(sock, direction, slot) != 0 {
+            return 1;
+        }
+    }
+    0
+}
+
+/// A part of the walk; 1 where it was the last. A global function as well.
 #[cfg(feature = "bounded-loops")]
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn part(sock: u64, direction: u32, slot: u32) -> u32 {
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
+    let Some((operation, dialogue, half)) = operands(sock, direction, slot) else {
         return 1;
     };
-    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
-        return 1;
-    };
-    // SAFETY: map values.
-    let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
-    let Connection {
-        received,
-        sent,
-        dialogue,
-    } = connection;
-    let half = if direction == SENT as u32 { sent } else { received };
     for _ in 0..STEPS {
         if step(operation, dialogue, half) {
             return 1;
         }
     }
     0
+}
+
+/// What a step works on, for a global function: the verifier looks at such once and not at each call, in exchange for
+/// which it gets nothing but scalars, and looks up again what its caller has.
+#[inline(always)]
+pub(crate) fn operands<'a>(
+    sock: u64,
+    direction: u32,
+    slot: u32,
+) -> Option<(&'a mut Operation, &'a mut Dialogue, &'a mut Half)> {
+    let connection = CONNECTIONS.get_ptr_mut(sock)?;
+    let operation = OPERATIONS.get_ptr_mut(slot)?;
+    // SAFETY: map values; the caller's references are at rest while it waits.
+    let (operation, connection) = unsafe { (&mut *operation, &mut *connection) };
+    let half = if direction == SENT as u32 {
+        &mut connection.sent
+    } else {
+        &mut connection.received
+    };
+    Some((operation, &mut connection.dialogue, half))
 }
 
 /// One step; whether it was the last.

@@ -11,7 +11,7 @@ use self::body::{body, chunk_begins, chunk_size};
 use self::head::{coding, first_line, head_ends, length, length_ends, line};
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::emit;
-use crate::framed::{self, Claim};
+use crate::framed::{self, claimed};
 use crate::frames::Step;
 use crate::log;
 use crate::maps::{COUNTERS, add, count};
@@ -164,10 +164,10 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         return Step::More;
     }
     if dialogue.protocol == UNDECIDED {
-        match framed::claim(operation, dialogue, half) {
-            Claim::No => {}
-            Claim::Yes => return Step::More,
-            Claim::NeedMore => return carry(operation, half),
+        match framed::claim(operation.sock, operation.direction, operation.slot) {
+            claimed::YES => return Step::More,
+            claimed::NEEDS_MORE => return carry(operation, half),
+            _ => {}
         }
     }
     let available = operation.available();

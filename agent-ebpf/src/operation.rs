@@ -94,6 +94,8 @@ pub(crate) struct Operation {
     pub(crate) wire: u64,
     /// Its content's length.
     pub(crate) content: u64,
+    /// Bytes that were not seen, for the record that says so.
+    pub(crate) gap: u64,
     /// Next byte of the window.
     pub(crate) cursor: u32,
     /// End of the window's bytes.
