@@ -191,10 +191,8 @@ fn put_one(
 }
 
 /// Hands on what is pending in the window: bytes of a head.
-#[inline(never)]
+#[inline(always)]
 fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
-    let marks = operation.marks;
-    operation.marks = 0;
     if dialogue.announced == 0 {
         opened(operation, dialogue);
     }
@@ -206,13 +204,13 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
     // The header goes right in front of the bytes, over what was handed on before: one copy, one record.
     // SAFETY: `from` is inside the window, in front of which there is room for a header.
     let at = unsafe { operation.header.as_mut_ptr().add(from as usize) }.cast::<Record>();
-    let base = operation.base;
-    let (wire, content) = (operation.wire, operation.content);
     // SAFETY: as above; unaligned stores are fine on the machines that spanwire supports.
     let record = unsafe { &mut *at };
     header(record, operation, dialogue, half, kind::BYTES);
+    let marks = operation.marks;
+    operation.marks = 0;
     record.length = length;
-    record.position = base + from as u64;
+    record.position = operation.base + from as u64;
     if framed::has(dialogue) {
         record.wire = record.position.wrapping_sub(half.copied_to);
         record.content = half.content;
@@ -243,9 +241,9 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
     }
     if marks & mark::MESSAGE_ENDS != 0 {
         record.flags |= flag::MESSAGE_ENDS;
-        record.content = content;
-        record.wire = wire;
-        half.copied_to += wire;
+        record.content = operation.content;
+        record.wire = operation.wire;
+        half.copied_to += operation.wire;
     }
     let wake = wake_sometimes(operation);
     // SAFETY: the header and `length` bytes behind it end inside the window and its slack.
@@ -314,7 +312,7 @@ fn put(operation: &mut Operation) {
 }
 
 /// Reports the end of a message, at `position`, whose last bytes were not copied.
-#[inline(never)]
+#[inline(always)]
 fn put_end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64) -> u32 {
     // SAFETY: the room is as large as a record; alignment as in `bytes`.
     let record = unsafe { &mut *operation.header.as_mut_ptr().cast::<Record>() };
@@ -330,7 +328,7 @@ fn put_end(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, posi
 }
 
 /// Reports the operation's gap, from `position` on.
-#[inline(never)]
+#[inline(always)]
 fn put_gap(operation: &mut Operation, dialogue: &Dialogue, half: &mut Half, position: u64) -> u32 {
     let length = operation.gap;
     // SAFETY: as in `end`.

@@ -1,9 +1,9 @@
 //! Walks an operation's bytes frame by frame: keeps the window filled, calls the protocol's `step`, and sees to it that
 //! what was not seen is counted.
 
-use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED};
+use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
 use crate::emit;
-use crate::framed;
+use crate::framed::{self, claimed};
 use crate::globals::{global, kernel};
 use crate::http1;
 use crate::log;
@@ -277,7 +277,14 @@ fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
             Filled::Unreadable => return true,
         }
     }
-    let step = if framed::has(dialogue) {
+    let claim = if dialogue.protocol == UNDECIDED {
+        framed::claim(operation.sock, operation.direction, operation.slot)
+    } else {
+        claimed::NO
+    };
+    let step = if claim == claimed::NEEDS_MORE {
+        http1::carry(operation, half)
+    } else if framed::has(dialogue) {
         framed::step(operation, dialogue, half)
     } else {
         http1::step(operation, dialogue, half)

@@ -11,7 +11,7 @@ use self::body::{body, chunk_begins, chunk_size};
 use self::head::{coding, first_line, head_ends, length, length_ends, line};
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::emit;
-use crate::framed::{self, claimed};
+use crate::framed;
 use crate::frames::Step;
 use crate::log;
 use crate::maps::{COUNTERS, add, count};
@@ -163,13 +163,6 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         operation.cursor += 1;
         return Step::More;
     }
-    if dialogue.protocol == UNDECIDED {
-        match framed::claim(operation.sock, operation.direction, operation.slot) {
-            claimed::YES => return Step::More,
-            claimed::NEEDS_MORE => return carry(operation, half),
-            _ => {}
-        }
-    }
     let available = operation.available();
     let word = operation.word(operation.cursor);
     let next_word = operation.word(operation.cursor + 8);
@@ -255,7 +248,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
 
 /// Waits for more bytes of what begins at the cursor.
 #[inline(always)]
-fn carry(operation: &mut Operation, half: &mut Half) -> Step {
+pub(crate) fn carry(operation: &mut Operation, half: &mut Half) -> Step {
     if half.started == 0 {
         half.started = operation.time;
     }
@@ -305,7 +298,6 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
         half.started = 0;
         return Step::More;
     }
-    half.started = 0;
     if half.state == state::LOST || dialogue.adrift != 0 {
         if dialogue.protocol == UNDECIDED && dialogue.turn != operation.direction as u8 {
             dialogue.turn = operation.direction as u8;
@@ -349,6 +341,7 @@ fn not_a_message(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut 
 #[inline(always)]
 fn skip_operation(operation: &mut Operation, half: &mut Half) -> Step {
     half.state = state::LOST;
+    half.started = 0;
     let rest = operation.available() as u64 + operation.unread;
     operation.step_over(rest);
     Step::Stop
