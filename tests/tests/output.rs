@@ -184,7 +184,7 @@ fn the_kernel_half_says_what_it_does_when_asked() -> Result<()> {
         ensure!(finished.status == 0, "{}", finished.message());
         Ok(finished.message())
     };
-    let (claimed, message) = ("HTTP/1 from position 0", "message at position 0");
+    let (claimed, message) = ("protocol 1 from position 0", "message at position 0");
     let off = said("off")?;
     ensure!(!off.contains(claimed), "{off}");
     let info = said("info")?;
