@@ -4,7 +4,7 @@ use super::tcp::{Delivery, Missing, Side};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
 use crate::protocol::detect::{Detection, Foreign, detect};
-use crate::protocol::{Connection, Flow, Outcome, Protocol};
+use crate::protocol::{Connection, Flow, Loss, Outcome, Protocol};
 
 /// When a packet was captured, in nanoseconds since the epoch: the stamp that goes through the parsers.
 pub type Time = u64;
@@ -17,6 +17,8 @@ const MOST_UNTOLD: usize = 128 << 10;
 pub enum Unclaimed {
     /// TLS.
     Tls,
+    /// One of these protocols, until it was encrypted.
+    Encrypted,
     /// A protocol that is not known here.
     Other,
     /// Joined in the middle, and no beginning of a message was seen.
@@ -135,6 +137,7 @@ impl Talk {
 
     /// Takes what comes next of a side.
     pub fn hear(&mut self, side: Side, time: Time, next: Delivery<'_>, out: &mut Vec<Outcome<Time>>) {
+        let from = out.len();
         match next {
             Delivery::Bytes(data) => self.bytes(side, time, data, out),
             Delivery::Gap(length, why) => self.gap(side, time, length, why, out),
@@ -145,6 +148,12 @@ impl Talk {
                 }
             }
             Delivery::Reset => self.close(time, Close::Reset, out),
+        }
+        let encrypted = |outcome: &Outcome<Time>| matches!(outcome, Outcome::Lost(Loss::Encrypted));
+        if let Some(at) = out[from..].iter().position(encrypted) {
+            // Counted as what the connection is.
+            out.remove(from + at);
+            self.state = State::Unclaimed(Unclaimed::Encrypted);
         }
     }
 
