@@ -15,6 +15,7 @@ pub mod http;
 pub mod peer;
 pub mod port;
 pub mod receiver;
+pub mod replay;
 pub mod seen;
 pub mod service;
 pub mod session;
