@@ -7,9 +7,11 @@
 
 pub mod agent;
 pub mod bulk;
+pub mod calls;
 pub mod capture;
 pub mod cases;
 pub mod child;
+pub mod database;
 pub mod expect;
 pub mod http;
 pub mod peer;
