@@ -14,27 +14,6 @@ use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::span::{Kind, Span};
 use tempfile::TempDir;
 
-/// Names of gRPC's status codes, by their numbers.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// Captures what `work` does with the server at `address`.
 fn record(address: SocketAddr, work: impl FnOnce() -> Result<()>) -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
@@ -72,22 +51,6 @@ fn whole(file: &Path) -> Result<(Vec<Span>, String)> {
     Ok((spans, said))
 }
 
-fn number(span: &Span, name: &str) -> i64 {
-    span.attributes.get(name).and_then(Value::as_i64).unwrap_or(0)
-}
-
-fn request(span: &Span) -> Request {
-    let url = span.text("url.full").unwrap_or_default();
-    let path = url.splitn(4, '/').nth(3).unwrap_or_default();
-    Request {
-        method: span.text("http.request.method").unwrap_or_default().to_owned(),
-        path: format!("/{path}"),
-        status: number(span, "http.response.status_code"),
-        sent: number(span, "http.request.body.size"),
-        received: number(span, "http.response.body.size"),
-    }
-}
-
 /// Paths and final statuses of all requests that tshark sees; what was pushed is left out.
 fn tshark(file: &Path, port: u16) -> Result<(Vec<String>, Vec<i64>)> {
     let mut command = child::command("tshark");
@@ -118,7 +81,7 @@ fn tshark(file: &Path, port: u16) -> Result<(Vec<String>, Vec<i64>)> {
 
 fn is_what_tshark_sees(spans: &[Span], file: &Path, address: SocketAddr) -> Result<()> {
     let (paths, statuses) = tshark(file, address.port())?;
-    let found: Vec<_> = spans.iter().map(request).collect();
+    let found: Vec<_> = spans.iter().map(Request::of).collect();
     same(found.iter().map(|it| it.path.clone()).collect(), paths)?;
     same(found.iter().map(|it| it.status).collect(), statuses)
 }
@@ -143,7 +106,7 @@ fn http2_of_go_and_node() -> Result<()> {
         let (spans, said) = whole(&file)?;
         let what = || format!("{client:?}: {said}");
         ensure!(told.len() == 120, "{}", what());
-        same(spans.iter().map(request).collect(), told).with_context(what)?;
+        same(spans.iter().map(Request::of).collect(), told).with_context(what)?;
         is_what_tshark_sees(&spans, &file, server.address).with_context(what)?;
     }
     Ok(())
@@ -166,7 +129,7 @@ fn http2_of_nginx_and_curl() -> Result<()> {
     })?;
     let (spans, said) = whole(&file)?;
     ensure!(spans.len() == 5, "{said}");
-    let large = spans.iter().map(request).filter(|it| it.path == "/large");
+    let large = spans.iter().map(Request::of).filter(|it| it.path == "/large");
     ensure!(large.map(|it| it.received).eq([1 << 20]), "{spans:#?}");
     is_what_tshark_sees(&spans, &file, nginx.http2)
 }
@@ -197,18 +160,7 @@ fn upgraded_from_http1() -> Result<()> {
         sent: 0,
         received,
     });
-    same(spans.iter().map(request).collect(), expected.to_vec()).with_context(|| said)
-}
-
-fn call(span: &Span) -> Call {
-    let code = span.text("rpc.response.status_code");
-    let code = CODES.iter().position(|name| Some(*name) == code);
-    Call {
-        path: format!("/{}", span.text("rpc.method").unwrap_or_default()),
-        code: code.and_then(|code| code.try_into().ok()).unwrap_or(-1),
-        sent: number(span, "spanwire.rpc.request.messages"),
-        received: number(span, "spanwire.rpc.response.messages"),
-    }
+    same(spans.iter().map(Request::of).collect(), expected.to_vec()).with_context(|| said)
 }
 
 #[test]
@@ -230,7 +182,7 @@ fn grpc() -> Result<()> {
             let (spans, said) = whole(&file)?;
             let what = || format!("{client:?}: {said}");
             let is_slow = |call: &Call| call.path.ends_with("/Slow");
-            let (slow, mut found): (Vec<_>, Vec<_>) = spans.iter().map(call).partition(is_slow);
+            let (slow, mut found): (Vec<_>, Vec<_>) = spans.iter().map(Call::of).partition(is_slow);
             // Nothing came before the client gave up, or at the same moment. Some were over before they were sent.
             let unanswered = count(&said, "replay.lost.exchanges.unanswered");
             ensure!(

@@ -61,6 +61,7 @@ def main():
     with grpc.insecure_channel(sys.argv[2]) as channel, ThreadPoolExecutor(concurrency) as pool:
         for line in pool.map(lambda number: call(channel, number), range(count)):
             print(line)
+        print(call(channel, 0))
 
 
 main()

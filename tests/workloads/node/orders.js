@@ -7,12 +7,12 @@ const client = new grpc.Client(address, grpc.credentials.createInsecure());
 const same = (bytes) => bytes;
 const lines = [];
 
-function call(number) {
+function call(number, place = number) {
   const kind = kinds[number % 8];
   const line = { path: `/shop.Orders/${kind}`, code: 0, sent: { Send: 4, Chat: 5 }[kind] ?? 1, received: 0 };
   const text = kind === 'Fail' ? String(Math.floor(number / 8) % 16 + 1) : number % 8 === 6 ? 'large '.repeat(15000) : 'order';
   const deadline = Date.now() + (kind === 'Slow' ? 60 : 60000);
-  lines[number] = line;
+  lines[place] = line;
   return new Promise((resolve) => {
     const stream = client.makeBidiStreamRequest(line.path, same, same, new grpc.Metadata(), { deadline });
     stream.on('data', () => { line.received += 1; });
@@ -27,7 +27,7 @@ async function calls(part) {
   for (let number = part; number < count; number += concurrency) await call(number);
 }
 
-Promise.all(Array.from({ length: concurrency }, (_, part) => calls(part))).then(() => {
+Promise.all(Array.from({ length: concurrency }, (_, part) => calls(part))).then(() => call(0, count)).then(() => {
   client.close();
   for (const line of lines) console.log(JSON.stringify(line));
 });

@@ -1,7 +1,8 @@
 // orders serve PORT | orders call ADDRESS COUNT CONCURRENCY: gRPC of every kind, by grpc-go.
 //
-// All calls of a client go over one connection, CONCURRENCY at a time. At its end it writes a line of JSON for each: path,
-// status, messages sent and received. orders.py and node/orders.js are the same in other languages:
+// All calls of a client go over one connection, CONCURRENCY at a time, and behind them one more, after which the server
+// has read all. At its end it writes a line of JSON for each: path, status, messages sent and received. orders.py and
+// node/orders.js are the same in other languages:
 //
 //	One   a message each way               Send  four messages, then one back
 //	List  a message, then three back       Chat  five messages, each sent back
@@ -144,7 +145,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	lines := make([]line, count)
+	lines := make([]line, count+1)
 	var all sync.WaitGroup
 	for part := range concurrency {
 		all.Go(func() {
@@ -154,6 +155,7 @@ func main() {
 		})
 	}
 	all.Wait()
+	lines[count] = call(connection, 0)
 	connection.Close()
 	for _, told := range lines {
 		text, _ := json.Marshal(told)
