@@ -148,7 +148,7 @@ pub struct Replay {
     /// When the tree has colours [default: auto] [env: SPANWIRE_COLOR]
     #[arg(long, value_enum, value_name = "WHEN")]
     color: Option<Color>,
-    /// Show credentials, and texts of up to 1,024 characters whatever the limit says
+    /// Show credentials and literals in SQL, and texts of up to 1,024 characters whatever the limit says
     #[arg(long)]
     pub no_redact: bool,
     /// Say on standard error what was in the file, and what of it came to nothing

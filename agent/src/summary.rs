@@ -3,14 +3,15 @@
 use crate::health::{Counter, Health};
 use std::io::Write;
 
-/// Writes all counters that are not zero, a line each: `  NAME VALUE`. Names are those of [`Counter`] and of the kernel
-/// half's counters.
-pub fn write(health: &Health, kernel: &[(&'static str, u64)], out: &mut impl Write) {
+/// Writes all counters that are not zero, a line each: `  NAME VALUE`. Names are those of [`Counter`] and of
+/// `others`: the kernel half's counters, or a replay's.
+pub fn write(health: &Health, others: &[(impl AsRef<str>, u64)], out: &mut impl Write) {
     let own = Counter::ALL
         .iter()
         .map(|counter| (counter.name(), health.value(*counter)));
     let mut text = String::from("spanwire summary\n");
-    for (name, value) in own.chain(kernel.iter().copied()) {
+    let others = others.iter().map(|(name, value)| (name.as_ref(), *value));
+    for (name, value) in own.chain(others) {
         // What was exported or not is of interest also where it is nothing.
         if value != 0 || matches!(name, "spans.built" | "spans.exported") {
             text += &format!("  {name} {value}\n");

@@ -12,7 +12,6 @@ use std::path::Path;
 
 /// One direction, as the kernel half keeps it.
 struct Half {
-    flow: Flow,
     opened: bool,
     /// Bytes of a frame's beginning that wait for more.
     carried: Vec<u8>,
@@ -29,7 +28,6 @@ struct Half {
 impl Half {
     fn new(flow: Flow) -> Self {
         Self {
-            flow,
             opened: flow == Flow::Response,
             carried: Vec::new(),
             left: 0,

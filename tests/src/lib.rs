@@ -7,14 +7,17 @@
 
 pub mod agent;
 pub mod bulk;
+pub mod calls;
 pub mod capture;
 pub mod cases;
 pub mod child;
+pub mod database;
 pub mod expect;
 pub mod http;
 pub mod peer;
 pub mod port;
 pub mod receiver;
+pub mod replay;
 pub mod seen;
 pub mod service;
 pub mod session;

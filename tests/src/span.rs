@@ -70,6 +70,14 @@ impl Span {
         self.attributes.get(key)?.as_str()
     }
 
+    /// What tells spans of one kind apart: method of a call, text of a statement, else [`Self::path`].
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        let keys = ["rpc.method_original", "rpc.method", "db.query.text"];
+        let subject = keys.iter().find_map(|key| self.text(key));
+        subject.unwrap_or_else(|| self.path())
+    }
+
     /// What names the request: `url.path`, or the path of `url.full`.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 
@@ -50,12 +51,11 @@ pub fn environment(program: &str) -> Result<PathBuf> {
 /// # Errors
 /// There is no compiler, or it refuses.
 pub fn c(name: &str) -> Result<PathBuf> {
-    built(name, "c", |source, output| {
+    let source = file(&format!("{name}.c"))?;
+    built(name, std::slice::from_ref(&source), |output| {
         let mut command = Command::new("gcc");
-        command
-            .args(["-O1", "-Wall", "-Werror", "-o"])
-            .arg(output)
-            .arg(source);
+        command.args(["-O1", "-Wall", "-Werror", "-o"]);
+        command.arg(output).arg(&source);
         command
     })
 }
@@ -65,31 +65,77 @@ pub fn c(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// There is no Go, or it refuses.
 pub fn go(name: &str) -> Result<PathBuf> {
-    built(name, "go", |source, output| {
-        let mut command = Command::new("go");
-        command.args(["build", "-o"]).arg(output).arg(source);
-        command
-            .env("GOFLAGS", "-buildvcs=false")
-            .env("GO111MODULE", "off");
+    let source = file(&format!("{name}.go"))?;
+    built(name, std::slice::from_ref(&source), |output| {
+        let mut command = go_build(output);
+        command.arg(&source).env("GO111MODULE", "off");
         command
     })
 }
 
-/// The folder is named by the source, the program by itself: processes are named by their program.
-fn built(name: &str, language: &str, build: impl Fn(&Path, &Path) -> Command) -> Result<PathBuf> {
-    let source = file(&format!("{name}.{language}"))?;
+/// The program `NAME` of the Go module in `go`, which uses modules of others, built.
+///
+/// # Errors
+/// There is no Go, or it refuses.
+pub fn go_program(name: &str) -> Result<PathBuf> {
+    let sources = [&format!("go/{name}/main.go"), "go/go.mod", "go/go.sum"].map(file);
+    let sources = sources.into_iter().collect::<Result<Vec<_>>>()?;
+    built(name, &sources, |output| {
+        let mut command = go_build(output);
+        command.arg(format!("./{name}"));
+        command.current_dir(sources[1].parent().unwrap_or(Path::new("/")));
+        command
+    })
+}
+
+fn go_build(output: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.args(["build", "-o"]).arg(output);
+    command.env("GOFLAGS", "-buildvcs=false");
+    command
+}
+
+/// The packages of `node/package-lock.json`, installed: what `NODE_PATH` has to be.
+///
+/// # Errors
+/// There is no npm, or no registry.
+pub fn node_modules() -> Result<PathBuf> {
+    let sources = ["node/package.json", "node/package-lock.json"].map(file);
+    let sources = sources.into_iter().collect::<Result<Vec<_>>>()?;
+    built("node_modules", &sources, |output| {
+        // npm calls the folder as it likes.
+        let mut command = Command::new("sh");
+        command.args([
+            "-ec",
+            "mkdir $0.npm; cp $1 $2 $0.npm; cd $0.npm; npm ci --ignore-scripts --no-audit --no-fund; \
+             mv node_modules $0; rm -r $0.npm",
+        ]);
+        command.arg(output).args(&sources);
+        command
+    })
+}
+
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// The folder is named by the sources, the program by itself: processes are named by their program.
+fn built(name: &str, sources: &[PathBuf], build: impl Fn(&Path) -> Command) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    std::fs::read(&source)?.hash(&mut hasher);
+    for source in sources {
+        std::fs::read(source)?.hash(&mut hasher);
+    }
     let folder = cache()?.join(format!("built/{name}-{:016x}", hasher.finish()));
     let program = folder.join(name);
+    let _one_at_a_time = BUILDING.lock();
     if !program.exists() {
         std::fs::create_dir_all(&folder)?;
         // Under another name until it is whole: an interrupted build must not be taken for a program.
         let partial = folder.join(format!("{name}.{}", std::process::id()));
-        let output = build(&source, &partial).output().context("compiler")?;
+        let output = build(&partial).output().context("compiler")?;
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "{}: {message}", source.display());
-        std::fs::rename(&partial, &program)?;
+        ensure!(output.status.success(), "{name}: {message}");
+        // A folder does not take the place of one that another process was faster with.
+        std::fs::rename(&partial, &program)
+            .or_else(|error| if program.exists() { Ok(()) } else { Err(error) })?;
     }
     Ok(program)
 }

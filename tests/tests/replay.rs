@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
@@ -11,49 +10,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use spanwire_tests::capture::{self, Packet, Tap, Told};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::http;
+use spanwire_tests::replay::{count, read, replay, spans};
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::python;
-use spanwire_tests::span::{self, Kind, Span};
-use spanwire_tests::{agent, http};
+use spanwire_tests::span::{Kind, Span};
 use std::io::Write as _;
 use tempfile::TempDir;
-
-/// `spanwire replay ARGUMENTS`, with `input` on standard input.
-fn replay(arguments: &[&str], input: &[u8]) -> Result<Output> {
-    let mut child = std::process::Command::new(agent::binary()?)
-        .arg("replay")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("standard input is piped")?;
-    let input = input.to_vec();
-    // One that fails early does not read to the end.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output()?;
-    writer.join().ok().context("no writer panics")?;
-    Ok(output)
-}
-
-/// What a capture gives as OTLP/JSON, and what is said of it; it has to be read to its end.
-fn read(capture: &[u8]) -> Result<(String, String)> {
-    let output = replay(&["--output", "otlp-json", "--stats", "-"], capture)?;
-    let said = String::from_utf8(output.stderr)?;
-    ensure!(output.status.success(), "{}: {said}", output.status);
-    Ok((String::from_utf8(output.stdout)?, said))
-}
-
-fn spans(lines: &str) -> Result<Vec<Span>> {
-    let spans: Result<Vec<_>> = lines.lines().map(span::from_json).collect();
-    Ok(spans?.into_iter().flatten().collect())
-}
-
-/// Value of a counter in a summary.
-fn count(said: &str, counter: &str) -> u64 {
-    let line = said.lines().find_map(|line| line.trim().strip_prefix(counter));
-    line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
-}
 
 fn told(spans: &[Span]) -> Vec<Told> {
     let mut told: Vec<_> = spans

@@ -1,6 +1,6 @@
-//! Which protocol a direction's first bytes belong to.
+//! Which protocol a direction's first bytes belong to, and which one a connection speaks that was joined late.
 
-use super::postgres::Opening;
+use super::postgres::{Frames, Opening};
 use super::{Flow, Protocol};
 
 /// What the first bytes of one direction say.
@@ -21,6 +21,19 @@ pub enum Foreign {
     Tls,
     /// Nothing that is known here.
     Other,
+}
+
+/// What a piece says of a connection that was joined late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Nothing.
+    None,
+    /// With it a connection begins, or all that matters on it: this protocol, from its first byte on.
+    Opening(Protocol, Flow),
+    /// A message begins, or a frame: this protocol, in its middle.
+    Sure(Protocol, Flow),
+    /// The same, but for a coincidence: one of the other direction has to say so too.
+    Weak(Protocol, Flow),
 }
 
 /// How well bytes match one protocol.
@@ -75,6 +88,25 @@ pub fn detect(data: &[u8]) -> Detection {
         Detection::NeedMore
     } else {
         Detection::None(Foreign::Other)
+    }
+}
+
+/// Tells from `piece`, sent in one go on a connection that was joined late, what that carries.
+#[must_use]
+pub fn sign(piece: &[u8]) -> Sign {
+    match detect(piece) {
+        Detection::Is(protocol @ Protocol::Http1, flow) => return Sign::Sure(protocol, flow),
+        Detection::Is(protocol, Flow::Request) => return Sign::Opening(protocol, Flow::Request),
+        // A server's first SETTINGS are mostly zeroes.
+        Detection::Is(_, Flow::Response) | Detection::NeedMore | Detection::None(_) => {}
+    }
+    if let Some(flow) = super::http2::recognise(piece) {
+        return Sign::Sure(Protocol::Http2, flow);
+    }
+    match super::postgres::recognise(piece) {
+        Some(Frames { flow, certain: true }) => Sign::Sure(Protocol::Postgres, flow),
+        Some(Frames { flow, certain: false }) => Sign::Weak(Protocol::Postgres, flow),
+        None => Sign::None,
     }
 }
 

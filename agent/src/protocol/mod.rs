@@ -59,6 +59,16 @@ pub enum Exchange<S> {
 }
 
 impl<S: Copy> Exchange<S> {
+    /// Which protocol it is of.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Http1(_) => Protocol::Http1,
+            Self::Http2(_) => Protocol::Http2,
+            Self::Postgres(_) => Protocol::Postgres,
+        }
+    }
+
     /// Its number on its connection; of HTTP/2, the stream's.
     #[must_use]
     pub fn number(&self) -> u64 {

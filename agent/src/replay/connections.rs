@@ -240,6 +240,7 @@ impl Connection {
                 (Outcome::Exchange(exchange), Some(client)) if exchange.is_answered() => {
                     stats.requests += 1;
                     stats.responses += 1;
+                    stats.exchange(exchange.protocol());
                     health.add(Counter::HeadsCut, exchange.heads_cut());
                     finished.push(Finished {
                         exchange,
@@ -256,9 +257,9 @@ impl Connection {
                 }
                 (Outcome::Lost(loss), _) => {
                     match loss {
-                        Loss::Exchange => stats.requests += 1,
+                        Loss::Exchange | Loss::Skipped => stats.requests += 1,
                         Loss::ResponseWithoutRequest => stats.responses += 1,
-                        Loss::Unparsed | Loss::Skipped | Loss::Encrypted => {}
+                        Loss::Unparsed | Loss::Encrypted => {}
                     }
                     health.add(counter(loss), 1);
                 }

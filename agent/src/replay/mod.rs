@@ -123,7 +123,7 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
         Box::new(File::open(path).map_err(open)?)
     };
     if command.no_redact && !quiet {
-        eprintln!("spanwire: --no-redact: spans show credentials and whatever else URLs hold");
+        eprintln!("spanwire: --no-redact: spans show credentials and whatever else URLs and SQL hold");
     }
     let health = Arc::new(Health::default());
     let runtime = match config.export {

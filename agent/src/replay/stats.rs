@@ -28,10 +28,12 @@ pub struct Stats {
     pub responses: u64,
     /// Requests that were never answered.
     pub unanswered: u64,
+    /// Exchanges that came out, by [`Protocol`].
+    exchanges: [u64; Protocol::ALL.len()],
     /// Connections that were claimed, by [`Protocol`].
     claimed: [u64; Protocol::ALL.len()],
     /// Connections that were not, by [`Unclaimed`].
-    unclaimed: [u64; 5],
+    unclaimed: [u64; 6],
     /// Connections that were given up to make room.
     pub evicted: u64,
     /// Gaps by [`Missing`], and the bytes in them.
@@ -59,6 +61,11 @@ impl Stats {
         }
     }
 
+    /// An exchange came out.
+    pub fn exchange(&mut self, protocol: Protocol) {
+        self.exchanges[protocol as usize] += 1;
+    }
+
     /// A connection is over, and was claimed, or was not.
     pub fn over(&mut self, talk: &Talk) {
         if let Some(protocol) = talk.protocol() {
@@ -71,35 +78,52 @@ impl Stats {
 
     /// All counts by name.
     #[must_use]
-    pub fn rows(&self) -> Vec<(&'static str, u64)> {
-        let claimed = |protocol: Protocol| self.claimed[protocol as usize];
+    pub fn rows(&self) -> Vec<(String, u64)> {
         let unclaimed = |why: Unclaimed| self.unclaimed[why as usize];
         let gaps = |why: Missing| self.gaps[why as usize];
-        vec![
-            ("replay.packets", self.packets),
-            ("replay.bytes", self.bytes),
-            ("replay.messages.requests", self.requests),
-            ("replay.messages.responses", self.responses),
-            ("replay.lost.exchanges.unanswered", self.unanswered),
-            ("replay.gap.lost", gaps(Missing::Lost)),
-            ("replay.gap.cut", gaps(Missing::Cut)),
-            ("replay.gap.over_limit", gaps(Missing::OverLimit)),
-            ("replay.gap.bytes", self.gap_bytes),
-            ("replay.connections.http1", claimed(Protocol::Http1)),
-            ("replay.connections.http2", claimed(Protocol::Http2)),
-            ("replay.connections.postgres", claimed(Protocol::Postgres)),
-            ("replay.connections.joined_late", gaps(Missing::Before)),
-            ("replay.connections.evicted", self.evicted),
-            ("replay.unclaimed.tls", unclaimed(Unclaimed::Tls)),
-            ("replay.unclaimed.other", unclaimed(Unclaimed::Other)),
-            ("replay.unclaimed.joined_late", unclaimed(Unclaimed::JoinedLate)),
-            ("replay.unclaimed.too_short", unclaimed(Unclaimed::TooShort)),
-            ("replay.unclaimed.silent", unclaimed(Unclaimed::Silent)),
-            ("replay.passed.not_ip", self.not_ip),
-            ("replay.passed.not_tcp", self.not_tcp),
-            ("replay.passed.malformed", self.malformed),
-            ("replay.passed.stray", self.strays),
-            ("replay.lost.datagrams", self.fragments),
+        let by_protocol = |what: &str, counts: &[u64]| {
+            let named = Protocol::ALL.into_iter().zip(counts);
+            let rows = named.map(|(protocol, count)| (format!("replay.{what}.{}", protocol.name()), *count));
+            rows.collect::<Vec<_>>()
+        };
+        let own = |rows: &[(&str, u64)]| {
+            let rows = rows
+                .iter()
+                .map(|(name, count)| (format!("replay.{name}"), *count));
+            rows.collect::<Vec<_>>()
+        };
+        [
+            own(&[
+                ("packets", self.packets),
+                ("bytes", self.bytes),
+                ("messages.requests", self.requests),
+                ("messages.responses", self.responses),
+            ]),
+            by_protocol("exchanges", &self.exchanges),
+            own(&[
+                ("lost.exchanges.unanswered", self.unanswered),
+                ("gap.lost", gaps(Missing::Lost)),
+                ("gap.cut", gaps(Missing::Cut)),
+                ("gap.over_limit", gaps(Missing::OverLimit)),
+                ("gap.bytes", self.gap_bytes),
+            ]),
+            by_protocol("connections", &self.claimed),
+            own(&[
+                ("connections.joined_late", gaps(Missing::Before)),
+                ("connections.evicted", self.evicted),
+                ("unclaimed.tls", unclaimed(Unclaimed::Tls)),
+                ("unclaimed.encrypted", unclaimed(Unclaimed::Encrypted)),
+                ("unclaimed.other", unclaimed(Unclaimed::Other)),
+                ("unclaimed.joined_late", unclaimed(Unclaimed::JoinedLate)),
+                ("unclaimed.too_short", unclaimed(Unclaimed::TooShort)),
+                ("unclaimed.silent", unclaimed(Unclaimed::Silent)),
+                ("passed.not_ip", self.not_ip),
+                ("passed.not_tcp", self.not_tcp),
+                ("passed.malformed", self.malformed),
+                ("passed.stray", self.strays),
+                ("lost.datagrams", self.fragments),
+            ]),
         ]
+        .concat()
     }
 }

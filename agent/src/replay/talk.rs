@@ -1,10 +1,13 @@
 //! What two ends say to each other: the protocol is told by the bytes, and its parser pairs requests and responses.
 
+mod search;
+
 use super::tcp::{Delivery, Missing, Side};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
 use crate::protocol::detect::{Detection, Foreign, detect};
-use crate::protocol::{Connection, Flow, Outcome, Protocol};
+use crate::protocol::{Connection, Flow, Loss, Outcome, Protocol};
+use search::Search;
 
 /// When a packet was captured, in nanoseconds since the epoch: the stamp that goes through the parsers.
 pub type Time = u64;
@@ -17,6 +20,8 @@ const MOST_UNTOLD: usize = 128 << 10;
 pub enum Unclaimed {
     /// TLS.
     Tls,
+    /// One of these protocols, until it was encrypted.
+    Encrypted,
     /// A protocol that is not known here.
     Other,
     /// Joined in the middle, and no beginning of a message was seen.
@@ -46,19 +51,24 @@ fn claim(side: Side, first: &[u8]) -> Claim {
     match detect(first) {
         Detection::NeedMore if first.len() > MOST_UNTOLD => Claim::Not(Unclaimed::Other),
         Detection::NeedMore => Claim::NeedMore,
-        Detection::Is(protocol, flow) => Claim::Is(Parser {
-            connection: Connection::new(protocol),
-            client: match flow {
-                Flow::Request => side,
-                Flow::Response => side.other(),
-            },
-        }),
+        Detection::Is(protocol, flow) => Claim::Is(Parser::new(protocol, side, flow)),
         Detection::None(Foreign::Tls) => Claim::Not(Unclaimed::Tls),
         Detection::None(Foreign::Other) => Claim::Not(Unclaimed::Other),
     }
 }
 
 impl Parser {
+    /// One of `protocol`, of which `side` sends `flow`.
+    fn new(protocol: Protocol, side: Side, flow: Flow) -> Self {
+        Self {
+            connection: Connection::new(protocol),
+            client: match flow {
+                Flow::Request => side,
+                Flow::Response => side.other(),
+            },
+        }
+    }
+
     fn flow(&self, side: Side) -> Flow {
         if side == self.client {
             Flow::Request
@@ -79,8 +89,8 @@ type Early = (Side, Time, usize);
 enum State {
     /// From the beginning: what came so far, in order; the bytes by side.
     Beginning { pieces: Vec<Early>, bytes: [Vec<u8>; 2] },
-    /// Joined in the middle, or with a gap: a message has to begin with a segment.
-    Searching,
+    /// Joined in the middle, or with a gap.
+    Searching(Search),
     /// Told.
     Told(Parser),
     /// None of ours.
@@ -127,7 +137,7 @@ impl Talk {
         match &self.state {
             State::Told(_) => None,
             State::Unclaimed(why) => Some(*why),
-            State::Searching => Some(Unclaimed::JoinedLate),
+            State::Searching(_) => Some(Unclaimed::JoinedLate),
             State::Beginning { pieces, .. } if pieces.is_empty() => Some(Unclaimed::Silent),
             State::Beginning { .. } => Some(Unclaimed::TooShort),
         }
@@ -135,6 +145,7 @@ impl Talk {
 
     /// Takes what comes next of a side.
     pub fn hear(&mut self, side: Side, time: Time, next: Delivery<'_>, out: &mut Vec<Outcome<Time>>) {
+        let from = out.len();
         match next {
             Delivery::Bytes(data) => self.bytes(side, time, data, out),
             Delivery::Gap(length, why) => self.gap(side, time, length, why, out),
@@ -145,6 +156,12 @@ impl Talk {
                 }
             }
             Delivery::Reset => self.close(time, Close::Reset, out),
+        }
+        let encrypted = |outcome: &Outcome<Time>| matches!(outcome, Outcome::Lost(Loss::Encrypted));
+        if let Some(at) = out[from..].iter().position(encrypted) {
+            // Counted as what the connection is.
+            out.remove(from + at);
+            self.state = State::Unclaimed(Unclaimed::Encrypted);
         }
     }
 
@@ -162,9 +179,10 @@ impl Talk {
                 parser.read(side, time, Piece::Gap { length }, out);
             }
             State::Beginning { pieces, .. } if why != Missing::Before || pieces.is_empty() => {
-                self.state = State::Searching;
+                self.state = State::Searching(Search::default());
             }
-            State::Beginning { .. } | State::Searching | State::Unclaimed(_) => {}
+            State::Searching(search) => search.forget(),
+            State::Beginning { .. } | State::Unclaimed(_) => {}
         }
     }
 
@@ -172,12 +190,8 @@ impl Talk {
         match &mut self.state {
             State::Told(parser) => parser.read(side, time, Piece::Bytes { data, starts: None }, out),
             State::Unclaimed(_) => {}
-            State::Searching => {
-                if let Claim::Is(mut parser) = claim(side, data) {
-                    for side in [Side::Low, Side::High] {
-                        parser.read(side, time, Piece::Gap { length: 0 }, out);
-                    }
-                    parser.read(side, time, Piece::Bytes { data, starts: None }, out);
+            State::Searching(search) => {
+                if let Some(parser) = search.bytes(side, time, data, out) {
                     self.state = State::Told(parser);
                 }
             }

@@ -3,6 +3,7 @@
 pub mod container;
 pub mod nginx;
 pub mod node;
+pub mod postgres;
 pub mod python;
 
 use std::net::{SocketAddr, TcpStream};

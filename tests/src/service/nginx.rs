@@ -17,6 +17,8 @@ pub struct Nginx {
     pub service: Service,
     /// The same port on `::1`.
     pub address6: SocketAddr,
+    /// A port of IPv4 that speaks HTTP/2 at once.
+    pub http2: SocketAddr,
     /// A Unix socket that it listens on too.
     pub unix: PathBuf,
     folder: TempDir,
@@ -31,7 +33,7 @@ impl Nginx {
         let folder = tempfile::tempdir()?;
         let root = folder.path().display().to_string();
         std::fs::create_dir(folder.path().join("www"))?;
-        let port = port::free()?;
+        let [port, http2] = [port::free()?, port::free()?];
         let proxy = upstream.map_or_else(String::new, |upstream| {
             format!("upstream backend {{ server {upstream}; keepalive 64; keepalive_requests 100000; }}")
         });
@@ -49,6 +51,7 @@ impl Nginx {
                 {proxy}
                 server {{
                     listen 127.0.0.1:{port}; listen [::1]:{port}; listen unix:{root}/socket;
+                    listen 127.0.0.1:{http2} http2;
                     root {root}/www;
                     {location}
                     location = /nothing {{ return 204; }}
@@ -64,6 +67,7 @@ impl Nginx {
         Ok(Self {
             service: Service::listening(child, port)?,
             address6: SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)),
+            http2: SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, http2)),
             unix: folder.path().join("socket"),
             folder,
         })

@@ -48,6 +48,8 @@ pub(crate) const TESTS: &[Need] = &[
     program("nginx", "nginx"),
     program("redis-server", "redis-server"),
     program("node", "nodejs"),
+    program("npm", "npm"),
+    package("postgresql-15"),
     program("go", "golang-go"),
     program("gcc", "gcc"),
     program("curl", "curl"),
@@ -78,7 +80,14 @@ pub(crate) const BENCH: &[Need] = &[
 ];
 
 /// Python packages of the live tests' workloads, pinned.
-pub(crate) const PYTHON: &[&str] = &["requests==2.32.5", "gunicorn==23.0.0"];
+pub(crate) const PYTHON: &[&str] = &[
+    "requests==2.32.5",
+    "gunicorn==23.0.0",
+    "grpcio==1.85.1",
+    "psycopg2-binary==2.9.13",
+    "psycopg[binary]==3.3.9",
+    "asyncpg==0.32.0",
+];
 
 /// What to install by hand, after `why` set-up cannot.
 pub(crate) fn advice(why: &str, llvm: Option<u32>) -> String {

@@ -77,6 +77,15 @@ impl<S: Copy> Connection<S> {
         if self.done {
             return;
         }
+        if matches!(self.responses.state, State::Header(_) | State::Payload(_))
+            && let State::Searching(search) = &mut self.requests.state
+            && let Some(found) = search.end(Flow::Request)
+        {
+            self.requests.state = State::between();
+            for (stamp, part) in found.parts() {
+                self.bytes(Flow::Request, stamp, part, out);
+            }
+        }
         let cut = match &self.requests.state {
             State::Payload(payload) if payload.header.kind == Kind::Headers => Some(payload.header.stream),
             _ => self.requests.block.as_ref().map(|block| block.header.stream),

@@ -65,6 +65,18 @@ impl<S: Copy> Search<S> {
         None
     }
 
+    /// No more will come, and this is HTTP/2: frames in a row up to the very end, of them a head, are proof enough.
+    pub(super) fn end(&mut self, flow: Flow) -> Option<Found<S>> {
+        let bytes = &self.bytes;
+        let is_proof = |place: &usize| is_whole(&bytes[*place..]) && has_head(flow, &bytes[*place..]);
+        let from = self.candidates.iter().copied().find(is_proof)?;
+        Some(Found {
+            bytes: std::mem::take(&mut self.bytes),
+            stamps: std::mem::take(&mut self.stamps),
+            from,
+        })
+    }
+
     /// Drops what is before the first candidate, and whatever is over `limit`.
     fn drop_front(&mut self, limit: usize) {
         let length = self.bytes.len();
@@ -186,6 +198,17 @@ fn is_of(flow: Flow, head: &Head) -> bool {
         Flow::Request => head.is_of_request(),
         Flow::Response => head.status().is_some(),
     }
+}
+
+/// Whether the last frame from the first of `bytes` on ends with them.
+fn is_whole(mut rest: &[u8]) -> bool {
+    while let Some((header, behind)) = rest.split_first_chunk::<HEADER>() {
+        let Some(behind) = behind.get(Header::parse(header).length as usize..) else {
+            return false;
+        };
+        rest = behind;
+    }
+    rest.is_empty()
 }
 
 /// Whether the frames from the first of `bytes` on hold a head of that direction.

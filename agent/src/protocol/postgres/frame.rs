@@ -185,26 +185,38 @@ pub(super) fn is_valid(flow: Flow, tag: u8, length: u32) -> bool {
 /// Whether `piece` begins with what can only be frames: three of them, or as many as there are up to its very end, and
 /// each body like its type. Only a piece's own beginning is looked at: within a row, bytes may well look like one.
 pub(super) fn is_provable(flow: Flow, piece: &[u8]) -> bool {
-    let mut rest = piece;
-    let mut frames = 0;
-    while let Some((&[tag, ref length @ ..], behind)) = rest.split_first_chunk::<HEADER>() {
-        let length = u32::from_be_bytes(*length);
-        if !is_valid(flow, tag, length) {
-            return false;
-        }
-        let Some((body, behind)) = behind.split_at_checked(length as usize - 4) else {
-            return false;
-        };
-        if !is_body(flow, tag, body) {
-            return false;
-        }
-        frames += 1;
+    let (mut rest, mut frames) = (piece, 0);
+    while let Some((_, behind)) = split(flow, rest) {
+        (rest, frames) = (behind, frames + 1);
         if frames == 3 {
             return true;
         }
-        rest = behind;
     }
     frames > 0 && rest.is_empty()
+}
+
+/// Whether `piece` is frames up to its very end, and behind them it is the other side's turn.
+pub(super) fn ends_turn(flow: Flow, piece: &[u8]) -> bool {
+    let (mut rest, mut last) = (piece, None);
+    while let Some((tag, behind)) = split(flow, rest) {
+        (rest, last) = (behind, Some(tag));
+    }
+    let turn = match flow {
+        Flow::Request => b'S',
+        Flow::Response => b'Z',
+    };
+    rest.is_empty() && last == Some(turn)
+}
+
+/// A whole frame in front, with a body like its type: that, and what is behind it.
+fn split(flow: Flow, bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (&[tag, ref length @ ..], behind) = bytes.split_first_chunk::<HEADER>()?;
+    let length = u32::from_be_bytes(*length);
+    if !is_valid(flow, tag, length) {
+        return None;
+    }
+    let (body, behind) = behind.split_at_checked(length as usize - 4)?;
+    is_body(flow, tag, body).then_some((tag, behind))
 }
 
 /// Whether `body` looks like one of type `tag`.

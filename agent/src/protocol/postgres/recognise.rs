@@ -63,11 +63,28 @@ fn so_far(matches: bool) -> Opening {
     }
 }
 
-/// Whether `piece`, of a connection that was joined late, begins with frames of this protocol in direction `flow`:
-/// several in a row, or as many as it holds, of valid type, length and shape. One direction alone is a weak sign.
+/// Frames at the beginning of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames {
+    /// Which side sends such.
+    pub flow: Flow,
+    /// They end with the piece, and with the end of that side's turn: Sync or ReadyForQuery. Anything less may be
+    /// another protocol's bytes, and wants to be confirmed by the other direction.
+    pub certain: bool,
+}
+
+/// Tells from `piece`, of a connection that was joined late, whether it begins with frames of this protocol: several in
+/// a row, or as many as it holds, of valid type, length and shape; `None` where it does not, or both sides send such.
 #[must_use]
-pub fn is_frames(flow: Flow, piece: &[u8]) -> bool {
-    frame::is_provable(flow, piece)
+pub fn recognise(piece: &[u8]) -> Option<Frames> {
+    let is = |flow| frame::is_provable(flow, piece);
+    let flow = match (is(Flow::Request), is(Flow::Response)) {
+        (true, false) => Flow::Request,
+        (false, true) => Flow::Response,
+        _ => return None,
+    };
+    let certain = frame::ends_turn(flow, piece);
+    Some(Frames { flow, certain })
 }
 
 #[cfg(test)]
@@ -119,25 +136,37 @@ mod tests {
 
     #[test]
     fn frames_are_known_by_several_in_a_row() {
-        let client: [&[u8]; 4] = [
-            b"Q\0\0\0\x0dSELECT 1\0",
-            b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04",
-            b"P\0\0\0\x08\0\0\0\0",
-            b"X\0\0\0\x04",
+        let client: [(&[u8], bool); 5] = [
+            (b"Q\0\0\0\x0dSELECT 1\0", false),
+            (
+                b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04",
+                true,
+            ),
+            (b"P\0\0\0\x08\0\0\0\0", false),
+            (b"X\0\0\0\x04", false),
+            (b"S\0\0\0\x04", true),
         ];
-        let server: [&[u8]; 4] = [
-            b"Z\0\0\0\x05I",
-            b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I",
-            b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04C\0\0",
-            b"D\0\0\0\x0b\0\x01\0\0\0\x011Z\0\0\0\x05T",
+        let server: [(&[u8], bool); 5] = [
+            (b"Z\0\0\0\x05I", true),
+            (b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I", true),
+            (b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04C\0\0", false),
+            (b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04C\0\0Z\0\0\0\x05I", false),
+            (b"D\0\0\0\x0b\0\x01\0\0\0\x011Z\0\0\0\x05T", true),
         ];
         for (flow, pieces) in [(Flow::Request, client), (Flow::Response, server)] {
-            for piece in pieces {
-                assert!(is_frames(flow, piece), "{}", piece.escape_ascii());
+            for (piece, certain) in pieces {
+                assert_eq!(
+                    recognise(piece),
+                    Some(Frames { flow, certain }),
+                    "{}",
+                    piece.escape_ascii()
+                );
             }
         }
         for other in [
             b"".as_slice(),
+            // Either side copies.
+            b"d\0\0\0\x061\nd\0\0\0\x062\n",
             b"*1\r\n$4\r\nPING\r\n",
             b"GET / HTTP/1.1\r\n\r\n",
             b"POST / HTTP/1.1\r\n\r\n",
@@ -151,8 +180,7 @@ mod tests {
             b"Q\0\0\0\x0dSELECT 1",
             b"Q\0\0\0\x0dSELE\0T 1\0",
         ] {
-            assert!(!is_frames(Flow::Request, other), "{}", other.escape_ascii());
-            assert!(!is_frames(Flow::Response, other), "{}", other.escape_ascii());
+            assert_eq!(recognise(other), None, "{}", other.escape_ascii());
         }
     }
 }

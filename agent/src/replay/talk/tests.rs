@@ -3,39 +3,55 @@
 use super::*;
 use crate::protocol::Exchange;
 
+mod late;
+
 /// What is said (`>` by the low side, `<` by the high one, `>?` and `<?` a gap), and what comes of it: exchanges and losses,
 /// then why it was not claimed.
-fn check(said: &[&str], expect: &[&str]) {
+fn check<T: AsRef<[u8]>>(said: &[T], expect: &[&str]) {
     let (mut talk, mut out) = (Talk::default(), Vec::new());
-    for (time, line) in (1..).zip(said) {
-        let side = if line.starts_with('>') {
-            Side::Low
-        } else {
-            Side::High
+    let lines: Vec<&[u8]> = said.iter().map(AsRef::as_ref).collect();
+    for (time, line) in (1..).zip(&lines) {
+        let (side, said) = match line.split_first() {
+            Some((b'>', said)) => (Side::Low, said),
+            Some((_, said)) => (Side::High, said),
+            None => continue,
         };
-        let next = match &line[1..] {
-            "?before" => Delivery::Gap(0, Missing::Before),
-            "?" => Delivery::Gap(9, Missing::Lost),
-            "?end" => Delivery::End,
-            "?reset" => Delivery::Reset,
-            data => Delivery::Bytes(data.as_bytes()),
+        let next = match said {
+            b"?before" => Delivery::Gap(0, Missing::Before),
+            b"?" => Delivery::Gap(9, Missing::Lost),
+            b"?end" => Delivery::End,
+            b"?reset" => Delivery::Reset,
+            data => Delivery::Bytes(data),
         };
         talk.hear(side, time, next, &mut out);
     }
     talk.close(99, Close::Stopped, &mut out);
-    let mut heard: Vec<_> = out
-        .into_iter()
-        .map(|outcome| match outcome {
-            Outcome::Exchange(Exchange::Http1(it)) => {
-                let status = it.response.map(|response| response.head.status());
-                format!("{:?} {status:?} @{}", it.request.head, it.ended)
-            }
-            Outcome::Exchange(other) => format!("{other:?}"),
-            Outcome::Lost(reason) => format!("{reason:?}"),
-        })
-        .collect();
+    let mut heard: Vec<_> = out.into_iter().map(tell).collect();
     heard.extend(talk.unclaimed().map(|why| format!("{why:?}")));
-    assert_eq!(heard, expect, "{said:#?}");
+    let lines: Vec<_> = lines.iter().map(|line| line.escape_ascii().to_string()).collect();
+    assert_eq!(heard, expect, "{lines:#?}");
+}
+
+/// A line for an outcome: what was asked, what was answered, and when that ended.
+fn tell(outcome: Outcome<Time>) -> String {
+    let text = |bytes: Option<&[u8]>| bytes.map(|it| String::from_utf8_lossy(it).into_owned());
+    match outcome {
+        Outcome::Exchange(Exchange::Http1(it)) => {
+            let status = it.response.map(|response| response.head.status());
+            format!("{:?} {status:?} @{}", it.request.head, it.ended)
+        }
+        Outcome::Exchange(Exchange::Http2(it)) => {
+            let path = text(it.request.head.field(":path"));
+            let status = it.response.and_then(|response| response.head.status());
+            format!("{}: {path:?} {status:?} @{}", it.stream, it.ended)
+        }
+        Outcome::Exchange(Exchange::Postgres(it)) => {
+            let statement = text(it.request.text.as_ref().map(|text| &*text.bytes));
+            let command = it.response.and_then(|response| response.command);
+            format!("{statement:?} {command:?} @{}", it.ended)
+        }
+        Outcome::Lost(reason) => format!("{reason:?}"),
+    }
 }
 
 const ASK: &str = ">GET / HTTP/1.1\r\nHost: h\r\n\r\n";
