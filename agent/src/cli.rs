@@ -128,6 +128,9 @@ pub struct Run {
     /// All that can be configured by flags.
     #[command(flatten)]
     pub settings: Settings,
+    /// Show credentials and literals in SQL, and texts of up to 1,024 characters whatever the limit says
+    #[arg(long)]
+    pub no_redact: bool,
     /// A program to start; only it and what it starts are watched, and spanwire ends with it
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

@@ -44,7 +44,7 @@ fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(run::run(&config, &command.command, quiet));
+    let ended = runtime.block_on(run::run(&config, command, quiet));
     // What still waits for a dead endpoint is not waited for.
     runtime.shutdown_background();
     Ok(ended.unwrap_or_else(|error| {

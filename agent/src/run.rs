@@ -1,6 +1,6 @@
 //! `spanwire run`: puts everything together, waits for the end, and sees that nothing is lost on the way out.
 
-use crate::cli::Exit;
+use crate::cli::{Exit, Run};
 use crate::command::{Running, StartError};
 use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
@@ -33,6 +33,8 @@ use tokio::time::Instant;
 
 /// Longest that the way out takes.
 const FLUSH: Duration = Duration::from_secs(5);
+/// Least length that texts keep with `--no-redact`.
+const UNSHORTENED: usize = 1024;
 
 /// Why it did not come to running, or how it went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +100,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 ///
 /// # Errors
 /// Why it cannot.
-pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<Exit, RunError> {
+pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunError> {
+    let command: &[OsString] = &run.command;
     if !command.is_empty()
         && let Some(filters) = filters_of_processes(&config.watch)
     {
@@ -124,7 +127,7 @@ pub async fn run(config: &Config, command: &[OsString], quiet: bool) -> Result<E
         processes: process::Table::new(Proc::host(), config.resource.clone()),
         filter,
         descendants_only: !command.is_empty(),
-        rules: rules(config),
+        rules: rules(config, run.no_redact, quiet),
         sinks: sinks.clone(),
         health: Arc::clone(&health),
     });
@@ -329,9 +332,14 @@ pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
     }
 }
 
-/// What of the configuration concerns spans.
+/// What becomes of spans: what of the configuration concerns them; with `no_redact` they are as they were on the wire, which
+/// is said once unless we are to be `quiet`.
 #[must_use]
-pub fn rules(config: &Config) -> Rules {
+pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Rules {
+    if no_redact && !quiet {
+        eprintln!("spanwire: --no-redact: spans show credentials and whatever else URLs and SQL hold");
+    }
+    let length = config.limits.attribute_value_length;
     let http = config.http.clone();
     Rules {
         http: HttpRules {
@@ -345,7 +353,14 @@ pub fn rules(config: &Config) -> Rules {
             event_attributes: config.limits.event_attribute_count,
         },
         redact: redact::Rules {
-            value_length: config.limits.attribute_value_length,
+            value_length: length.map(|length| {
+                if no_redact {
+                    length.max(UNSHORTENED)
+                } else {
+                    length
+                }
+            }),
+            secrets: !no_redact,
             ..redact::Rules::default()
         },
     }

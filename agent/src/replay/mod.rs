@@ -47,9 +47,6 @@ use talk::Time;
 /// Namespace of the ids that are made of what was captured.
 const IDS: Uuid = Uuid::from_u128(0x0f8b_6d9c_51f4_4f0e_9a57_3d1c_77e2_a6b4);
 
-/// Least length that texts keep with `--no-redact`.
-const UNSHORTENED: usize = 1024;
-
 /// Longest that the end waits for an endpoint.
 const FLUSH: Duration = Duration::from_secs(30);
 
@@ -122,9 +119,6 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
         };
         Box::new(File::open(path).map_err(open)?)
     };
-    if command.no_redact && !quiet {
-        eprintln!("spanwire: --no-redact: spans show credentials and whatever else URLs and SQL hold");
-    }
     let health = Arc::new(Health::default());
     let runtime = match config.export {
         Some(_) => Some(exporting().map_err(ReplayError::Threads)?),
@@ -135,7 +129,7 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
         .map(|settings| Exporter::start(settings, Arc::clone(&health)))
         .transpose()?;
     let mut replayer = Replayer {
-        rules: rules(config, command.no_redact),
+        rules: run::rules(config, command.no_redact, quiet),
         resource: Arc::new(process::of_capture(&config.resource)),
         outlet: Outlet::new(run::format(config), BufWriter::new(io::stdout()), exporter),
         fragments: Fragments::default(),
@@ -161,19 +155,6 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
         );
     }
     Ok(Exit::Success)
-}
-
-/// What becomes of spans; with `no_redact` they are as they were on the wire.
-fn rules(config: &Config, no_redact: bool) -> Rules {
-    let mut rules = run::rules(config);
-    if no_redact {
-        rules.redact = redact::Rules {
-            value_length: rules.redact.value_length.map(|length| length.max(UNSHORTENED)),
-            secrets: false,
-            ..rules.redact
-        };
-    }
-    rules
 }
 
 /// A runtime in a thread of its own: the exporter works while the file is read.
