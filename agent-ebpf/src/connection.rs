@@ -118,8 +118,10 @@ pub(crate) struct Dialogue {
     pub(crate) turn: u8,
     /// How often a PostgreSQL client asked for encryption.
     pub(crate) asked: u8,
+    /// 1 once HTTP/1.1 was left for another protocol.
+    pub(crate) switched: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 6],
+    pub(crate) reserved: [u8; 5],
 }
 
 const _: () = {

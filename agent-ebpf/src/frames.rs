@@ -278,10 +278,16 @@ fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
         }
     }
     let claim = if dialogue.protocol == UNDECIDED {
+        // What is pending belongs to the protocol before.
+        http1::flush(operation, dialogue, half);
         framed::claim(operation.sock, operation.direction, operation.slot)
     } else {
         claimed::NO
     };
+    if claim == claimed::NO && dialogue.protocol == UNDECIDED && dialogue.switched != 0 {
+        dialogue.protocol = IGNORED;
+        return true;
+    }
     let step = if claim == claimed::NEEDS_MORE {
         http1::carry(operation, half)
     } else if framed::has(dialogue) {

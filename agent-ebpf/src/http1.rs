@@ -396,6 +396,7 @@ pub(crate) fn give_up(
 fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
     let request = dialogue.requests_direction as u32 == operation.direction;
     half.state = state::START;
+    half.marks = 0;
     if !request && (half.status >= 200 || half.status == 101) {
         dialogue.responses += 1;
     }

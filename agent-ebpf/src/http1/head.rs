@@ -1,7 +1,7 @@
 //! The head of a message, as far as it says how long the body is (RFC 9112, section 6.3).
 
 use super::{marked, message_ends, past_line_feed};
-use crate::connection::{Dialogue, Half, IGNORED};
+use crate::connection::{Dialogue, Half, IGNORED, UNDECIDED};
 use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
@@ -166,8 +166,14 @@ pub(super) fn head_ends(operation: &mut Operation, dialogue: &mut Dialogue, half
                 operation.marks |= mark::TUNNEL;
             }
             message_ends(operation, dialogue, half);
-            half.state = state::TUNNEL;
-            dialogue.protocol = IGNORED;
+            if connect {
+                half.state = state::TUNNEL;
+                dialogue.protocol = IGNORED;
+            } else {
+                half.status = 0;
+                dialogue.switched = 1;
+                dialogue.protocol = UNDECIDED;
+            }
             return;
         }
         let bodiless =
