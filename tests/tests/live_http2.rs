@@ -50,6 +50,9 @@ fn http2_of_go_and_node(hooks: Hooks) -> Result<()> {
     session.finish(expected.len())?.exactly_until_closed(&expected)
 }
 
+/// Kinds of calls of gRPC that succeed.
+const ANSWERED: [&str; 4] = ["One", "List", "Send", "Chat"];
+
 fn is_slow(method: &str) -> bool {
     method.ends_with("/Slow")
 }
@@ -96,7 +99,6 @@ fn grpc(hooks: Hooks) -> Result<()> {
 
 fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
     let nginx = Nginx::start(None)?;
-    nginx.file("small", b"hello")?;
     let go = Peer::GoHttp.serve()?;
     let options = Options::run(hooks)
         .port(nginx.http2.port())
@@ -104,8 +106,8 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
     let session = Session::start(options)?;
     let mut expected = Vec::new();
     for (address, path, status, received) in [
-        (nginx.http2, "/small", 200, 5),
         (nginx.http2, "/missing?q=1", 404, 153),
+        (nginx.http2, "/nothing", 204, 0),
         (go.address, "/item/1?length=7", 200, 7),
         (go.address, "/item/2?length=70000", 200, 70_000),
     ] {
@@ -169,7 +171,8 @@ fn http2_joined_late(hooks: Hooks) -> Result<()> {
 fn grpc_joined_late(hooks: Hooks) -> Result<()> {
     for peer in [Peer::GrpcGo, Peer::Grpcio] {
         let server = peer.serve()?;
-        let client = peer.call(server.address, LATE.0, LATE.1)?;
+        let mut client = peer.call(server.address, LATE.0, LATE.1)?;
+        client.args(ANSWERED);
         let (told, seen, from) = join::<IgnoredAny>(hooks, server.address.port(), client)?;
         let told: Vec<_> = told
             .iter()
@@ -193,7 +196,7 @@ fn fifty_thousand_calls_at_a_hundred_streams(hooks: Hooks) -> Result<()> {
     let server = Peer::GrpcGo.serve()?;
     let session = Session::start(Options::run(hooks).port(server.address.port()))?;
     let mut client = Peer::GrpcGo.call(server.address, CALLS, 100)?;
-    client.args(["One", "List", "Send", "Chat"]);
+    client.args(ANSWERED);
     let told: Vec<Call> = calls::told(&Child::spawn(client)?.succeed()?)?;
     ensure!(told.len() == CALLS + 1, "{}", told.len());
     let seen = session.finish(2 * told.len())?;

@@ -1,4 +1,4 @@
-"""orders.py serve PORT | orders.py call ADDRESS COUNT CONCURRENCY: gRPC of every kind, by grpcio; see go/orders."""
+"""orders.py serve PORT | orders.py call ADDRESS COUNT CONCURRENCY [KIND...]: gRPC by grpcio; see go/orders."""
 import json
 import os
 import sys
@@ -41,9 +41,10 @@ def answer(kind, requests, context):
 def call(channel, number):
     time.sleep(PACE)
     at = time.time_ns()
-    kind = KINDS[number % 8]
+    kinds = sys.argv[5:] or KINDS
+    kind = kinds[number % len(kinds)]
     path = f"/shop.Orders/{kind}"
-    message = str(number // 8 % 16 + 1) if kind == "Fail" else "large " * 15_000 if number % 8 == 6 else "order"
+    message = str(number // 8 % 16 + 1) if kind == "Fail" else "large " * 15_000 if kinds is KINDS and number % 8 == 6 else "order"
     sent = {"Send": 4, "Chat": 5}.get(kind, 1)
     answers = channel.stream_stream(path)(iter([message.encode()] * sent), timeout=0.06 if kind == "Slow" else 60)
     received, code = 0, 0
