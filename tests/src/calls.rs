@@ -1,9 +1,10 @@
 //! Servers and clients of HTTP/2 and gRPC, and what the clients say they did.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -77,14 +78,17 @@ pub struct Call {
 }
 
 impl Request {
-    /// The request that a client's span tells of.
+    /// The request that a span tells of.
     #[must_use]
     pub fn of(span: &Span) -> Self {
-        let url = span.text("url.full").unwrap_or_default();
-        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+        let path = span.path();
+        let query = match span.text("url.full") {
+            Some(url) => url.split_once('?').map(|(_, query)| query),
+            None => span.text("url.query"),
+        };
         Self {
             method: span.text("http.request.method").unwrap_or_default().to_owned(),
-            path: format!("/{path}"),
+            path: query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")),
             status: number(span, "http.response.status_code"),
             sent: number(span, "http.request.body.size"),
             received: number(span, "http.response.body.size"),
@@ -116,7 +120,7 @@ impl Request {
 }
 
 impl Call {
-    /// The call that a client's span tells of.
+    /// The call that a span tells of.
     #[must_use]
     pub fn of(span: &Span) -> Self {
         let code = span.text("rpc.response.status_code");
@@ -251,6 +255,60 @@ impl Peer {
         ]);
         Ok(command)
     }
+}
+
+/// What a client said, and when it began with it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Timed<T> {
+    /// Nanoseconds since the Unix epoch.
+    pub at: u64,
+    /// The call.
+    #[serde(flatten)]
+    pub told: T,
+}
+
+/// Of a run that spanwire saw from its middle on: what was begun from `from` on was seen, each once, and nothing else but
+/// what was on its way then, of at most `concurrency` calls. `seen` are the starts of the spans of one end, and their calls.
+///
+/// # Errors
+/// Something of that is not so.
+pub fn seen_from<T: Ord + Clone + std::fmt::Debug>(
+    from: u64,
+    told: &[Timed<T>],
+    seen: Vec<(u64, T)>,
+    concurrency: usize,
+) -> Result<()> {
+    let (due, before): (Vec<_>, Vec<_>) = told.iter().partition(|told| told.at >= from);
+    ensure!(
+        due.len() > 100 && !before.is_empty(),
+        "{} and {}",
+        due.len(),
+        before.len()
+    );
+    let mut found: BTreeMap<T, usize> = BTreeMap::new();
+    for (_, call) in seen.into_iter().filter(|(start, _)| *start >= from) {
+        *found.entry(call).or_default() += 1;
+    }
+    let mut take = |call: &T| match found.get_mut(call) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    };
+    let missing: Vec<_> = due.iter().filter(|due| !take(&due.told)).collect();
+    ensure!(
+        missing.is_empty(),
+        "{} of {} are missing: {:?}",
+        missing.len(),
+        due.len(),
+        &missing[..missing.len().min(3)]
+    );
+    let under_way = before.iter().filter(|before| take(&before.told)).count();
+    ensure!(under_way <= concurrency, "{under_way} were under way");
+    found.retain(|_, count| *count > 0);
+    ensure!(found.is_empty(), "made up: {found:?}");
+    Ok(())
 }
 
 /// What a client said at its end, a line of JSON for each call.

@@ -1,12 +1,16 @@
 //! Clients of PostgreSQL, each in its own driver's way, and what they say they did.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::Result;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::child;
-use crate::service::postgres::{self, Postgres};
+use crate::expect::{Expected, Matcher};
+use crate::service::postgres::{self, Logged, Postgres};
+use crate::span::{Kind, Span};
 use crate::workload;
 
 /// A statement as its client tells it.
@@ -19,6 +23,111 @@ pub struct Statement {
     pub rows: Option<i64>,
     /// SQLSTATE of its failure.
     pub code: Option<String>,
+}
+
+impl Statement {
+    /// The statement that a span tells of.
+    #[must_use]
+    pub fn of(span: &Span) -> Self {
+        Self {
+            text: span.text("db.query.text").unwrap_or_default().to_owned(),
+            rows: span
+                .attributes
+                .get("db.response.returned_rows")
+                .and_then(Value::as_i64),
+            code: span.text("db.response.status_code").map(str::to_owned),
+        }
+    }
+
+    /// Its spans at both ends of a connection to the database `shop` at `address`, without its literals.
+    #[must_use]
+    pub fn spans(&self, address: SocketAddr) -> [Expected; 2] {
+        [Kind::Server, Kind::Client].map(|kind| {
+            let span = span(kind, &self.text, self.code.as_deref(), address);
+            match self.rows {
+                Some(rows) => span.is("db.response.returned_rows", rows),
+                None => span,
+            }
+        })
+    }
+}
+
+/// The spans of all that was `logged` by the server at `address`: of what clients have `told` of too, with the rows.
+#[must_use]
+pub fn spans(logged: &[Logged], told: &[Statement], address: SocketAddr) -> Vec<Expected> {
+    let mut rest = logged.to_vec();
+    let mut expected = Vec::new();
+    for statement in told {
+        let is_it = |logged: &Logged| logged.text == statement.text && logged.code == statement.code;
+        // One that is not in the log is expected as well, and will be missing.
+        if let Some(at) = rest.iter().position(is_it) {
+            rest.swap_remove(at);
+        }
+        expected.extend(statement.spans(address));
+    }
+    for Logged { text, code } in rest {
+        for kind in [Kind::Server, Kind::Client] {
+            let span = span(kind, &text, code.as_deref(), address);
+            expected.push(span.with("db.response.returned_rows", Matcher::Anything));
+        }
+    }
+    expected
+}
+
+fn span(kind: Kind, text: &str, code: Option<&str>, address: SocketAddr) -> Expected {
+    let text = without_literals(text);
+    let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+    let operation = words.first().copied().unwrap_or_default();
+    let names_next = |word: &&str| ["FROM", "INTO", "UPDATE"].contains(word);
+    let table = words.iter().position(names_next).and_then(|at| words.get(at + 1));
+    let summary = table.map_or_else(|| operation.to_owned(), |table| format!("{operation} {table}"));
+    let mut span = Expected::new(kind, &summary, &text)
+        .is("db.system.name", "postgresql")
+        .is("db.namespace", "shop")
+        .is("db.operation.name", operation)
+        .is("db.query.summary", &*summary)
+        .is("db.query.text", &*text)
+        .with("spanwire.db.statement.name", Matcher::Anything)
+        .is("server.address", address.ip().to_string())
+        .is("server.port", address.port())
+        .is("network.peer.address", address.ip().to_string());
+    span = match kind {
+        Kind::Server => span.with("network.peer.port", Matcher::Port),
+        Kind::Client => span.is("network.peer.port", address.port()),
+    };
+    if let Some(table) = table {
+        span = span.is("db.collection.name", *table);
+    }
+    match code {
+        Some(code) => span.is("db.response.status_code", code).failed(code),
+        None => span,
+    }
+}
+
+/// The text of a workload's statement with `?` for each string and number, and without the comment at its end.
+fn without_literals(text: &str) -> String {
+    let text = text.split_once("--").map_or(text, |(text, _)| text);
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let is_inside_word =
+            shown.ends_with(|last: char| last.is_alphanumeric() || last == '_' || last == '$');
+        let literal = if let Some(quoted) = rest.strip_prefix("$$") {
+            quoted.find("$$").map(|end| end + 4)
+        } else if next == '\'' {
+            let quoted = rest[1..].replace("''", "..");
+            quoted.find('\'').map(|end| end + 2)
+        } else if next.is_ascii_digit() && !is_inside_word {
+            let is_part = |it: char| it.is_ascii_alphanumeric() || it == '.';
+            Some(rest.find(|it| !is_part(it)).unwrap_or(rest.len()))
+        } else {
+            None
+        };
+        let length = literal.unwrap_or(next.len_utf8());
+        shown.push_str(if literal.is_some() { "?" } else { &rest[..length] });
+        rest = &rest[length..];
+    }
+    shown
 }
 
 /// A driver.

@@ -1,13 +1,28 @@
 //! HTTP/2 and gRPC live: the peers of `replay_http2.rs`, each exchange seen from both of its ends.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use spanwire_tests::agent::{Hooks, Options};
-use spanwire_tests::calls::{self, Call, Peer, Request};
-use spanwire_tests::child::Child;
+use spanwire_tests::calls::{self, Call, Peer, Request, Timed};
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::seen::Seen;
+use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Kind;
 
-spanwire_tests::under_both_hook_sets!(http2_of_go_and_node, grpc);
+spanwire_tests::under_both_hook_sets!(
+    http2_of_go_and_node,
+    http2_of_nginx_and_curl,
+    http2_joined_late,
+    grpc,
+    grpc_joined_late,
+    fifty_thousand_calls_at_a_hundred_streams,
+);
 
 /// Everyone with everyone, one call at a time and fifty.
 const CONCURRENCY: [usize; 2] = [1, 50];
@@ -34,6 +49,9 @@ fn http2_of_go_and_node(hooks: Hooks) -> Result<()> {
     }
     session.finish(expected.len())?.exactly_until_closed(&expected)
 }
+
+/// Kinds of calls of gRPC that succeed.
+const ANSWERED: [&str; 4] = ["One", "List", "Send", "Chat"];
 
 fn is_slow(method: &str) -> bool {
     method.ends_with("/Slow")
@@ -76,5 +94,131 @@ fn grpc(hooks: Hooks) -> Result<()> {
         }
         seen.exactly_until_closed(&expected)?;
     }
+    Ok(())
+}
+
+fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
+    let nginx = Nginx::start(None)?;
+    let go = Peer::GoHttp.serve()?;
+    let options = Options::run(hooks)
+        .port(nginx.http2.port())
+        .port(go.address.port());
+    let session = Session::start(options)?;
+    let mut expected = Vec::new();
+    for (address, path, status, received) in [
+        (nginx.http2, "/missing?q=1", 404, 153),
+        (nginx.http2, "/nothing", 204, 0),
+        (go.address, "/item/1?length=7", 200, 7),
+        (go.address, "/item/2?length=70000", 200, 70_000),
+    ] {
+        let mut command = child::command("curl");
+        command.args([
+            "-sS",
+            "--http2-prior-knowledge",
+            "-o",
+            "/dev/null",
+            &format!("http://{address}{path}"),
+        ]);
+        Child::spawn(command)?.succeed()?;
+        let (method, path) = ("GET".to_owned(), path.to_owned());
+        let request = Request {
+            method,
+            path,
+            status,
+            sent: 0,
+            received,
+        };
+        expected.extend(request.spans(address)?);
+    }
+    session.finish(expected.len())?.exactly_until_closed(&expected)
+}
+
+/// Starts `client`, then spanwire; gives what the client told, what was seen, and from when on that has to be all.
+fn join<T: DeserializeOwned>(
+    hooks: Hooks,
+    port: u16,
+    mut client: Command,
+) -> Result<(Vec<Timed<T>>, Seen, u64)> {
+    client.env("PACE", "20ms");
+    let client = Child::spawn(client)?;
+    let session = Session::start(Options::run(hooks).port(port))?;
+    let from = SystemTime::now() + Duration::from_secs(1);
+    let told = calls::told(&client.succeed()?)?;
+    let seen = session.finish(told.len() * 2)?;
+    Ok((
+        told,
+        seen,
+        from.duration_since(UNIX_EPOCH)?.as_nanos().try_into()?,
+    ))
+}
+
+const LATE: (usize, usize) = (5000, 20);
+
+fn http2_joined_late(hooks: Hooks) -> Result<()> {
+    let server = Peer::NodeHttp.serve()?;
+    let client = Peer::NodeHttp.call(server.address, LATE.0, LATE.1)?;
+    let (told, seen, from) = join::<Request>(hooks, server.address.port(), client)?;
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = seen.spans.iter().filter(|span| span.kind == kind);
+        let spans = spans.map(|span| (span.start, Request::of(span))).collect();
+        calls::seen_from(from, &told, spans, LATE.1)
+            .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
+    }
+    Ok(())
+}
+
+/// What calls are is said in fields that were sent before, so they may be unknown; there are as many as there were.
+fn grpc_joined_late(hooks: Hooks) -> Result<()> {
+    for peer in [Peer::GrpcGo, Peer::Grpcio] {
+        let server = peer.serve()?;
+        let mut client = peer.call(server.address, LATE.0, LATE.1)?;
+        client.args(ANSWERED);
+        let (told, seen, from) = join::<IgnoredAny>(hooks, server.address.port(), client)?;
+        let told: Vec<_> = told
+            .iter()
+            .map(|told| Timed {
+                at: told.at,
+                told: (),
+            })
+            .collect();
+        for kind in [Kind::Server, Kind::Client] {
+            let spans = seen.spans.iter().filter(|span| span.kind == kind);
+            let spans = spans.map(|span| (span.start, ())).collect();
+            calls::seen_from(from, &told, spans, LATE.1)
+                .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
+        }
+    }
+    Ok(())
+}
+
+fn fifty_thousand_calls_at_a_hundred_streams(hooks: Hooks) -> Result<()> {
+    const CALLS: usize = 50_000;
+    let server = Peer::GrpcGo.serve()?;
+    let session = Session::start(Options::run(hooks).port(server.address.port()))?;
+    let mut client = Peer::GrpcGo.call(server.address, CALLS, 100)?;
+    client.args(ANSWERED);
+    let told: Vec<Call> = calls::told(&Child::spawn(client)?.succeed()?)?;
+    ensure!(told.len() == CALLS + 1, "{}", told.len());
+    let seen = session.finish(2 * told.len())?;
+    seen.well_formed()?;
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = seen.spans.iter().filter(|span| span.kind == kind);
+        counted(spans.map(Call::of), &told)
+            .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
+    }
+    Ok(())
+}
+
+/// Each of `expected` was found as often.
+fn counted<T: Ord + Clone + Debug>(found: impl Iterator<Item = T>, expected: &[T]) -> Result<()> {
+    let mut counts: BTreeMap<T, i64> = BTreeMap::new();
+    for it in found {
+        *counts.entry(it).or_default() += 1;
+    }
+    for it in expected {
+        *counts.entry(it.clone()).or_default() -= 1;
+    }
+    counts.retain(|_, count| *count != 0);
+    ensure!(counts.is_empty(), "too many, or too few: {counts:#?}");
     Ok(())
 }

@@ -51,7 +51,7 @@ impl Recording {
     fn check(&self) -> Result<()> {
         let (lines, said) = read_with(&["--no-redact"], &std::fs::read(&self.file)?)?;
         let spans = spans(&lines)?;
-        let mut found: Vec<_> = spans.iter().map(statement).collect();
+        let mut found: Vec<_> = spans.iter().map(Statement::of).collect();
         let logged = self.logged.iter();
         same(
             found.iter().map(|it| (&*it.text, it.code.as_deref())).collect(),
@@ -81,17 +81,6 @@ impl Recording {
         );
         ensure!(!said.contains("lost.") && !said.contains("replay.gap"), "{said}");
         Ok(())
-    }
-}
-
-fn statement(span: &Span) -> Statement {
-    Statement {
-        text: span.text("db.query.text").unwrap_or_default().to_owned(),
-        rows: span
-            .attributes
-            .get("db.response.returned_rows")
-            .and_then(Value::as_i64),
-        code: span.text("db.response.status_code").map(str::to_owned),
     }
 }
 

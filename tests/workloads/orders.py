@@ -1,11 +1,13 @@
-"""orders.py serve PORT | orders.py call ADDRESS COUNT CONCURRENCY: gRPC of every kind, by grpcio; see go/orders."""
+"""orders.py serve PORT | orders.py call ADDRESS COUNT CONCURRENCY [KIND...]: gRPC by grpcio; see go/orders."""
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
+PACE = int(os.environ.get("PACE", "0ms").removesuffix("ms")) / 1000
 KINDS = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Slow"]
 
 
@@ -37,9 +39,12 @@ def answer(kind, requests, context):
 
 
 def call(channel, number):
-    kind = KINDS[number % 8]
+    time.sleep(PACE)
+    at = time.time_ns()
+    kinds = sys.argv[5:] or KINDS
+    kind = kinds[number % len(kinds)]
     path = f"/shop.Orders/{kind}"
-    message = str(number // 8 % 16 + 1) if kind == "Fail" else "large " * 15_000 if number % 8 == 6 else "order"
+    message = str(number // 8 % 16 + 1) if kind == "Fail" else "large " * 15_000 if kinds is KINDS and number % 8 == 6 else "order"
     sent = {"Send": 4, "Chat": 5}.get(kind, 1)
     answers = channel.stream_stream(path)(iter([message.encode()] * sent), timeout=0.06 if kind == "Slow" else 60)
     received, code = 0, 0
@@ -48,7 +53,7 @@ def call(channel, number):
             received += 1
     except grpc.RpcError as error:
         code = error.code().value[0]
-    return json.dumps({"path": path, "code": code, "sent": sent, "received": received})
+    return json.dumps({"at": at, "path": path, "code": code, "sent": sent, "received": received})
 
 
 def main():

@@ -115,6 +115,15 @@ impl Postgres {
         command
     }
 
+    /// The same over the Unix socket.
+    #[must_use]
+    pub fn local_client(&self, name: &str) -> Command {
+        let mut command = child::command(name);
+        command.arg("-h").arg(&self.socket);
+        command.args(["-p", &self.service.address.port().to_string(), "-U", "postgres"]);
+        command
+    }
+
     /// All that was executed over TCP so far.
     ///
     /// # Errors
@@ -134,10 +143,8 @@ impl Postgres {
 
     /// Executes `statement` over the Unix socket.
     fn locally(&self, database: &str, statement: &str) -> Result<()> {
-        let mut command = child::command("psql");
-        command.arg("-h").arg(&self.socket);
-        command.args(["-p", &self.service.address.port().to_string()]);
-        command.args(["-U", "postgres", "-X", "-q", "-d", database, "-c", statement]);
+        let mut command = self.local_client("psql");
+        command.args(["-X", "-q", "-d", database, "-c", statement]);
         Child::spawn(command)?.succeed()?;
         Ok(())
     }

@@ -2,6 +2,9 @@
 //
 // The server also sends an interim response (early=1), trailers (trailers=1), and pushes (push=1).
 const http2 = require('node:http2');
+const { setTimeout } = require('node:timers/promises');
+
+const pace = parseInt(process.env.PACE ?? '0', 10);
 
 function serve(port) {
   const server = http2.createServer();
@@ -37,7 +40,7 @@ function call(session, number) {
     ['PUT', `/item/${number}?length=100000`, 70000],
     ['GET', `/item/${number}?push=1&length=3`, 0],
   ][number % 6];
-  const line = { method, path, status: 0, sent, received: 0 };
+  const line = { at: Date.now() * 1e6, method, path, status: 0, sent, received: 0 };
   return new Promise((resolve, reject) => {
     const fields = { ':method': method, ':path': path, 'x-shop': 'corner', 'x-number': String(number) };
     const stream = session.request(fields, { endStream: sent === 0 });
@@ -54,7 +57,10 @@ async function calls(address, count, concurrency) {
   session.on('stream', (pushed) => pushed.resume());
   const lines = [];
   const part = async (from) => {
-    for (let number = from; number < count; number += concurrency) lines[number] = await call(session, number);
+    for (let number = from; number < count; number += concurrency) {
+      if (pace > 0) await setTimeout(pace);
+      lines[number] = await call(session, number);
+    }
   };
   await Promise.all(Array.from({ length: concurrency }, (_, from) => part(from)));
   session.close();

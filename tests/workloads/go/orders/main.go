@@ -1,8 +1,9 @@
-// orders serve PORT | orders call ADDRESS COUNT CONCURRENCY: gRPC of every kind, by grpc-go.
+// orders serve PORT | orders call ADDRESS COUNT CONCURRENCY [KIND...]: gRPC by grpc-go.
 //
 // All calls of a client go over one connection, CONCURRENCY at a time, and behind them one more, after which the server
-// has read all. At its end it writes a line of JSON for each: path, status, messages sent and received. orders.py and
-// node/orders.js are the same in other languages:
+// has read all; before each it waits for PACE. At its end it writes a line of JSON for each: when it began, path, status,
+// messages sent and received. orders.py and
+// node/orders.js are the same in other languages. The kinds, all of them where none is named:
 //
 //	One   a message each way               Send  four messages, then one back
 //	List  a message, then three back       Chat  five messages, each sent back
@@ -85,15 +86,18 @@ func serve(_ any, stream grpc.ServerStream) error {
 }
 
 type line struct {
+	At       int64  `json:"at"`
 	Path     string `json:"path"`
 	Code     int    `json:"code"`
 	Sent     int    `json:"sent"`
 	Received int    `json:"received"`
 }
 
+var kinds = []string{"One", "List", "Send", "Chat", "Fail", "None", "One", "Slow"}
+
 func call(connection *grpc.ClientConn, number int) line {
-	kind := []string{"One", "List", "Send", "Chat", "Fail", "None", "One", "Slow"}[number%8]
-	told := line{Path: "/shop.Orders/" + kind, Sent: 1}
+	kind := kinds[number%len(kinds)]
+	told := line{At: time.Now().UnixNano(), Path: "/shop.Orders/" + kind, Sent: 1}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	message := "order"
 	switch {
@@ -105,7 +109,7 @@ func call(connection *grpc.ClientConn, number int) line {
 		message = strconv.Itoa(number/8%16 + 1)
 	case kind == "Slow":
 		ctx, cancel = context.WithTimeout(context.Background(), 60*time.Millisecond)
-	case number%8 == 6:
+	case len(kinds) == 8 && number%8 == 6:
 		// More than one frame, and more than a window.
 		message = strings.Repeat("large ", 15_000)
 	}
@@ -140,16 +144,21 @@ func main() {
 	}
 	count, _ := strconv.Atoi(os.Args[3])
 	concurrency, _ := strconv.Atoi(os.Args[4])
+	if len(os.Args) > 5 {
+		kinds = os.Args[5:]
+	}
 	connection, err := grpc.NewClient(os.Args[2], grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
 	if err != nil {
 		log.Fatal(err)
 	}
+	pace, _ := time.ParseDuration(os.Getenv("PACE"))
 	lines := make([]line, count+1)
 	var all sync.WaitGroup
 	for part := range concurrency {
 		all.Go(func() {
 			for number := part; number < count; number += concurrency {
+				time.Sleep(pace)
 				lines[number] = call(connection, number)
 			}
 		})

@@ -1,8 +1,8 @@
 // shelf serve PORT | shelf call ADDRESS COUNT CONCURRENCY: HTTP/2 without TLS, by Go's net/http.
 //
 // The server takes prior knowledge and the upgrade from HTTP/1.1, and answers with what the path asks for:
-// length=N bytes (default: as many as it was sent, in digits), status=S. All requests of a client go over one connection, CONCURRENCY at a
-// time; at its end it writes a line of JSON for each. node/shelf.js is the same for Node.
+// length=N bytes (default: as many as it was sent, in digits), status=S. All requests of a client go over one connection,
+// CONCURRENCY at a time, each after PACE; at its end it writes a line of JSON for each. node/shelf.js is the same for Node.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/h2c"
@@ -35,6 +36,7 @@ func serve(response http.ResponseWriter, request *http.Request) {
 }
 
 type line struct {
+	At       int64  `json:"at"`
 	Method   string `json:"method"`
 	Path     string `json:"path"`
 	Status   int    `json:"status"`
@@ -50,6 +52,7 @@ func call(client *http.Client, address string, number int) line {
 		{Method: "GET", Path: fmt.Sprintf("/item/%d?status=404&length=9", number)},
 		{Method: "PUT", Path: fmt.Sprintf("/item/%d?length=100000", number), Sent: 70_000},
 	}[number%5]
+	told.At = time.Now().UnixNano()
 	request, err := http.NewRequest(told.Method, "http://"+address+told.Path, strings.NewReader(strings.Repeat("s", told.Sent)))
 	if err != nil {
 		log.Fatal(err)
@@ -77,6 +80,7 @@ func main() {
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	client := &http.Client{Transport: transport}
+	pace, _ := time.ParseDuration(os.Getenv("PACE"))
 	lines := make([]line, count)
 	// The first alone, so that there is one connection.
 	lines[0] = call(client, os.Args[2], 0)
@@ -84,6 +88,7 @@ func main() {
 	for part := range concurrency {
 		all.Go(func() {
 			for number := part + 1; number < count; number += concurrency {
+				time.Sleep(pace)
 				lines[number] = call(client, os.Args[2], number)
 			}
 		})

@@ -1,0 +1,234 @@
+//! PostgreSQL live: the clients of `replay_postgres.rs`, each statement seen from both of its ends.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use spanwire_tests::agent::{Agent, Hooks, Options};
+use spanwire_tests::calls::{self, Timed};
+use spanwire_tests::child::Child;
+use spanwire_tests::database::{self, Driver};
+use spanwire_tests::service::postgres::Postgres;
+use spanwire_tests::session::Session;
+use spanwire_tests::span::Kind;
+
+spanwire_tests::under_both_hook_sets!(
+    drivers,
+    pgbench_over_tcp,
+    pgbench_over_a_unix_socket,
+    joined_late,
+    what_is_lost_is_counted,
+);
+
+/// One connection at a time, and fifty.
+const CONCURRENCY: [usize; 2] = [1, 50];
+
+fn drivers(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let address = server.service.address;
+    let session = Session::start(Options::run(hooks).port(address.port()))?;
+    let mut told = Vec::new();
+    for driver in Driver::ALL {
+        for concurrency in CONCURRENCY {
+            let command = driver.work(&server, 300, concurrency)?;
+            let lines = Child::spawn(command)?
+                .succeed()
+                .with_context(|| format!("{driver:?}"))?;
+            told.extend(calls::told(&lines)?);
+        }
+    }
+    ensure!(told.len() > 3000, "{}", told.len());
+    let expected = database::spans(&server.logged()?, &told, address);
+    session.finish(expected.len())?.exactly(&expected)
+}
+
+/// Five statements a transaction, three of them without waiting for each other.
+const PIPELINE: &str = r"\set id random(1, 100)
+\startpipeline
+SELECT balance FROM accounts WHERE id = :id;
+SELECT id FROM accounts WHERE id < :id;
+SELECT name FROM accounts WHERE id = :id;
+\endpipeline
+SELECT 1;
+SELECT 2;
+";
+
+/// What pgbench sends as one statement, five times a transaction.
+const ALONE: &str = r"\set id random(1, 100)
+SELECT balance FROM accounts WHERE id = :id;
+SELECT id FROM accounts WHERE id < :id;
+SELECT name FROM accounts WHERE id = :id;
+SELECT 1;
+SELECT 2;
+";
+
+/// Of every statement that pgbench says it made there are `ends` spans, and no others.
+fn pgbench(
+    options: &Options,
+    client: impl Fn(&Postgres) -> Command,
+    server: &Postgres,
+    ends: u64,
+) -> Result<()> {
+    const CLIENTS: usize = 10;
+    const TRANSACTIONS: usize = 1000;
+    let folder = tempfile::tempdir()?;
+    let agent = Agent::start(options)?;
+    let mut statements = 0;
+    for (mode, script) in [
+        ("simple", ALONE),
+        ("extended", ALONE),
+        ("prepared", ALONE),
+        ("extended", PIPELINE),
+        ("prepared", PIPELINE),
+    ] {
+        let file = folder.path().join("script.sql");
+        std::fs::write(&file, script)?;
+        let mut command = client(server);
+        command.args([
+            "-n",
+            "-M",
+            mode,
+            "-c",
+            &CLIENTS.to_string(),
+            "-t",
+            &TRANSACTIONS.to_string(),
+        ]);
+        command.arg("-f").arg(&file).arg("shop");
+        let said = Child::spawn(command)?.succeed()?;
+        let all = CLIENTS * TRANSACTIONS;
+        let done = format!("number of transactions actually processed: {all}/{all}");
+        ensure!(said.contains(&done), "{said:#?}");
+        statements += 5 * all as u64;
+    }
+    let finished = agent.stop()?;
+    let summary = finished.summary.as_ref().context("a summary")?;
+    ensure!(summary.losses().is_empty(), "{}", finished.message());
+    ensure!(
+        summary.value("spans.built") == ends * statements,
+        "{ends} spans of {statements} statements: {}",
+        finished.message()
+    );
+    Ok(())
+}
+
+fn pgbench_over_tcp(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let options = Options::run(hooks).port(server.service.address.port());
+    pgbench(&options, |server| server.client("pgbench"), &server, 2)
+}
+
+/// Of the processes that the server starts for its clients: no port tells whose a Unix socket is.
+fn pgbench_over_a_unix_socket(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let options = Options::run(hooks).pid(server.service.child.pid());
+    pgbench(&options, |server| server.local_client("pgbench"), &server, 1)
+}
+
+/// When each transaction of pgbench's own log began (`--log` with `--rate`): it ended at a time, so many microseconds behind
+/// its schedule, of which it was late by so many.
+fn begun(folder: &Path) -> Result<Vec<Timed<()>>> {
+    let mut begun = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            continue;
+        }
+        for line in std::fs::read_to_string(path)?.lines() {
+            let fields: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+            let &[_, _, took, _, seconds, microseconds, late] = &*fields else {
+                bail!("{line}");
+            };
+            let at = (seconds * 1_000_000 + microseconds + late - took) * 1000;
+            begun.push(Timed { at, told: () });
+        }
+    }
+    Ok(begun)
+}
+
+/// Three times four connections that are busy when spanwire comes, one statement a transaction.
+fn joined_late(hooks: Hooks) -> Result<()> {
+    const CLIENTS: usize = 4;
+    let server = Postgres::start()?;
+    let folder = tempfile::tempdir()?;
+    let script = folder.path().join("script.sql");
+    std::fs::write(
+        &script,
+        "\\set id random(1, 100)\nSELECT name FROM accounts WHERE id = :id;\n",
+    )?;
+    let mut clients = Vec::new();
+    for mode in ["simple", "extended", "prepared"] {
+        let mut command = server.client("pgbench");
+        command.args([
+            "-n",
+            "-M",
+            mode,
+            "-c",
+            &CLIENTS.to_string(),
+            "-T",
+            "7",
+            "-R",
+            "400",
+        ]);
+        command
+            .arg("--log")
+            .arg("--log-prefix")
+            .arg(folder.path().join(mode));
+        command.arg("-f").arg(&script).arg("shop");
+        clients.push(Child::spawn(command)?);
+    }
+    let session = Session::start(Options::run(hooks).port(server.service.address.port()))?;
+    let from = SystemTime::now() + Duration::from_secs(1);
+    let from = from.duration_since(UNIX_EPOCH)?.as_nanos().try_into()?;
+    for client in clients {
+        client.succeed()?;
+    }
+    let told = begun(folder.path())?;
+    let seen = session.finish(2 * told.len())?;
+    seen.well_formed()?;
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = seen.spans.iter().filter(|span| span.kind == kind);
+        let spans = spans.map(|span| (span.start, ())).collect();
+        calls::seen_from(from, &told, spans, 3 * CLIENTS)
+            .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
+    }
+    for span in &seen.spans {
+        ensure!(!span.error, "{span:?}");
+        // What was prepared before is known by its name alone.
+        let text = span.text("db.query.text");
+        ensure!(
+            text.is_none_or(|text| text.starts_with("SELECT name FROM accounts WHERE id = ")),
+            "{span:?}"
+        );
+    }
+    Ok(())
+}
+
+fn what_is_lost_is_counted(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let options = Options::run(hooks).port(server.service.address.port());
+    let session = Session::start(options.flag("--ring-buffer").flag("4K"))?;
+    let folder = tempfile::tempdir()?;
+    let script = folder.path().join("script.sql");
+    std::fs::write(&script, ALONE)?;
+    let mut command = server.client("pgbench");
+    command.args(["-n", "-M", "extended", "-c", "10", "-t", "200", "-f"]);
+    Child::spawn({
+        command.arg(&script).arg("shop");
+        command
+    })?
+    .succeed()?;
+    let seen = session.finish(0)?;
+    seen.well_formed()?;
+    let lost = seen.summary.lost_exchanges();
+    ensure!(
+        seen.spans.len() as u64 + lost == 2 * 10_000,
+        "{} spans and {lost} lost: {}",
+        seen.spans.len(),
+        seen.finished.message()
+    );
+    for span in &seen.spans {
+        ensure!(!span.error && span.text("db.query.text").is_some(), "{span:?}");
+    }
+    Ok(())
+}
