@@ -4,6 +4,7 @@
 //! asked with what was answered. This file has one row of each `match` for it, and is all that the rest of the agent
 //! calls.
 
+pub mod amqp;
 mod deferred;
 pub mod detect;
 pub mod http1;
