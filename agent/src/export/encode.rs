@@ -53,9 +53,11 @@ mod field {
     pub(super) const ARRAY_VALUE_VALUES: u32 = 1;
 }
 
-/// `SPAN_KIND_SERVER`, `SPAN_KIND_CLIENT`, `STATUS_CODE_ERROR`.
+/// `SPAN_KIND_SERVER` and its siblings, `STATUS_CODE_ERROR`.
 const KIND_SERVER: u64 = 2;
 const KIND_CLIENT: u64 = 3;
+const KIND_PRODUCER: u64 = 4;
+const KIND_CONSUMER: u64 = 5;
 const STATUS_ERROR: u64 = 2;
 
 /// The W3C `sampled` flag: what is exported was sampled. Whether the parent is remote is not claimed.
@@ -123,6 +125,8 @@ fn span(bytes: &mut Vec<u8>, span: &Span) {
     let kind = match span.kind {
         Kind::Server => KIND_SERVER,
         Kind::Client => KIND_CLIENT,
+        Kind::Producer => KIND_PRODUCER,
+        Kind::Consumer => KIND_CONSUMER,
     };
     varint(bytes, field::SPAN_KIND, kind);
     fixed64(bytes, field::SPAN_START, span.start.0);
@@ -279,6 +283,8 @@ mod tests {
         let kind = match span.kind {
             Kind::Server => trace::span::SpanKind::Server,
             Kind::Client => trace::span::SpanKind::Client,
+            Kind::Producer => trace::span::SpanKind::Producer,
+            Kind::Consumer => trace::span::SpanKind::Consumer,
         };
         let events = span.events.iter().map(|event| trace::span::Event {
             time_unix_nano: event.time.0,

@@ -170,6 +170,8 @@ fn span(span: &span::Span) -> Span<'_> {
         kind: match span.kind {
             Kind::Server => 2,
             Kind::Client => 3,
+            Kind::Producer => 4,
+            Kind::Consumer => 5,
         },
         start_time_unix_nano: Decimal(span.start.0),
         end_time_unix_nano: Decimal(span.end.0),

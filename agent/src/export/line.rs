@@ -96,8 +96,8 @@ impl Lines {
         line.pad(self.service_width - service.width() + 2);
         line.push(branch, DIM);
         let arrow = match span.kind {
-            Kind::Server => "← ",
-            Kind::Client => "→ ",
+            Kind::Server | Kind::Consumer => "← ",
+            Kind::Client | Kind::Producer => "→ ",
         };
         line.push(arrow, DIM);
         self.operation(&mut line, span, failed);
@@ -196,17 +196,18 @@ fn target(span: &Span) -> Cow<'_, str> {
 fn peer(span: &Span) -> String {
     let address = match span.kind {
         Kind::Server => text(&span.attributes, name::CLIENT_ADDRESS),
-        Kind::Client => text(&span.attributes, name::NETWORK_PEER_ADDRESS),
+        _ => text(&span.attributes, name::NETWORK_PEER_ADDRESS),
     };
     let port = span
         .attributes
         .iter()
         .find(|attribute| attribute.key == name::NETWORK_PEER_PORT);
     match (span.kind, address, port.map(|attribute| &attribute.value)) {
-        (Kind::Client, Some(address), Some(Value::Integer(port))) if address.contains(':') => {
+        (Kind::Server, address, _) => address.unwrap_or("").to_owned(),
+        (_, Some(address), Some(Value::Integer(port))) if address.contains(':') => {
             format!("[{address}]:{port}")
         }
-        (Kind::Client, Some(address), Some(Value::Integer(port))) => format!("{address}:{port}"),
+        (_, Some(address), Some(Value::Integer(port))) => format!("{address}:{port}"),
         (_, address, _) => address.unwrap_or("").to_owned(),
     }
 }

@@ -176,7 +176,7 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
     );
     match exchange.kind {
         Kind::Server => attributes.server(&exchange, target),
-        Kind::Client => attributes.client(&exchange, target),
+        Kind::Client | Kind::Producer | Kind::Consumer => attributes.client(&exchange, target),
     }
     attributes.network(&exchange.endpoints.remote, exchange.request.version.as_str());
     if let Some(agent) = header(request.headers, "user-agent").filter(|agent| !agent.is_empty()) {
@@ -234,7 +234,7 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
 fn outcome(exchange: &HttpExchange<'_>) -> (Option<Cow<'static, str>>, Status) {
     let failed_from = match exchange.kind {
         Kind::Server => 500,
-        Kind::Client => 400,
+        Kind::Client | Kind::Producer | Kind::Consumer => 400,
     };
     let status = exchange.response.and_then(|response| response.status);
     if let Some(status) = status.filter(|status| *status >= failed_from || *status < 100) {
@@ -255,8 +255,8 @@ pub(super) fn ended(ending: Ending, response: Option<bool>) -> (Option<Cow<'stat
     };
     let (error, how) = match ending {
         Ending::Complete | Ending::Upgraded | Ending::Unseen => return (None, Status::Unset),
-        Ending::Reset(Kind::Client, code) => (code, "client gave up"),
         Ending::Reset(Kind::Server, code) => (code, "server gave up"),
+        Ending::Reset(_, code) => (code, "client gave up"),
         Ending::Refused => ("REFUSED_STREAM", "server went away"),
         Ending::Close(Close::Closed) => ("connection_closed", "connection closed"),
         Ending::Close(Close::Reset) => ("connection_reset", "connection reset"),

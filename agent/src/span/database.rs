@@ -120,7 +120,7 @@ pub fn database(exchange: DatabaseExchange<'_>) -> Span {
 impl Attributes {
     fn server_of(&mut self, kind: Kind, endpoints: &Endpoints) {
         let server = match kind {
-            Kind::Client => &endpoints.remote,
+            Kind::Client | Kind::Producer | Kind::Consumer => &endpoints.remote,
             Kind::Server => &endpoints.local,
         };
         match server {

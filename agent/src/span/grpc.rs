@@ -128,7 +128,7 @@ fn code_name(code: StatusCode) -> Cow<'static, str> {
 /// Whether a call that ended so failed: to a client it did unless it succeeded, to a server if it is to blame.
 fn is_error(code: StatusCode, kind: Kind) -> bool {
     match kind {
-        Kind::Client => code != StatusCode::OK,
+        Kind::Client | Kind::Producer | Kind::Consumer => code != StatusCode::OK,
         Kind::Server => matches!(
             code,
             StatusCode::UNKNOWN
@@ -167,7 +167,7 @@ impl Attributes {
     fn ends(&mut self, kind: Kind, authority: Option<Authority<'_>>, endpoints: &Endpoints) {
         let server = match kind {
             Kind::Server => &endpoints.local,
-            Kind::Client => &endpoints.remote,
+            Kind::Client | Kind::Producer | Kind::Consumer => &endpoints.remote,
         };
         match authority {
             Some(authority) => self.server_address(authority, server.port()),

@@ -11,6 +11,7 @@ mod grpc;
 pub mod http1;
 pub mod http2;
 pub mod limits;
+pub mod messaging;
 pub mod postgres;
 pub mod semconv;
 pub mod sql;
@@ -35,6 +36,10 @@ pub enum Kind {
     Client,
     /// Incoming request.
     Server,
+    /// A message that is sent, and not answered.
+    Producer,
+    /// A message that is received.
+    Consumer,
 }
 
 /// An attribute's value.

@@ -68,6 +68,30 @@ pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 pub const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 /// Status code of the final response.
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// The destination's name was made up for the occasion.
+pub const MESSAGING_DESTINATION_ANONYMOUS: &str = "messaging.destination.anonymous";
+/// Where a message goes, or came from.
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+/// Length of the message's body in bytes.
+pub const MESSAGING_MESSAGE_BODY_SIZE: &str = "messaging.message.body.size";
+/// What question and answer have in common.
+pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
+/// Id of the message.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// Operation, as the system names it.
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// Which kind of operation that is.
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+/// Delivery tag.
+pub const MESSAGING_RABBITMQ_DELIVERY_TAG: &str = "messaging.rabbitmq.message.delivery_tag";
+/// Routing key.
+pub const MESSAGING_RABBITMQ_ROUTING_KEY: &str = "messaging.rabbitmq.destination.routing_key";
+/// Product.
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// Attribute of ours: the broker has delivered the message before.
+pub const MESSAGE_REDELIVERED: &str = "spanwire.messaging.redelivered";
+/// Attribute of ours: what the consumer did with the message.
+pub const MESSAGE_SETTLEMENT: &str = "spanwire.messaging.settlement";
 /// Address of the connection's other end.
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 /// Port of the connection's other end.

@@ -49,7 +49,7 @@ fn span(kind: Kind, frames: &[(Flow, Vec<u8>)]) -> Span {
             local: here,
             remote: there,
         },
-        Kind::Client => Endpoints {
+        _ => Endpoints {
             local: there,
             remote: here,
         },
