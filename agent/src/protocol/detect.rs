@@ -81,6 +81,7 @@ pub fn detect(data: &[u8]) -> Detection {
             Detection::Is(Protocol::Http1, Flow::Request),
         ),
         (postgres(data), Detection::Is(Protocol::Postgres, Flow::Request)),
+        (amqp(data), Detection::Is(Protocol::Amqp, Flow::Request)),
     ];
     if let Some((_, detection)) = matches.iter().find(|(how, _)| *how == Match::Yes) {
         *detection
@@ -102,6 +103,9 @@ pub fn sign(piece: &[u8]) -> Sign {
     }
     if let Some(flow) = super::http2::recognise(piece) {
         return Sign::Sure(Protocol::Http2, flow);
+    }
+    if let Some(flow) = super::amqp::frames(piece) {
+        return Sign::Sure(Protocol::Amqp, flow);
     }
     match super::postgres::recognise(piece) {
         Some(Frames { flow, certain: true }) => Sign::Sure(Protocol::Postgres, flow),
@@ -192,6 +196,15 @@ fn postgres(data: &[u8]) -> Match {
         Opening::NeedMore => Match::SoFar,
         Opening::Client => Match::Yes,
         Opening::Other => Match::No,
+    }
+}
+
+/// A client's protocol header.
+fn amqp(data: &[u8]) -> Match {
+    match super::amqp::opening(data) {
+        super::amqp::Opening::NeedMore => Match::SoFar,
+        super::amqp::Opening::Client => Match::Yes,
+        super::amqp::Opening::Other => Match::No,
     }
 }
 
@@ -302,6 +315,16 @@ mod tests {
             13,
             Detection::Is(Protocol::Postgres, Flow::Request),
         );
+    }
+
+    #[test]
+    fn amqp_clients() {
+        check(
+            b"AMQP\0\0\x09\x01\x01",
+            8,
+            Detection::Is(Protocol::Amqp, Flow::Request),
+        );
+        check(b"AMQP\0\x01\0\0", 6, Detection::None(Foreign::Other));
     }
 
     #[test]

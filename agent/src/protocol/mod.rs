@@ -25,11 +25,13 @@ pub enum Protocol {
     Http2,
     /// PostgreSQL's frontend/backend protocol.
     Postgres,
+    /// AMQP 0-9-1.
+    Amqp,
 }
 
 impl Protocol {
     /// All of them. The kernel half counts them from 1 in this order.
-    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Postgres];
+    pub const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Postgres, Self::Amqp];
 
     /// The one that the kernel half calls by this number.
     #[must_use]
@@ -44,6 +46,7 @@ impl Protocol {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
             Self::Postgres => "postgres",
+            Self::Amqp => "amqp",
         }
     }
 }
@@ -57,6 +60,8 @@ pub enum Exchange<S> {
     Http2(Box<http2::Exchange<S>>),
     /// A statement and its answer.
     Postgres(Box<postgres::Exchange<S>>),
+    /// A message on its way, and what became of it.
+    Amqp(Box<amqp::Exchange<S>>),
 }
 
 impl<S: Copy> Exchange<S> {
@@ -67,6 +72,7 @@ impl<S: Copy> Exchange<S> {
             Self::Http1(_) => Protocol::Http1,
             Self::Http2(_) => Protocol::Http2,
             Self::Postgres(_) => Protocol::Postgres,
+            Self::Amqp(_) => Protocol::Amqp,
         }
     }
 
@@ -77,6 +83,7 @@ impl<S: Copy> Exchange<S> {
             Self::Http1(exchange) => exchange.ordinal,
             Self::Http2(exchange) => exchange.stream.into(),
             Self::Postgres(exchange) => exchange.ordinal,
+            Self::Amqp(exchange) => exchange.number(),
         }
     }
 
@@ -87,6 +94,7 @@ impl<S: Copy> Exchange<S> {
             Self::Http1(exchange) => exchange.request.first,
             Self::Http2(exchange) => exchange.request.first,
             Self::Postgres(exchange) => exchange.request.first,
+            Self::Amqp(exchange) => exchange.first,
         }
     }
 
@@ -97,26 +105,29 @@ impl<S: Copy> Exchange<S> {
             Self::Http1(exchange) => exchange.ended,
             Self::Http2(exchange) => exchange.ended,
             Self::Postgres(exchange) => exchange.ended,
+            Self::Amqp(exchange) => exchange.ended,
         }
     }
 
-    /// Whether a final response was seen, or its beginning.
+    /// Whether a final response was seen, or its beginning. Messages are not answered: they come out once they are whole.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.response.is_some(),
             Self::Http2(exchange) => exchange.response.is_some(),
             Self::Postgres(exchange) => exchange.response.is_some(),
+            Self::Amqp(_) => true,
         }
     }
 
-    /// Whether the response was seen to its end.
+    /// Whether the response was seen to its end, or the message.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.response.as_ref().is_some_and(|it| it.complete),
             Self::Http2(exchange) => exchange.response.as_ref().is_some_and(|it| it.complete),
             Self::Postgres(exchange) => exchange.response.as_ref().is_some_and(|it| it.complete),
+            Self::Amqp(_) => true,
         }
     }
 
@@ -127,6 +138,7 @@ impl<S: Copy> Exchange<S> {
             Self::Http1(exchange) => exchange.heads_cut(),
             Self::Http2(exchange) => exchange.heads_cut(),
             Self::Postgres(_) => 0,
+            Self::Amqp(exchange) => exchange.content.is_cut.into(),
         }
     }
 
@@ -136,7 +148,7 @@ impl<S: Copy> Exchange<S> {
         match self {
             Self::Http1(exchange) => exchange.request.head.header("user-agent"),
             Self::Http2(exchange) => exchange.request.head.field("user-agent"),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::Amqp(_) => None,
         }
     }
 }
@@ -200,6 +212,16 @@ impl From<postgres::Reason> for Loss {
     }
 }
 
+impl From<amqp::Reason> for Loss {
+    fn from(reason: amqp::Reason) -> Self {
+        use amqp::Reason;
+        match reason {
+            Reason::Incomplete | Reason::TooManyInFlight => Self::Exchange,
+            Reason::Unparsed(_) => Self::Unparsed,
+        }
+    }
+}
+
 impl<S> From<http1::Outcome<S>> for Outcome<S> {
     fn from(outcome: http1::Outcome<S>) -> Self {
         match outcome {
@@ -227,6 +249,15 @@ impl<S> From<postgres::Outcome<S>> for Outcome<S> {
     }
 }
 
+impl<S> From<amqp::Outcome<S>> for Outcome<S> {
+    fn from(outcome: amqp::Outcome<S>) -> Self {
+        match outcome {
+            amqp::Outcome::Exchange(exchange) => Self::Exchange(Exchange::Amqp(Box::new(exchange))),
+            amqp::Outcome::Lost(reason) => Self::Lost(reason.into()),
+        }
+    }
+}
+
 /// A connection of any protocol: pieces of both directions in, outcomes out.
 #[derive(Debug)]
 pub struct Connection<S>(Parser<S>);
@@ -236,6 +267,7 @@ enum Parser<S> {
     Http1(Box<http1::Connection<S>>),
     Http2(Box<http2::Connection<S>>),
     Postgres(Box<postgres::Connection<S>>),
+    Amqp(Box<amqp::Connection<S>>),
 }
 
 /// Hands on what `read` is told by a parser.
@@ -266,6 +298,7 @@ impl<S: Copy> Connection<S> {
             Protocol::Postgres => {
                 Parser::Postgres(Box::new(postgres::Connection::new(postgres::Limits::default())))
             }
+            Protocol::Amqp => Parser::Amqp(Box::new(amqp::Connection::new(amqp::Limits::default()))),
         })
     }
 
@@ -276,7 +309,7 @@ impl<S: Copy> Connection<S> {
             Protocol::Http1 => Self(Parser::Http1(Box::new(http1::Connection::marked(
                 http1::Limits::default(),
             )))),
-            Protocol::Http2 | Protocol::Postgres => Self::new(protocol),
+            Protocol::Http2 | Protocol::Postgres | Protocol::Amqp => Self::new(protocol),
         }
     }
 
@@ -287,6 +320,7 @@ impl<S: Copy> Connection<S> {
             Parser::Http1(_) => Protocol::Http1,
             Parser::Http2(_) => Protocol::Http2,
             Parser::Postgres(_) => Protocol::Postgres,
+            Parser::Amqp(_) => Protocol::Amqp,
         }
     }
 
@@ -297,6 +331,7 @@ impl<S: Copy> Connection<S> {
             Parser::Http1(connection) => connection.in_flight(),
             Parser::Http2(connection) => connection.in_flight(),
             Parser::Postgres(connection) => connection.in_flight(),
+            Parser::Amqp(connection) => connection.in_flight(),
         }
     }
 
@@ -307,6 +342,7 @@ impl<S: Copy> Connection<S> {
             Parser::Http1(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
             Parser::Http2(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
             Parser::Postgres(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
+            Parser::Amqp(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
         }
         self.follow_upgrade(from, out);
     }
@@ -325,6 +361,7 @@ impl<S: Copy> Connection<S> {
             Parser::Http1(connection) => tell(out, |told| connection.close(stamp, how, told)),
             Parser::Http2(connection) => tell(out, |told| connection.close(stamp, how, told)),
             Parser::Postgres(connection) => tell(out, |told| connection.close(stamp, how, told)),
+            Parser::Amqp(connection) => tell(out, |told| connection.close(stamp, how, told)),
         }
     }
 

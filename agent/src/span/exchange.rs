@@ -1,7 +1,7 @@
 //! An exchange of any protocol becomes a span: the same for what was captured live and what a file held.
 
 use super::build::HttpRules;
-use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, http1, http2, postgres};
+use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, http1, http2, messaging, postgres};
 use crate::connection::Endpoints;
 use crate::protocol::Exchange;
 use std::sync::Arc;
@@ -32,5 +32,6 @@ pub fn span<S: Copy>(
         Exchange::Http1(exchange) => http1::span(exchange, seen, time, rules),
         Exchange::Http2(exchange) => http2::span(exchange, seen, time, rules),
         Exchange::Postgres(exchange) => postgres::span(exchange, seen, time),
+        Exchange::Amqp(exchange) => messaging::span(exchange, seen, time),
     }
 }

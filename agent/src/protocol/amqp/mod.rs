@@ -149,6 +149,14 @@ pub struct Exchange<S> {
     pub ended: S,
 }
 
+impl<S> Exchange<S> {
+    /// A number that no other message of this connection has.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.ordinal << 1 | self.delivery.is_some() as u64
+    }
+}
+
 /// A delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {

@@ -33,6 +33,8 @@ pub(super) struct Search<S> {
     bytes: Vec<u8>,
     /// How many of them have which stamp, in order.
     stamps: Vec<(usize, S)>,
+    /// Some were passed over, or lost.
+    lossy: bool,
 }
 
 impl<S: Copy> Search<S> {
@@ -40,6 +42,7 @@ impl<S: Copy> Search<S> {
         Self {
             bytes: Vec::new(),
             stamps: Vec::new(),
+            lossy: false,
         }
     }
 
@@ -64,6 +67,7 @@ impl<S: Copy> Search<S> {
     }
 
     fn drop_front(&mut self, mut count: usize) {
+        self.lossy |= count > 0;
         self.bytes.drain(..count);
         let mut gone = 0;
         for (length, _) in &mut self.stamps {
@@ -85,9 +89,18 @@ impl<S: Copy> Search<S> {
         stamps.into_iter().map(part).collect()
     }
 
-    pub(super) fn clear(&mut self) {
+    /// More bytes were lost.
+    pub(super) fn lose(&mut self) {
         self.bytes.clear();
         self.stamps.clear();
+        self.lossy = true;
+    }
+
+    /// Ends it. Returns whether anything was lost since it began.
+    pub(super) fn end(&mut self) -> bool {
+        let lossy = self.lossy || !self.bytes.is_empty();
+        *self = Self::new();
+        lossy
     }
 }
 

@@ -50,6 +50,12 @@ fn tell(outcome: Outcome<Time>) -> String {
             let command = it.response.and_then(|response| response.command);
             format!("{statement:?} {command:?} @{}", it.ended)
         }
+        Outcome::Exchange(Exchange::Amqp(it)) => {
+            format!(
+                "{:?} {} {:?} @{}",
+                it.operation, it.routing_key, it.ending, it.ended
+            )
+        }
         Outcome::Lost(reason) => format!("{reason:?}"),
     }
 }

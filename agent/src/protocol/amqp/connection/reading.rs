@@ -107,7 +107,7 @@ impl<S: Copy> Connection<S> {
                 None => self.search(flow, out),
             },
             State::Opening(_) => self.search(flow, out),
-            State::Searching => side.search.clear(),
+            State::Searching => side.search.lose(),
             State::Ended => {}
         }
     }
@@ -120,7 +120,7 @@ impl<S: Copy> Connection<S> {
         }
         side.state = State::Searching;
         side.reader.reset();
-        side.search.clear();
+        side.search.end();
         side.mark = None;
         side.lose(Reason::Incomplete, out);
         self.gap(flow, out);
@@ -128,8 +128,11 @@ impl<S: Copy> Connection<S> {
 
     /// A frame begins behind a loss.
     pub(super) fn regain(&mut self, flow: Flow, out: &mut Vec<Outcome<S>>) {
-        self.side_mut(flow).state = State::Frames;
-        // What began meanwhile is concerned as well.
-        self.gap(flow, out);
+        let side = self.side_mut(flow);
+        side.state = State::Frames;
+        if side.search.end() {
+            // What began meanwhile is concerned as well.
+            self.gap(flow, out);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Joined late: what HTTP/2 and PostgreSQL are known by, and that nothing else is taken for them.
+//! Joined late: what HTTP/2, PostgreSQL and AMQP are known by, and that nothing else is taken for them.
 
 use super::{ASK, check};
 
@@ -82,6 +82,27 @@ fn postgres_begins_with_its_startup() {
     join(&[STARTUP, READY, QUERY, &answer], &[select]);
 }
 
+/// basic.publish of nothing to the queue `q`.
+const PUBLISH: &[u8] = b">\x01\0\x01\0\0\0\x0a\0\x3c\0\x28\0\0\0\x01q\0\xce\
+    \x02\0\x01\0\0\0\x0e\0\x3c\0\0\0\0\0\0\0\0\0\0\0\0\xce";
+/// basic.deliver of the same, to `c`.
+const DELIVER: &[u8] = b"<\x01\0\x01\0\0\0\x12\0\x3c\0\x3c\x01c\0\0\0\0\0\0\0\x07\0\0\x01q\xce\
+    \x02\0\x01\0\0\0\x0e\0\x3c\0\0\0\0\0\0\0\0\0\0\0\0\xce";
+/// basic.ack of delivery 7.
+const ACK: &[u8] = b">\x01\0\x01\0\0\0\x0d\0\x3c\0\x50\0\0\0\0\0\0\0\x07\0\xce";
+
+#[test]
+fn amqp_is_known_by_a_method() {
+    join(&[b">rest", PUBLISH], &["Publish q Content @4"]);
+    join(
+        &[DELIVER, ACK, PUBLISH],
+        &["Deliver q Ack @4", "Publish q Content @5"],
+    );
+    // Both sides acknowledge.
+    join(&[ACK, b">\x08\0\0\0\0\0\0\xce"], &["JoinedLate"]);
+    check(&[b">AMQP\0\0\x09\x01", PUBLISH], &["Publish q Content @2"]);
+}
+
 #[test]
 fn what_becomes_encrypted_is_not_claimed() {
     let request: &[u8] = b">\0\0\0\x08\x04\xd2\x16\x2f";
@@ -156,10 +177,11 @@ const OTHERS: &[(&str, &[&[u8]])] = &[
         b">SUB orders 1\r\nPUB orders 2\r\nhi\r\n",
         b"<MSG orders 1 2\r\nhi\r\n",
     ]),
-    ("AMQP", &[
-        b">AMQP\0\0\x09\x01",
-        b"<\x01\0\0\0\0\0\x04\0\x0a\0\x0b\xce",
-        b">\x08\0\0\0\0\0\0\xce",
+    ("AMQP 1.0", &[
+        b">AMQP\x03\x01\0\0",
+        b"<AMQP\x03\x01\0\0",
+        b"<\0\0\0\x1a\x02\x01\0\0\0S@\xc0\x0d\x01\xe0\x0a\x01\xa3\x05PLAIN",
+        b">\0\0\0\x08\x02\0\0\0",
     ]),
     ("Dubbo", &[b">\xda\xbb\xc2\0\0\0\0\0\0\0\0\x01\0\0\0\x02ab"]),
     ("Thrift", &[
