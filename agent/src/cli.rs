@@ -1,7 +1,7 @@
 //! The command line: what it takes, what `--help` teaches, and the statuses that scripts can rely on.
 
 use crate::config::choice::{Color, Format, Hooks, KernelLog};
-use crate::config::layer::{Capture, Layer, Output, Watch};
+use crate::config::layer::{Capture, Layer, Messaging, Output, Watch};
 use crate::config::value::{Pattern, PortRange, Size};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -229,6 +229,11 @@ pub struct Settings {
     #[arg(long, value_enum, value_name = "WHEN", help_heading = "Output")]
     color: Option<Color>,
 
+    /// Make spans at the broker's end of connections, too: without this, of RabbitMQ's clients on other hosts nothing is
+    /// shown here [env: SPANWIRE_BROKER_SPANS]
+    #[arg(long, help_heading = "Capture")]
+    broker_spans: bool,
+
     /// Which kernel hooks to use [default: auto] [env: SPANWIRE_HOOKS]
     #[arg(long, value_enum, value_name = "SET", help_heading = "Capture")]
     hooks: Option<Hooks>,
@@ -262,6 +267,9 @@ impl Settings {
                 ring_buffer: self.ring_buffer,
                 max_connections: self.max_connections,
                 kernel_log: self.kernel_log,
+            },
+            messaging: Messaging {
+                broker_spans: self.broker_spans.then_some(true),
             },
             output: Output {
                 format: self.output,

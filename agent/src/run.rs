@@ -123,7 +123,11 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let filter = Filter::new(&config.watch, std::process::id());
     let mut pipeline = Pipeline::new(Stages {
         capture,
-        table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
+        table: Table::new(
+            config.capture.max_connections as usize,
+            config.messaging.broker_spans,
+            Arc::clone(&health),
+        ),
         processes: process::Table::new(Proc::host(), config.resource.clone()),
         filter,
         descendants_only: !command.is_empty(),

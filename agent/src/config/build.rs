@@ -6,7 +6,8 @@ use super::layer::{self, Layer};
 use super::print::{Origin, Origins};
 use super::value::Period;
 use super::{
-    Batch, Capture, ClientIdentity, Config, Error, Http, Limits, OWN_RESOURCE, Otlp, Output, Warning, Watch,
+    Batch, Capture, ClientIdentity, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Otlp, Output,
+    Warning, Watch,
 };
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         watch: rules.watch(&layer.watch)?,
         capture: rules.capture(&layer.capture)?,
         http: http(&layer.http),
+        messaging: Messaging {
+            broker_spans: settled(layer.messaging.broker_spans),
+        },
         output: Output {
             format: settled(layer.output.format),
             color: settled(layer.output.color),

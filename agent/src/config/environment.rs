@@ -42,6 +42,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "SPANWIRE_CAPTURED_RESPONSE_HEADERS",
         "http.captured_response_headers",
     ),
+    ("SPANWIRE_BROKER_SPANS", "messaging.broker_spans"),
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
 ];
@@ -158,6 +159,7 @@ impl<'a> Reader<'a> {
         layer.capture.kernel_log = self.one("capture.kernel_log")?;
         layer.http.captured_request_headers = self.many("http.captured_request_headers")?;
         layer.http.captured_response_headers = self.many("http.captured_response_headers")?;
+        layer.messaging.broker_spans = self.one("messaging.broker_spans")?;
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
         Ok(layer)

@@ -75,6 +75,15 @@ section! {
 }
 
 section! {
+    /// What becomes a span of what goes through a message broker.
+    pub struct Messaging {
+        /// Whether the broker's end of a connection makes spans, too. Unless set, its clients' end alone does: of what
+        /// clients on other hosts send and get, a host that runs the broker alone shows nothing.
+        pub broker_spans: Option<bool>,
+    }
+}
+
+section! {
     /// What is written to standard output.
     pub struct Output {
         /// The form of finished traces.
@@ -164,6 +173,9 @@ pub struct Layer {
     /// What is kept of HTTP messages.
     #[serde(deserialize_with = "section")]
     pub http: Http,
+    /// What becomes a span of what goes through a message broker.
+    #[serde(deserialize_with = "section")]
+    pub messaging: Messaging,
     /// What is written to standard output.
     #[serde(deserialize_with = "section")]
     pub output: Output,
@@ -191,6 +203,7 @@ impl Layer {
             watch: self.watch.over(lower.watch),
             capture: self.capture.over(lower.capture),
             http: self.http.over(lower.http),
+            messaging: self.messaging.over(lower.messaging),
             output: self.output.over(lower.output),
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
@@ -212,6 +225,9 @@ impl Layer {
                 ring_buffer: Some(Size(8 << 20)),
                 max_connections: NonZeroU32::new(65_536),
                 kernel_log: Some(KernelLog::Off),
+            },
+            messaging: Messaging {
+                broker_spans: Some(false),
             },
             output: Output {
                 format: Some(Format::Tree),

@@ -37,6 +37,8 @@ pub struct Config {
     pub capture: Capture,
     /// What is kept of HTTP messages.
     pub http: Http,
+    /// What becomes a span of what goes through a message broker.
+    pub messaging: Messaging,
     /// What is written to standard output.
     pub output: Output,
     /// Where spans are sent, if anywhere.
@@ -84,6 +86,13 @@ pub struct Http {
     pub captured_request_headers: Vec<String>,
     /// Response headers that become attributes.
     pub captured_response_headers: Vec<String>,
+}
+
+/// What becomes a span of what goes through a message broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Messaging {
+    /// Whether the broker's end of a connection makes spans, too.
+    pub broker_spans: bool,
 }
 
 /// What is written to standard output.

@@ -53,6 +53,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             kernel_log: KernelLog::Off,
         },
         http: Http::default(),
+        messaging: Messaging { broker_spans: false },
         output: Output {
             format: Format::Tree,
             color: Color::Auto,
@@ -217,6 +218,20 @@ fn known_methods_keep_their_case_and_replace_the_conventions_own() {
 }
 
 #[test]
+fn a_broker_makes_spans_where_anybody_says_so() {
+    let broker = |text: &str, value: &str, flags: &str| {
+        let found = from(text, &[("SPANWIRE_BROKER_SPANS", value)], flags);
+        found.map(|found| found.config.messaging.broker_spans).ok()
+    };
+    let file = "messaging: {broker_spans: true}\n";
+    assert_eq!(broker("", "", ""), Some(false));
+    assert_eq!(broker(file, "", ""), Some(true));
+    assert_eq!(broker(file, "false", ""), Some(false));
+    assert_eq!(broker(file, "false", "--broker-spans"), Some(true));
+    assert_eq!(broker("", "perhaps", ""), None);
+}
+
+#[test]
 fn print_shows_values_origins_and_no_secret() {
     let text = "watch: {port: [80, 90-99]}\nexport: {otlp: {headers: {authorization: Bearer hunter2}, timeout: 1500}}\n\
                 resource: {team: 'yes'}\n";
@@ -237,6 +252,8 @@ capture:
   ring_buffer: 8M  # default
   max_connections: 65536  # default
   kernel_log: off  # default
+messaging:
+  broker_spans: false  # default
 output:
   format: none  # from the command line
   color: auto  # default
