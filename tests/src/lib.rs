@@ -14,6 +14,7 @@ pub mod child;
 pub mod database;
 pub mod expect;
 pub mod http;
+pub mod messages;
 pub mod peer;
 pub mod port;
 pub mod receiver;

@@ -18,6 +18,10 @@ pub enum Kind {
     Server,
     /// `SPAN_KIND_CLIENT`
     Client,
+    /// `SPAN_KIND_PRODUCER`
+    Producer,
+    /// `SPAN_KIND_CONSUMER`
+    Consumer,
 }
 
 impl Kind {
@@ -25,6 +29,8 @@ impl Kind {
         match number {
             2 => Ok(Self::Server),
             3 => Ok(Self::Client),
+            4 => Ok(Self::Producer),
+            5 => Ok(Self::Consumer),
             other => bail!("span of kind {other}"),
         }
     }

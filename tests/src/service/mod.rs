@@ -5,6 +5,7 @@ pub mod nginx;
 pub mod node;
 pub mod postgres;
 pub mod python;
+pub mod rabbitmq;
 
 use std::net::{SocketAddr, TcpStream};
 

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/rabbitmq/amqp091-go v1.16.0
 	golang.org/x/net v0.60.0
 	google.golang.org/grpc v1.85.0
 )

@@ -50,6 +50,7 @@ pub(crate) const TESTS: &[Need] = &[
     program("node", "nodejs"),
     program("npm", "npm"),
     package("postgresql-15"),
+    program("rabbitmq-server", "rabbitmq-server"),
     program("go", "golang-go"),
     program("gcc", "gcc"),
     program("curl", "curl"),
@@ -87,6 +88,7 @@ pub(crate) const PYTHON: &[&str] = &[
     "psycopg2-binary==2.9.13",
     "psycopg[binary]==3.3.9",
     "asyncpg==0.32.0",
+    "pika==1.4.4",
 ];
 
 /// What to install by hand, after `why` set-up cannot.

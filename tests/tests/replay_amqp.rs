@@ -1,0 +1,293 @@
+//! `spanwire replay` of AMQP 0-9-1: captures of RabbitMQ's clients, against what they say they did and tshark.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use spanwire_tests::calls;
+use spanwire_tests::capture::{self, Packet, Tap};
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::messages::{Library, Message};
+use spanwire_tests::replay::{count, read, same, spans};
+use spanwire_tests::service::rabbitmq::RabbitMq;
+use spanwire_tests::span::{Kind, Span};
+use tempfile::TempDir;
+
+/// A capture, and what the clients say of it.
+struct Recording {
+    file: PathBuf,
+    port: u16,
+    told: Vec<Message>,
+    _folder: TempDir,
+}
+
+impl Recording {
+    /// Captures what `work` does with a broker of its own.
+    fn of(work: impl FnOnce(&RabbitMq) -> Result<Vec<Message>>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("messages.pcap");
+        let broker = RabbitMq::start()?;
+        let port = broker.service.address.port();
+        // Clients that do not wait send a lot at once.
+        let tap = Tap::start(&file, port, &["-i", "lo", "-B", "262144"])?;
+        let told = work(&broker)?;
+        tap.stop()?;
+        Ok(Self {
+            file,
+            port,
+            told,
+            _folder: folder,
+        })
+    }
+
+    fn packets(&self) -> Result<Vec<Packet>> {
+        capture::packets(&std::fs::read(&self.file)?)
+    }
+
+    /// Every message that a client tells is a span, every span one of those, and each attribute is accounted for.
+    fn check(&self) -> Result<()> {
+        let (lines, said) = read(&std::fs::read(&self.file)?)?;
+        let spans = spans(&lines)?;
+        let told = self.told.iter().map(|message| expected(message, self.port));
+        same(spans.iter().map(shown).collect(), told.collect()).with_context(|| said.clone())?;
+        ensure!(spans.iter().all(|span| span.start <= span.end), "times");
+        let sent = on_the_wire(&self.file, self.port)?;
+        ensure!(spans.len() as u64 == sent, "{sent} on the wire: {said}");
+        ensure!(count(&said, "replay.exchanges.amqp") == sent, "{said}");
+        ensure!(!said.contains("lost.") && !said.contains("replay.gap"), "{said}");
+        Ok(())
+    }
+}
+
+/// A span in one line.
+fn shown(span: &Span) -> String {
+    let mut attributes: BTreeMap<_, _> = span.attributes.clone().into_iter().collect();
+    // Each client has ports of its own, and the broker's is there twice.
+    attributes.remove("network.peer.port");
+    format!(
+        "{:?} {} {} {}",
+        span.kind,
+        span.name,
+        span.error,
+        json!(attributes)
+    )
+}
+
+/// The same of what a client tells.
+fn expected(message: &Message, port: u16) -> String {
+    let (kind, operation_type) = match &*message.operation {
+        "publish" => (Kind::Producer, "send"),
+        "deliver" => (Kind::Consumer, "process"),
+        _ => (Kind::Consumer, "receive"),
+    };
+    let queue = message.queue.as_deref().filter(|queue| *queue != message.key);
+    let parts = [&*message.exchange, &message.key, queue.unwrap_or_default()];
+    let named = |made_up: bool| {
+        let kept = |part: &&&str| !part.is_empty() && (made_up || !part.starts_with("amq.gen-"));
+        let parts: Vec<_> = parts.iter().filter(kept).copied().collect();
+        parts.join(":")
+    };
+    let mut attributes: BTreeMap<&str, Value> = [
+        ("messaging.system", json!("rabbitmq")),
+        ("messaging.operation.name", json!(message.operation)),
+        ("messaging.operation.type", json!(operation_type)),
+        ("messaging.destination.name", json!(named(true))),
+        ("messaging.rabbitmq.destination.routing_key", json!(message.key)),
+        ("messaging.message.id", json!(message.id)),
+        ("messaging.message.conversation_id", json!(message.id)),
+        ("messaging.message.body.size", json!(message.size)),
+        ("server.address", json!("127.0.0.1")),
+        ("server.port", json!(port)),
+        ("network.peer.address", json!("127.0.0.1")),
+    ]
+    .into();
+    if named(true) != named(false) {
+        attributes.insert("messaging.destination.anonymous", json!(true));
+    }
+    if message.redelivered {
+        attributes.insert("spanwire.messaging.redelivered", json!(true));
+    }
+    let texts = [
+        ("spanwire.messaging.settlement", &message.settled),
+        ("error.type", &message.error),
+    ];
+    for (name, text) in texts {
+        attributes.extend(text.as_ref().map(|text| (name, json!(text))));
+    }
+    let tag = message.tag.map(|tag| json!(tag));
+    attributes.extend(tag.map(|tag| ("messaging.rabbitmq.message.delivery_tag", tag)));
+    let name = format!("{} {}", message.operation, named(false));
+    format!(
+        "{kind:?} {} {} {}",
+        name.trim_end(),
+        message.error.is_some(),
+        json!(attributes)
+    )
+}
+
+/// How many methods of basic.publish, deliver and get-ok tshark sees.
+fn on_the_wire(file: &Path, port: u16) -> Result<u64> {
+    let mut command = child::command("tshark");
+    command.arg("-r").arg(file);
+    command.args([
+        "-d",
+        &format!("tcp.port=={port},amqp"),
+        "-Y",
+        "amqp.method.class == 60",
+    ]);
+    command.args(["-T", "fields", "-E", "aggregator=,"]);
+    command.args(["-e", "amqp.method.class", "-e", "amqp.method.method"]);
+    let mut messages = 0;
+    for line in Child::spawn(command)?.succeed()? {
+        let (classes, methods) = line.split_once('\t').context("two fields")?;
+        let both = classes.split(',').zip(methods.split(','));
+        messages += both
+            .filter(|both| matches!(both, ("60", "40" | "60" | "71")))
+            .count() as u64;
+    }
+    Ok(messages)
+}
+
+#[test]
+fn libraries() -> Result<()> {
+    for library in Library::ALL {
+        let recording = Recording::of(|broker| {
+            let mut told = Vec::new();
+            for concurrency in [1, 10] {
+                let command = library.work(broker, 120, concurrency)?;
+                told.extend(calls::told(&Child::spawn(command)?.succeed()?)?);
+            }
+            Ok(told)
+        })?;
+        ensure!(
+            recording.told.len() > 400,
+            "{library:?}: {}",
+            recording.told.len()
+        );
+        recording.check().with_context(|| format!("{library:?}"))?;
+    }
+    Ok(())
+}
+
+/// The capture that tests rewrite: all libraries at once.
+static MIXED: LazyLock<Result<Recording>> = LazyLock::new(|| {
+    Recording::of(|broker| {
+        let mut clients = Vec::new();
+        for library in Library::ALL {
+            clients.push(Child::spawn(library.work(broker, 96, 2)?)?);
+        }
+        let mut told = Vec::new();
+        for client in clients {
+            told.extend(calls::told(&client.succeed()?)?);
+        }
+        Ok(told)
+    })
+});
+
+fn mixed() -> Result<&'static Recording> {
+    MIXED.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+/// The spans of `packets`, and what is said of them.
+fn replayed(packets: &[Packet]) -> Result<(Vec<Span>, String)> {
+    let (lines, said) = read(&capture::pcap(1, packets))?;
+    Ok((spans(&lines)?, said))
+}
+
+/// Nothing is found that is not among `all`, though what became of it, or the queue that it came from, may be missing.
+fn nothing_made_up(found: &[Span], all: &[Span]) -> Result<()> {
+    let vague = [
+        "error.type",
+        "messaging.destination.name",
+        "messaging.destination.anonymous",
+    ];
+    for span in found {
+        let is_it = |whole: &&Span| {
+            let agrees = |(name, value): (&String, &Value)| {
+                whole.attributes.get(name) == Some(value) || vague.contains(&&**name)
+            };
+            whole.start == span.start && whole.kind == span.kind && span.attributes.iter().all(agrees)
+        };
+        let whole = all
+            .iter()
+            .find(is_it)
+            .with_context(|| format!("made up: {span:#?}"))?;
+        let [part, name] = [span, whole].map(|it| it.text("messaging.destination.name").unwrap_or_default());
+        ensure!(name.starts_with(part), "{part} instead of {name}");
+        let error = span.text("error.type");
+        let is_known = error == whole.text("error.type") || error == Some("connection_closed");
+        ensure!(error.is_none() || is_known, "{span:#?}\n{whole:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn joined_late_all_that_can_be_told_is() -> Result<()> {
+    let packets = mixed()?.packets()?;
+    let (all, _) = replayed(&packets)?;
+    for part in 1..8 {
+        let from = packets.len() * part / 8;
+        let (found, said) = replayed(&packets[from..])?;
+        nothing_made_up(&found, &all).with_context(|| said.clone())?;
+        let [seconds, fraction] = packets[from].time.map(u64::from);
+        let begins = seconds * 1_000_000_000 + fraction * 1000;
+        let later = all.iter().filter(|span| span.start > begins);
+        let is_missing = |span: &&Span| {
+            !found
+                .iter()
+                .any(|it| it.start == span.start && it.kind == span.kind)
+        };
+        // Of each of the six connections, what goes on when it is joined.
+        let missing = later.filter(is_missing).count();
+        ensure!(
+            missing <= 3 * 6,
+            "{missing} are missing from packet {from} on: {said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn no_loss_makes_a_wrong_span() -> Result<()> {
+    let packets = mixed()?.packets()?;
+    let (all, _) = replayed(&packets)?;
+    for round in 0..40 {
+        // From one packet to one in ten.
+        let chance = if round < 20 { packets.len() as u64 } else { 10 };
+        let lost = |at: usize| {
+            let number = (at as u64 + 1)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(round);
+            (number >> 32) % chance == 0
+        };
+        let some = packets.iter().enumerate().filter(|(at, _)| !lost(*at));
+        let some: Vec<_> = some.map(|(_, packet)| packet.clone()).collect();
+        let (found, said) = replayed(&some)?;
+        nothing_made_up(&found, &all).with_context(|| format!("{round}: {said}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn disorder_and_repetition_change_nothing() -> Result<()> {
+    let recording = mixed()?;
+    recording.check()?;
+    let packets = recording.packets()?;
+    let (all, _) = replayed(&packets)?;
+    let told = |spans: &[Span]| spans.iter().map(shown).collect::<Vec<_>>();
+    for distance in [1, 2, 5, 8] {
+        let mut mixed: Vec<_> = packets.iter().cloned().enumerate().collect();
+        mixed.sort_by_key(|(index, _)| index + (index * 7919 % 13) * distance / 13);
+        let mixed: Vec<_> = mixed.into_iter().map(|(_, packet)| packet).collect();
+        let (found, said) = replayed(&mixed)?;
+        same(told(&found), told(&all)).with_context(|| format!("{distance}: {said}"))?;
+    }
+    let twice: Vec<_> = packets
+        .iter()
+        .flat_map(|packet| [packet.clone(), packet.clone()])
+        .collect();
+    ensure!(replayed(&twice)?.0 == all, "each packet twice");
+    Ok(())
+}
