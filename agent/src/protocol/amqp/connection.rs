@@ -202,10 +202,10 @@ impl<S: Copy> Connection<S> {
     }
 
     /// Takes a frame that is complete.
-    fn frame(&mut self, flow: Flow, frame: Frame<S>, out: &mut Vec<Outcome<S>>) {
+    fn frame(&mut self, flow: Flow, frame: &Frame<S>, out: &mut Vec<Outcome<S>>) {
         match frame.head.kind {
             Kind::Method => match method::read(flow, &frame.payload) {
-                Ok((method, _)) => self.method(flow, &frame, method, out),
+                Ok((method, _)) => self.method(flow, frame, method, out),
                 Err(_) if !frame.is_whole => {
                     // Its arguments were lost, and nothing is known of what it did.
                     self.search(flow, out);
@@ -217,8 +217,8 @@ impl<S: Copy> Connection<S> {
                     self.regain(flow, out);
                 }
             },
-            Kind::Header => self.header(flow, &frame, out),
-            Kind::Body => self.body(flow, &frame, out),
+            Kind::Header => self.header(flow, frame, out),
+            Kind::Body => self.body(flow, frame, out),
             Kind::Heartbeat if flow == Flow::Response => {
                 for life in self.channels.values_mut().flat_map(Channel::lives) {
                     life.heartbeat(out);
@@ -318,7 +318,7 @@ impl<S: Copy> Connection<S> {
             Method::Get { queue, no_ack } => {
                 self.with(flow, number, out, |life, out| life.get(queue, no_ack, out));
             }
-            Method::GetEmpty => self.with(flow, number, out, |life, _| life.get_empty()),
+            Method::GetEmpty => self.with(flow, number, out, |life, _| life.got_nothing()),
             Method::ConfirmSelect => self.with(flow, number, out, |life, _| life.select()),
             Method::Publish { to, mandatory } => {
                 let publish = self.with(flow, number, out, |life, _| life.number());
@@ -373,7 +373,7 @@ impl<S: Copy> Connection<S> {
                 requeue,
             } => self.told(flow, frame, [tag, multiple.into()], Ending::Nack { requeue }, out),
             Method::Reject { tag, requeue } => {
-                self.told(flow, frame, [tag, 0], Ending::Reject { requeue }, out)
+                self.told(flow, frame, [tag, 0], Ending::Reject { requeue }, out);
             }
             Method::Recover => self.told(flow, frame, [0, 1], Ending::Recover, out),
             Method::Other => {}

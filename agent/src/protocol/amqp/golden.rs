@@ -177,12 +177,12 @@ pub(super) fn get(channel: u16, queue: &str, no_ack: bool) -> Vec<u8> {
     )
 }
 
-pub(super) fn get_ok(channel: u16, tag: u64, to: &str, id: &str) -> Vec<u8> {
+pub(super) fn got(channel: u16, tag: u64, to: &str, id: &str) -> Vec<u8> {
     let arguments = [&tag.to_be_bytes()[..], b"\x01", &route(to), &[0; 4]].concat();
     [method(channel, 60, 71, &arguments), content(channel, id, 5, 100)].concat()
 }
 
-pub(super) fn get_empty(channel: u16) -> Vec<u8> {
+pub(super) fn got_nothing(channel: u16) -> Vec<u8> {
     method(channel, 60, 72, b"\0")
 }
 

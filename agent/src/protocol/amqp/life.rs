@@ -403,7 +403,7 @@ impl<S: Copy> Life<S> {
         }
     }
 
-    pub(super) fn get_empty(&mut self) {
+    pub(super) fn got_nothing(&mut self) {
         // No delivery has this number.
         self.gets.answer(0);
     }

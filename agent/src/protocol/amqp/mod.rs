@@ -45,8 +45,8 @@ use std::sync::Arc;
 pub struct Limits {
     /// Bytes kept of a content header. A longer one is cut.
     pub header: usize,
-    /// Bytes of messages that are not complete, not confirmed or not settled yet, each charged 256 bytes on top. Over
-    /// it, a channel's oldest come out as they are.
+    /// Bytes of messages that are not complete, not confirmed or not settled yet, each charged 256 bytes on top, and of
+    /// what was said ahead of the other direction. Over it, a channel's oldest come out as they are.
     pub in_flight: usize,
     /// Channels. Over it, all of them are begun anew, as if the connection had been joined late.
     pub channels: usize,

@@ -62,8 +62,10 @@ struct Script {
 
 impl Script {
     fn of(steps: &[(bool, Step)]) -> Self {
-        let mut script = Self::default();
-        script.turns = turns([hello(), welcome(), open(2), open_ok(2)]);
+        let mut script = Self {
+            turns: turns([hello(), welcome(), open(2), open_ok(2)]),
+            ..Self::default()
+        };
         for channel in [1, 2] {
             script.begin(channel);
         }
@@ -160,7 +162,7 @@ impl Script {
                 self.numbers[at][1] += 1;
                 let tag = self.numbers[at][1];
                 let queue = format!("g{id}");
-                self.turn(get(channel, &queue, no_ack), get_ok(channel, tag, "x:g", &id));
+                self.turn(get(channel, &queue, no_ack), got(channel, tag, "x:g", &id));
                 let ending = if no_ack { "Content" } else { "Ack" };
                 if !no_ack {
                     self.turn(ack(channel, tag, false), Vec::new());
@@ -168,7 +170,7 @@ impl Script {
                 self.expect
                     .push(format!("Get x:g:{queue} #{tag} {id} 5 {ending}"));
             }
-            Step::GetEmpty => self.turn(get(channel, "empty", false), get_empty(channel)),
+            Step::GetEmpty => self.turn(get(channel, "empty", false), got_nothing(channel)),
             Step::Reopen { fails } => {
                 let id = self.next();
                 let asks = publish(channel, "x:y", &id);

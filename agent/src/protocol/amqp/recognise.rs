@@ -83,9 +83,9 @@ mod tests {
         ];
         let server = [
             deliver(1, "c", 1, "x:y", "a"),
-            get_ok(1, 1, "x:y", "a"),
+            got(1, 1, "x:y", "a"),
             [ack(1, 1, true), come_back(1, "x:y", "a")].concat(),
-            get_empty(1),
+            got_nothing(1),
             consume_ok(1, "c"),
         ];
         for (flow, all) in [(Flow::Request, client), (Flow::Response, server)] {

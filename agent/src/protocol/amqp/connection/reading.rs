@@ -83,7 +83,7 @@ impl<S: Copy> Connection<S> {
                 Ok((used, frame)) => {
                     at += used;
                     if let Some(frame) = frame {
-                        self.frame(flow, frame, out);
+                        self.frame(flow, &frame, out);
                     }
                 }
                 Err(malformed) => {
@@ -102,7 +102,7 @@ impl<S: Copy> Connection<S> {
         let side = self.side_mut(flow);
         match side.state {
             State::Frames => match side.reader.skip(stamp, length) {
-                Some(Some(frame)) => self.frame(flow, frame, out),
+                Some(Some(frame)) => self.frame(flow, &frame, out),
                 Some(None) => {}
                 None => self.search(flow, out),
             },

@@ -175,7 +175,7 @@ fn gets() {
     check(
         [
             [get(1, "q", false), get(1, "r", true), get(1, "s", true)].concat(),
-            [get_ok(1, 1, "x:y", "a"), get_empty(1), get_ok(1, 2, ":s", "b")].concat(),
+            [got(1, 1, "x:y", "a"), got_nothing(1), got(1, 2, ":s", "b")].concat(),
             ack(1, 1, false),
         ],
         &["Get x:y:q #1 a 5 Ack", "Get :s:s #2 b 5 Content"],
@@ -192,7 +192,7 @@ fn queues_that_the_server_names() {
             [
                 consume_ok(1, "c"),
                 deliver(1, "c", 1, ":k", "a"),
-                get_ok(1, 2, ":k", "b"),
+                got(1, 2, ":k", "b"),
             ]
             .concat(),
         ],
@@ -351,7 +351,7 @@ fn what_is_stepped_over() {
             ]
             .concat(),
             [publish(1, "x:y", "a"), get(1, "q", false)].concat(),
-            get_empty(1),
+            got_nothing(1),
         ],
         &["Publish x:y a 5 Content"],
     );

@@ -26,7 +26,7 @@ fn joined_late() {
             ]
             .concat(),
             [ack(1, 9, false), get(1, "q", true)].concat(),
-            get_ok(1, 11, "x:z", "d"),
+            got(1, 11, "x:z", "d"),
         ],
         &[
             "Publish x:y a 5 Content",
@@ -104,7 +104,7 @@ fn what_nobody_settles_does_not_wait_for_ever() {
 }
 
 /// Loses `range` of the client's (or the server's) last turn but one, of which the length is known or not.
-fn check_gap(script: Conversation, at: usize, range: std::ops::Range<usize>, known: bool, expect: &[&str]) {
+fn check_gap(script: &Conversation, at: usize, range: std::ops::Range<usize>, known: bool, expect: &[&str]) {
     let opening = turns([hello(), welcome()]);
     let mut all: Vec<_> = pieces(&opening).collect();
     for (index, (flow, data)) in script.iter().enumerate() {
@@ -131,10 +131,10 @@ fn a_loss_within_a_body_changes_nothing() {
     let message = [publish(1, "x:y", "a"), publish(1, "x:y", "b")].concat();
     let first = publish(1, "x:y", "a").len();
     let expect = ["Publish x:y a 5 Content", "Publish x:y b 5 Content"];
-    check_gap(turns([message.clone()]), 0, first - 4..first - 1, true, &expect);
+    check_gap(&turns([message.clone()]), 0, first - 4..first - 1, true, &expect);
     // Where its length is not known, the rest of the message is not either.
     let expect = ["Incomplete", "Publish x:y b 5 Content"];
-    check_gap(turns([message]), 0, first - 4..first - 1, false, &expect);
+    check_gap(&turns([message]), 0, first - 4..first - 1, false, &expect);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn confirms_are_tied_by_their_numbers_alone() {
     let from = select_ok(1).len();
     let lost = from..from + nack(1, 1, 0).len();
     check_gap(
-        script,
+        &script,
         1,
         lost,
         true,
@@ -180,7 +180,7 @@ fn publishes_behind_a_loss_have_no_number() {
     let one = publish(1, "x:y", "a").len();
     let from = select(1).len() + one;
     check_gap(
-        script,
+        &script,
         0,
         from..from + one,
         true,
@@ -202,7 +202,7 @@ fn settlements_behind_a_loss_are_tied_by_their_numbers_alone() {
         [reject(1, 1), ack(1, 2, true), ack(1, 3, false)].concat(),
     ]);
     check_gap(
-        script,
+        &script,
         2,
         0..reject(1, 1).len(),
         true,
@@ -230,7 +230,7 @@ fn a_channel_opened_again_within_a_loss_is_another() {
     let all = |at: usize| 0..script[at].1.len();
     let expect = ["Deliver x:y:q #1 a 5 Unseen", "Deliver x:y:r #1 b 5 Ack"];
     for at in 2..6 {
-        check_gap(script.clone(), at, all(at), true, &expect);
+        check_gap(&script.clone(), at, all(at), true, &expect);
     }
 }
 
@@ -240,7 +240,7 @@ fn what_is_no_frame_is_said_and_searched() {
         |between: &[u8]| turns([[publish(1, "x:y", "a"), between.to_vec(), publish(1, "x:y", "b")].concat()]);
     for (between, reason) in [
         (b"GET / HTTP/1.1\r\n\r\n".as_slice(), "Unparsed(Frame)"),
-        (&get_empty(1), "Unparsed(Method)"),
+        (&got_nothing(1), "Unparsed(Method)"),
         (&method(1, 60, 40, b"\0\0\xff"), "Unparsed(Method)"),
         (&content(1, "z", 5, 100), "Unparsed(Content)"),
         (&method(1, 60, 40, b"\0\0\0\0\0"), "Unparsed(Content)"),
