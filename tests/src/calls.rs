@@ -180,7 +180,7 @@ impl Call {
                 .is("client.address", address.ip().to_string())
                 .with("client.port", Matcher::Port)
                 .with("network.peer.port", Matcher::Port),
-            Kind::Client => span.is("network.peer.port", address.port()),
+            _ => span.is("network.peer.port", address.port()),
         };
         if self.code != 0 {
             // How much of a failing call's messages gets out is up to the moment.

@@ -93,7 +93,7 @@ fn span(kind: Kind, text: &str, code: Option<&str>, address: SocketAddr) -> Expe
         .is("network.peer.address", address.ip().to_string());
     span = match kind {
         Kind::Server => span.with("network.peer.port", Matcher::Port),
-        Kind::Client => span.is("network.peer.port", address.port()),
+        _ => span.is("network.peer.port", address.port()),
     };
     if let Some(table) = table {
         span = span.is("db.collection.name", *table);
