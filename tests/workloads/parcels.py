@@ -44,7 +44,7 @@ def calls(address, part, all_of_it):
     connection = connect(address)
     sender, receiver, other = [connection.channel() for _ in range(3)]
     sender.confirm_delivery()
-    queue, key, full = f"pika-{part}", f"key-{part}", f"pika-full-{part}"
+    queue, key, full = f"pika-{part}", f"pika-key-{part}", f"pika-full-{part}"
     receiver.exchange_declare(EXCHANGE, "direct")
     receiver.queue_declare(queue, exclusive=True)
     receiver.queue_bind(queue, EXCHANGE, key)

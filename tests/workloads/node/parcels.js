@@ -34,7 +34,7 @@ async function calls(part) {
     });
   });
 
-  const [queue, key, full] = [`amqplib-${part}`, `key-${part}`, `amqplib-full-${part}`];
+  const [queue, key, full] = [`amqplib-${part}`, `amqplib-key-${part}`, `amqplib-full-${part}`];
   await receiver.assertExchange(EXCHANGE, 'direct', { durable: false });
   await receiver.assertQueue(queue, { exclusive: true });
   await receiver.bindQueue(queue, EXCHANGE, key);

@@ -77,7 +77,7 @@ func send(connection *amqp.Connection, part int, calls []int, box, full string) 
 	}
 	var all []sent
 	for _, call := range calls {
-		id, key, to, size := fmt.Sprintf("amqp091-%d-%d", part, call), fmt.Sprintf("key-%d", part), exchange, 10
+		id, key, to, size := fmt.Sprintf("amqp091-%d-%d", part, call), fmt.Sprintf("amqp091-key-%d", part), exchange, 10
 		switch call % kinds {
 		case 1:
 			size = 10000
@@ -145,7 +145,7 @@ func calls(address string, part, count, concurrency int) {
 	queue, full := fmt.Sprintf("amqp091-%d", part), fmt.Sprintf("amqp091-full-%d", part)
 	must(0, channel.ExchangeDeclare(exchange, "direct", false, false, false, false, nil))
 	must(channel.QueueDeclare(queue, false, false, true, false, nil))
-	must(0, channel.QueueBind(queue, fmt.Sprintf("key-%d", part), exchange, false, nil))
+	must(0, channel.QueueBind(queue, fmt.Sprintf("amqp091-key-%d", part), exchange, false, nil))
 	must(channel.QueueDeclare(full, false, false, true, false, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"}))
 	box := must(channel.QueueDeclare("", false, false, true, false, nil)).Name
 	deliveries := must(channel.Consume(queue, "", false, false, false, false, nil))
@@ -174,7 +174,7 @@ func calls(address string, part, count, concurrency int) {
 	failing := must(connection.Channel())
 	must(0, failing.Confirm(false))
 	closed := failing.NotifyClose(make(chan *amqp.Error, 1))
-	id, key := fmt.Sprintf("amqp091-%d-nowhere", part), fmt.Sprintf("key-%d", part)
+	id, key := fmt.Sprintf("amqp091-%d-nowhere", part), fmt.Sprintf("amqp091-key-%d", part)
 	must(0, failing.PublishWithContext(context.Background(), "nowhere", key, false, false,
 		amqp.Publishing{MessageId: id, CorrelationId: id, Body: make([]byte, 5)}))
 	code := strconv.Itoa((<-closed).Code)
