@@ -1,4 +1,4 @@
-//! What the numbers are to reach with hook set `socket`: issue 3, last paragraph.
+//! What the numbers are to reach with hook set `socket`: issue 3, last paragraph; issue 4, last paragraph.
 
 use super::spread::Spread;
 use serde::{Serialize, Serializer};

@@ -12,6 +12,7 @@ mod micro;
 mod nginx;
 mod overhead;
 mod programs;
+mod protocols;
 mod report;
 mod sink;
 mod spread;
@@ -45,6 +46,8 @@ enum Part {
     Nginx,
     /// The agent itself: CPU a span, memory, time to the first span.
     Agent,
+    /// HTTP/2, gRPC, PostgreSQL, AMQP: throughput, CPU a span, time in the kernel a span.
+    Protocols,
 }
 
 /// Measures what was asked for, prints tables, and writes `target/bench/*.json`.
@@ -72,6 +75,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             Part::Programs => programs::measure(&arguments.hooks)?,
             Part::Nginx => nginx::measure(arguments.rounds)?,
             Part::Agent => overhead::measure(arguments.rounds)?,
+            Part::Protocols => protocols::measure(arguments.rounds)?,
         };
         report.print();
         report.write(&workspace::target().join("bench"))?;

@@ -9,16 +9,17 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{self, Command};
+use std::time::Duration;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Counting is switched on while this lives: it costs some 20 ns a run itself.
-struct Counting {
+pub(super) struct Counting {
     before: String,
 }
 
 impl Counting {
-    fn on() -> Result<Self> {
+    pub(super) fn on() -> Result<Self> {
         let before = fs::read_to_string(SWITCH).with_context(|| SWITCH.to_owned())?;
         fs::write(SWITCH, "1").with_context(|| SWITCH.to_owned())?;
         Ok(Self { before })
@@ -62,6 +63,18 @@ pub(super) fn measure(hooks: &[String]) -> Result<Report> {
     }
     drop(counting);
     Ok(report)
+}
+
+/// Time spent so far in the programs of an agent, as far as the kernel counts it.
+pub(super) fn time_in(agent: &Agent) -> Result<Duration> {
+    let ours = held_by(agent.pid())?;
+    let all = programs()?;
+    let ours = all.as_array().into_iter().flatten().filter(|program| {
+        let id = program["id"].as_u64();
+        id.is_some_and(|id| ours.contains(&id))
+    });
+    let time = ours.filter_map(|program| program["run_time_ns"].as_u64()).sum();
+    Ok(Duration::from_nanos(time))
 }
 
 fn programs() -> Result<Value> {

@@ -1,0 +1,82 @@
+//! Load for `cargo xtask bench protocols`: a real service and a real client of one protocol.
+//!
+//! `load PROTOCOL` starts the service and says `ready PORT`. For each line on its standard input it makes one run of a fixed
+//! amount of work, and says `done SECONDS`. It ends with its input.
+
+use anyhow::{Context as _, Result, bail};
+use spanwire_tests::calls::Peer;
+use spanwire_tests::child::Child;
+use spanwire_tests::messages::Library;
+use spanwire_tests::service::Service;
+use spanwire_tests::service::postgres::Postgres;
+use spanwire_tests::service::rabbitmq::RabbitMq;
+use std::io::{BufRead as _, stdin};
+use std::process::Command;
+use std::time::Instant;
+
+/// The service under load. Dropped, it is stopped.
+enum Server {
+    Calls(Peer, Service),
+    /// With the protocol of pgbench, `-M`.
+    Postgres(&'static str, Postgres),
+    RabbitMq(RabbitMq),
+}
+
+impl Server {
+    fn start(protocol: &str) -> Result<Self> {
+        let calls = |peer: Peer| Ok(Self::Calls(peer, peer.serve()?));
+        let statements = |mode| {
+            let server = Postgres::start()?;
+            let mut prepare = server.client("pgbench");
+            prepare.args(["-i", "-q", "shop"]);
+            Child::spawn(prepare)?.succeed()?;
+            Ok(Self::Postgres(mode, server))
+        };
+        match protocol {
+            "http2" => calls(Peer::GoHttp),
+            "grpc" => calls(Peer::GrpcGo),
+            "postgres-simple" => statements("simple"),
+            "postgres-prepared" => statements("prepared"),
+            "amqp" => Ok(Self::RabbitMq(RabbitMq::start()?)),
+            other => bail!("no load for {other}"),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        let service = match self {
+            Self::Calls(_, service) => service,
+            Self::Postgres(_, server) => &server.service,
+            Self::RabbitMq(server) => &server.service,
+        };
+        service.address.port()
+    }
+
+    /// One run of the client.
+    fn client(&self) -> Result<Command> {
+        match self {
+            Self::Calls(peer, service) => peer.call(service.address, 10_000, 50),
+            Self::Postgres(mode, server) => {
+                let mut client = server.client("pgbench");
+                // The tests want every statement logged; nobody else does.
+                client.env("PGOPTIONS", "-c log_statement=none");
+                client.args(["-n", "-S", "-M", mode, "-c", "8", "-t", "4000", "shop"]);
+                Ok(client)
+            }
+            Self::RabbitMq(server) => Library::Amqp091.work(server, 20_000, 4),
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let protocol = std::env::args().nth(1).context("which protocol?")?;
+    let server = Server::start(&protocol)?;
+    println!("ready {}", server.port());
+    for line in stdin().lock().lines() {
+        line?;
+        let client = server.client()?;
+        let started = Instant::now();
+        Child::spawn(client)?.succeed()?;
+        println!("done {}", started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
