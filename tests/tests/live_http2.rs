@@ -105,20 +105,17 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
         .port(go.address.port());
     let session = Session::start(options)?;
     let mut expected = Vec::new();
-    for (address, path, status, received) in [
-        (nginx.http2, "/missing?q=1", 404, 153),
-        (nginx.http2, "/nothing", 204, 0),
-        (go.address, "/item/1?length=7", 200, 7),
-        (go.address, "/item/2?length=70000", 200, 70_000),
+    let [known, upgrade] = ["--http2-prior-knowledge", "--http2"];
+    for (how, address, path, status, received) in [
+        (known, nginx.http2, "/missing?q=1", 404, 153),
+        (known, nginx.http2, "/nothing", 204, 0),
+        (known, go.address, "/item/1?length=7", 200, 7),
+        (known, go.address, "/item/2?length=70000", 200, 70_000),
+        (upgrade, go.address, "/item/3?length=7", 200, 7),
+        (upgrade, go.address, "/item/4?length=70000", 200, 70_000),
     ] {
         let mut command = child::command("curl");
-        command.args([
-            "-sS",
-            "--http2-prior-knowledge",
-            "-o",
-            "/dev/null",
-            &format!("http://{address}{path}"),
-        ]);
+        command.args(["-sS", how, "-o", "/dev/null", &format!("http://{address}{path}")]);
         Child::spawn(command)?.succeed()?;
         let (method, path) = ("GET".to_owned(), path.to_owned());
         let request = Request {
