@@ -221,8 +221,11 @@ fn what_is_lost_is_counted(hooks: Hooks) -> Result<()> {
     let seen = session.finish(0)?;
     seen.well_formed()?;
     let lost = seen.summary.lost_exchanges();
+    // A message that nobody could read may have been a statement, or what is around one.
+    let unread = seen.summary.value("lost.messages.unparsed");
+    let missing = 2 * 10_000 - seen.spans.len() as u64;
     ensure!(
-        seen.spans.len() as u64 + lost == 2 * 10_000,
+        (lost - unread..=lost).contains(&missing),
         "{} spans and {lost} lost: {}",
         seen.spans.len(),
         seen.finished.message()
