@@ -61,6 +61,8 @@ pub mod mark {
     pub const ENDS: u32 = 2;
     /// It is counted where it is stepped over.
     pub const ROW: u32 = 4;
+    /// What of it cannot be read may be stepped over: nothing behind it depends on that.
+    pub const BODY: u32 = 8;
 }
 
 impl Frame {

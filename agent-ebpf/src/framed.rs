@@ -23,6 +23,8 @@ mod marked {
     pub(super) const OPENED: u8 = 2;
     /// The frame is counted.
     pub(super) const ROW: u8 = 4;
+    /// What of it cannot be read may be stepped over.
+    pub(super) const BODY: u8 = 8;
 }
 
 /// Frames in a row that prove that there are any, where they do not reach the end of the operation.
@@ -92,6 +94,16 @@ fn copy(operation: &mut Operation, half: &mut Half) -> Step {
         };
     }
     Step::More
+}
+
+/// Goes on where the caller's memory cannot be read: a body's rest is stepped over. Whether that is so.
+#[inline(always)]
+pub(crate) fn bears_blindness(half: &mut Half) -> bool {
+    let bears = half.state == state::COPY && half.marks & marked::BODY != 0;
+    if bears {
+        half.state = state::SKIP;
+    }
+    bears
 }
 
 /// Hands on what is pending.
@@ -174,9 +186,13 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     }
     half.remaining = frame.length as u64;
     half.value = frame.copy as u64;
-    let ends = frame.marks & frame::mark::ENDS != 0 && frame.copy < frame.length;
+    let ends = frame.marks & frame::mark::ENDS != 0;
     let row = frame.marks & frame::mark::ROW != 0;
-    half.marks = (half.marks & marked::OPENED) | (ends as u8 * marked::ENDS) | (row as u8 * marked::ROW);
+    let body = frame.marks & frame::mark::BODY != 0;
+    half.marks = (half.marks & marked::OPENED)
+        | (ends as u8 * marked::ENDS)
+        | (row as u8 * marked::ROW)
+        | (body as u8 * marked::BODY);
     if frame.copy == 0 {
         half.started = 0;
         half.state = state::SKIP;

@@ -352,6 +352,7 @@ fn refill(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -
             operation.marks = mark::PENDING;
         }
         Filled::Some | Filled::Nothing => {}
+        Filled::Unreadable if framed::bears_blindness(half) => return Filled::Nothing,
         Filled::Unreadable => {
             let (position, rest) = (operation.position(), operation.unread);
             http1::give_up(operation, dialogue, half, position, rest);

@@ -88,7 +88,7 @@ pub const fn frame(head: Head, request: bool) -> Frame {
         kind::HEADER if size >= 14 => Frame::new(whole, HEAD_LIMIT, 0),
         kind::BODY => {
             let limit = if size <= SMALL { AROUND + SMALL } else { AROUND - 1 };
-            Frame::new(whole, limit, mark::ENDS)
+            Frame::new(whole, limit, mark::BODY | mark::ENDS)
         }
         kind::HEARTBEAT if size == 0 => Frame::new(whole, AROUND, 0),
         _ => Frame::NONE,

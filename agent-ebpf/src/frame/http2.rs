@@ -90,7 +90,8 @@ pub const fn frame(head: Head, request: bool) -> Frame {
     match kind {
         kind::DATA => {
             let limit = if length <= SMALL { HEADER + SMALL } else { PREFIX };
-            Frame::new(whole, limit, if flags & END_STREAM != 0 { mark::ENDS } else { 0 })
+            let ends = if flags & END_STREAM != 0 { mark::ENDS } else { 0 };
+            Frame::new(whole, limit, mark::BODY | ends)
         }
         kind::RST_STREAM | kind::GOAWAY => Frame::new(whole, HEADER + 8, 0),
         _ => Frame::new(whole, 0, 0),
