@@ -147,8 +147,12 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     let request = dialogue.requests_direction as u32 == operation.direction;
     if half.state == state::LOST {
         if !is_proved(operation, protocol, request) {
+            let apart = protocol == HTTP2 && comes_apart(operation) != way::UNKNOWN;
             let rest = operation.available() as u64 + operation.unread;
             operation.step_over(rest);
+            if apart {
+                resume(operation, dialogue, half);
+            }
             return Step::Stop;
         }
         resume(operation, dialogue, half);
@@ -321,6 +325,61 @@ pub(crate) extern "C" fn proves(slot: u32, protocol: u32, request: u32) -> u32 {
     1
 }
 
+/// Which way frames go, as a number.
+mod way {
+    pub(super) const UNKNOWN: u32 = 0;
+    pub(super) const REQUESTS: u32 = 1;
+    pub(super) const RESPONSES: u32 = 2;
+}
+
+/// Pairs of reads that prove frames of HTTP/2.
+const PAIRS: u32 = 2;
+
+#[inline(always)]
+fn comes_apart(operation: &Operation) -> u32 {
+    apart(operation.sock, operation.direction, operation.slot)
+}
+
+/// Whether frames of HTTP/2 are read in two operations each, header and payload, as Go's server does: then no operation has
+/// several in a row. One of [`way`], not unknown where the operation is the payload of HEADERS, and it and frames before it
+/// were as long as their headers said. The header waits in the half's `carry`, the payload's length in its `value`; what is
+/// lost has no use for these. A global function, for the reason that [`operands`] gives.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn apart(sock: u64, direction: u32, slot: u32) -> u32 {
+    let Some((operation, _, half)) = operands(sock, direction, slot) else {
+        return way::UNKNOWN;
+    };
+    let length = operation.available() as u64 + operation.unread;
+    let head = head_at(operation, operation.cursor);
+    let due = half.value;
+    half.value = 0;
+    if due != 0 && due == length {
+        half.head += 1;
+        let header = Head {
+            word: half.carry[0],
+            next: half.carry[1],
+        };
+        return match http2::is_request(header, head.word) {
+            Some(true) if half.head >= PAIRS => way::REQUESTS,
+            Some(false) if half.head >= PAIRS => way::RESPONSES,
+            _ => way::UNKNOWN,
+        };
+    }
+    if due != 0 {
+        half.head = 0;
+    }
+    if length == http2::HEADER as u64 {
+        let frame = frame_of(HTTP2, head, true);
+        if frame.length > http2::HEADER {
+            half.value = (frame.length - http2::HEADER) as u64;
+            half.carry[0] = head.word;
+            half.carry[1] = head.next;
+        }
+    }
+    way::UNKNOWN
+}
+
 /// Asks all protocols of frames whether the connection is theirs, which is undecided. One of [`claimed`]; a global
 /// function, for the reason that [`operands`] gives.
 #[unsafe(no_mangle)]
@@ -333,7 +392,13 @@ pub(crate) extern "C" fn claim(sock: u64, direction: u32, slot: u32) -> u32 {
     let head = head_at(operation, operation.cursor);
     let direction = direction as u8;
     let (protocol, request) = if half.state == state::LOST {
-        late(operation, head)
+        match late(operation, head) {
+            (UNDECIDED, _) => match comes_apart(operation) {
+                way::UNKNOWN => (UNDECIDED, false),
+                way => (HTTP2, way == way::REQUESTS),
+            },
+            told => told,
+        }
     } else if available < 8 || available == 8 && head.word as u16 == 0 && !postgres::asks_for_encryption(head)
     {
         // Others than these begin with letters, of which HTTP/1 waits for more.

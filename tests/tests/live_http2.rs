@@ -109,6 +109,7 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
     for (how, address, path, status, received) in [
         (known, nginx.http2, "/missing?q=1", 404, 153),
         (known, nginx.http2, "/nothing", 204, 0),
+        (known, nginx.http2, "/large", 200, 1 << 20),
         (known, go.address, "/item/1?length=7", 200, 7),
         (known, go.address, "/item/2?length=70000", 200, 70_000),
         (upgrade, go.address, "/item/3?length=7", 200, 7),
