@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -124,14 +125,19 @@ impl Options {
         if !self.command.is_empty() {
             command.arg("--").args(&self.command);
         }
-        for (key, _) in std::env::vars_os() {
-            let text = key.to_string_lossy();
-            if text.starts_with("OTEL_") || text.starts_with("SPANWIRE_") || text == "NOTIFY_SOCKET" {
-                command.env_remove(&key);
-            }
-        }
+        forget_settings(&mut command);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         Child::spawn(command)
+    }
+}
+
+/// Keeps from `command` what would configure spanwire, and is meant for the tests or for whoever runs them.
+pub(crate) fn forget_settings(command: &mut Command) {
+    for (key, _) in std::env::vars_os() {
+        let text = key.to_string_lossy();
+        if text.starts_with("OTEL_") || text.starts_with("SPANWIRE_") || text == "NOTIFY_SOCKET" {
+            command.env_remove(&key);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `spanwire replay`, and what it says.
 
 use std::io::Write as _;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,9 +13,10 @@ use crate::span::{self, Span};
 /// # Errors
 /// It does not start.
 pub fn replay(arguments: &[&str], input: &[u8]) -> Result<Output> {
-    let mut child = std::process::Command::new(agent::binary()?)
-        .arg("replay")
-        .args(arguments)
+    let mut command = Command::new(agent::binary()?);
+    command.arg("replay").args(arguments);
+    agent::forget_settings(&mut command);
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
