@@ -7,6 +7,9 @@ use anyhow::{Result, bail};
 /// How long anything may take before a test gives it up as stalled.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a service may take to start: RabbitMQ takes 10 s of both processors alone.
+pub const START: Duration = Duration::from_secs(120);
+
 /// How long a test waits for spans before it looks at those that came.
 pub const SETTLE: Duration = Duration::from_secs(6);
 

@@ -30,7 +30,7 @@ impl Service {
     /// It ended, or does not in time.
     pub fn listening(mut child: Child, port: u16) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        wait::until(&format!("listener on {address}"), || {
+        wait::within(wait::START, &format!("listener on {address}"), || {
             child.ensure_running()?;
             Ok(TcpStream::connect(address).ok())
         })?;
