@@ -1,12 +1,15 @@
 //! Clients of RabbitMQ, each in its own library's way, and what they say they did.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::Result;
 use serde::Deserialize;
 
 use crate::child;
+use crate::expect::{Expected, Matcher};
 use crate::service::rabbitmq::RabbitMq;
+use crate::span::Kind;
 use crate::workload;
 
 /// A message as its client tells it.
@@ -32,6 +35,72 @@ pub struct Message {
     pub settled: Option<String>,
     /// What came of a publish, if it failed: `nack`, or a reply code.
     pub error: Option<String>,
+}
+
+impl Message {
+    /// Its spans at the client's end of a connection to `broker`, and at the broker's.
+    #[must_use]
+    pub fn spans(&self, broker: SocketAddr) -> [Expected; 2] {
+        let span = self.span(broker);
+        [
+            span.clone().is("network.peer.port", broker.port()),
+            span.with("network.peer.port", Matcher::Port),
+        ]
+    }
+
+    fn span(&self, broker: SocketAddr) -> Expected {
+        let (kind, operation_type) = match &*self.operation {
+            "publish" => (Kind::Producer, "send"),
+            "deliver" => (Kind::Consumer, "process"),
+            _ => (Kind::Consumer, "receive"),
+        };
+        let (all, lasting) = (
+            self.destination(|_| true),
+            self.destination(|part| !is_made_up(part)),
+        );
+        let name = format!("{} {lasting}", self.operation);
+        let mut span = Expected::new(kind, name.trim_end(), &self.id)
+            .is("messaging.system", "rabbitmq")
+            .is("messaging.operation.name", &*self.operation)
+            .is("messaging.operation.type", operation_type)
+            .is("messaging.destination.name", &*all)
+            .is("messaging.rabbitmq.destination.routing_key", &*self.key)
+            .is("messaging.message.id", &*self.id)
+            .is("messaging.message.conversation_id", &*self.id)
+            .is("messaging.message.body.size", self.size)
+            .is("server.address", broker.ip().to_string())
+            .is("server.port", broker.port())
+            .is("network.peer.address", broker.ip().to_string());
+        if all != lasting {
+            span = span.is("messaging.destination.anonymous", true);
+        }
+        if self.redelivered {
+            span = span.is("spanwire.messaging.redelivered", true);
+        }
+        if let Some(tag) = self.tag {
+            span = span.is("messaging.rabbitmq.message.delivery_tag", tag);
+        }
+        if let Some(settled) = &self.settled {
+            span = span.is("spanwire.messaging.settlement", &**settled);
+        }
+        match &self.error {
+            Some(error) => span.failed(error),
+            None => span,
+        }
+    }
+
+    /// Exchange, routing key, and the queue where that is another, as far as they `are` so.
+    fn destination(&self, are: impl Fn(&str) -> bool) -> String {
+        let queue = self.queue.as_deref().filter(|queue| *queue != self.key);
+        let parts = [&*self.exchange, &self.key, queue.unwrap_or_default()];
+        let parts = parts.into_iter().filter(|part| !part.is_empty() && are(part));
+        parts.collect::<Vec<_>>().join(":")
+    }
+}
+
+/// The broker gives such names to queues that have none.
+fn is_made_up(name: &str) -> bool {
+    name.starts_with("amq.gen-")
 }
 
 /// A library.

@@ -76,10 +76,15 @@ impl Span {
         self.attributes.get(key)?.as_str()
     }
 
-    /// What tells spans of one kind apart: method of a call, text of a statement, else [`Self::path`].
+    /// What tells spans of one kind apart: method of a call, text of a statement, id of a message, else [`Self::path`].
     #[must_use]
     pub fn subject(&self) -> &str {
-        let keys = ["rpc.method_original", "rpc.method", "db.query.text"];
+        let keys = [
+            "rpc.method_original",
+            "rpc.method",
+            "db.query.text",
+            "messaging.message.id",
+        ];
         let subject = keys.iter().find_map(|key| self.text(key));
         subject.unwrap_or_else(|| self.path())
     }

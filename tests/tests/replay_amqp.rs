@@ -1,18 +1,19 @@
 //! `spanwire replay` of AMQP 0-9-1: captures of RabbitMQ's clients, against what they say they did and tshark.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use spanwire_tests::calls;
 use spanwire_tests::capture::{self, Packet, Tap};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::expect;
 use spanwire_tests::messages::{Library, Message};
 use spanwire_tests::replay::{count, read, same, spans};
 use spanwire_tests::service::rabbitmq::RabbitMq;
-use spanwire_tests::span::{Kind, Span};
+use spanwire_tests::span::Span;
 use tempfile::TempDir;
 
 /// A capture, and what the clients say of it.
@@ -50,8 +51,13 @@ impl Recording {
     fn check(&self) -> Result<()> {
         let (lines, said) = read(&std::fs::read(&self.file)?)?;
         let spans = spans(&lines)?;
-        let told = self.told.iter().map(|message| expected(message, self.port));
-        same(spans.iter().map(shown).collect(), told.collect()).with_context(|| said.clone())?;
+        let broker = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let told: Vec<_> = self
+            .told
+            .iter()
+            .map(|message| message.spans(broker)[0].clone())
+            .collect();
+        expect::compare(&spans, &told).with_context(|| said.clone())?;
         ensure!(spans.iter().all(|span| span.start <= span.end), "times");
         let sent = on_the_wire(&self.file, self.port)?;
         ensure!(spans.len() as u64 == sent, "{sent} on the wire: {said}");
@@ -63,68 +69,8 @@ impl Recording {
 
 /// A span in one line.
 fn shown(span: &Span) -> String {
-    let mut attributes: BTreeMap<_, _> = span.attributes.clone().into_iter().collect();
-    // Each client has ports of its own, and the broker's is there twice.
-    attributes.remove("network.peer.port");
-    format!(
-        "{:?} {} {} {}",
-        span.kind,
-        span.name,
-        span.error,
-        json!(attributes)
-    )
-}
-
-/// The same of what a client tells.
-fn expected(message: &Message, port: u16) -> String {
-    let (kind, operation_type) = match &*message.operation {
-        "publish" => (Kind::Producer, "send"),
-        "deliver" => (Kind::Consumer, "process"),
-        _ => (Kind::Consumer, "receive"),
-    };
-    let queue = message.queue.as_deref().filter(|queue| *queue != message.key);
-    let parts = [&*message.exchange, &message.key, queue.unwrap_or_default()];
-    let named = |made_up: bool| {
-        let kept = |part: &&&str| !part.is_empty() && (made_up || !part.starts_with("amq.gen-"));
-        let parts: Vec<_> = parts.iter().filter(kept).copied().collect();
-        parts.join(":")
-    };
-    let mut attributes: BTreeMap<&str, Value> = [
-        ("messaging.system", json!("rabbitmq")),
-        ("messaging.operation.name", json!(message.operation)),
-        ("messaging.operation.type", json!(operation_type)),
-        ("messaging.destination.name", json!(named(true))),
-        ("messaging.rabbitmq.destination.routing_key", json!(message.key)),
-        ("messaging.message.id", json!(message.id)),
-        ("messaging.message.conversation_id", json!(message.id)),
-        ("messaging.message.body.size", json!(message.size)),
-        ("server.address", json!("127.0.0.1")),
-        ("server.port", json!(port)),
-        ("network.peer.address", json!("127.0.0.1")),
-    ]
-    .into();
-    if named(true) != named(false) {
-        attributes.insert("messaging.destination.anonymous", json!(true));
-    }
-    if message.redelivered {
-        attributes.insert("spanwire.messaging.redelivered", json!(true));
-    }
-    let texts = [
-        ("spanwire.messaging.settlement", &message.settled),
-        ("error.type", &message.error),
-    ];
-    for (name, text) in texts {
-        attributes.extend(text.as_ref().map(|text| (name, json!(text))));
-    }
-    let tag = message.tag.map(|tag| json!(tag));
-    attributes.extend(tag.map(|tag| ("messaging.rabbitmq.message.delivery_tag", tag)));
-    let name = format!("{} {}", message.operation, named(false));
-    format!(
-        "{kind:?} {} {} {}",
-        name.trim_end(),
-        message.error.is_some(),
-        json!(attributes)
-    )
+    let attributes = serde_json::json!(span.attributes);
+    format!("{:?} {} {} {attributes}", span.kind, span.name, span.error)
 }
 
 /// How many methods of basic.publish, deliver and get-ok tshark sees.

@@ -1,22 +1,25 @@
 """parcels.py ADDRESS COUNT CONCURRENCY: messages of every outcome through pika.
 
-Each of CONCURRENCY connections publishes its part of COUNT messages and consumes them. At the end, a line of JSON for
-each message published, delivered and got.
+Each of CONCURRENCY connections publishes its part of COUNT messages, each after PACE, and consumes them. At the end, a
+line of JSON for each message published, delivered and got, and when that began: of a delivery, when it was published.
 """
 import json
+import os
 import sys
 import threading
+import time
 
 import pika
 
 KINDS = 6
 EXCHANGE = "parcels"
 LARGE = 10_000
+PACE = int(os.environ.get("PACE", "0ms").removesuffix("ms")) / 1000
 
 told = []
 
 
-def tell(operation, exchange, key, id, size, queue=None, tag=None, redelivered=False, settled=None, error=None):
+def tell(at, operation, exchange, key, id, size, queue=None, tag=None, redelivered=False, settled=None, error=None):
     told.append(locals())
 
 
@@ -27,7 +30,9 @@ def connect(address):
 
 
 def publish(channel, exchange, key, id, size, mandatory=False):
-    properties = pika.BasicProperties(message_id=id, correlation_id=id, headers={"n": size, "deep": {"l": [1, None]}})
+    at = time.time_ns()
+    headers = {"n": size, "deep": {"l": [1, None]}, "at": at}
+    properties = pika.BasicProperties(message_id=id, correlation_id=id, headers=headers)
     error = None
     try:
         channel.basic_publish(exchange, key, b"\xce" * size, properties, mandatory)
@@ -37,7 +42,7 @@ def publish(channel, exchange, key, id, size, mandatory=False):
         error = "nack"
     except pika.exceptions.ChannelClosedByBroker as closed:
         error = str(closed.reply_code)
-    tell("publish", exchange, key, id, size, error=error)
+    tell(at, "publish", exchange, key, id, size, error=error)
 
 
 def calls(address, part, all_of_it):
@@ -57,7 +62,8 @@ def calls(address, part, all_of_it):
         """The next delivery; `settle` says what is done with it."""
         method, properties, body = next(deliveries)
         tag = method.delivery_tag
-        line = ("deliver", method.exchange, method.routing_key, properties.message_id, len(body), queue, tag, method.redelivered)
+        line = (properties.headers["at"], "deliver", method.exchange, method.routing_key, properties.message_id, len(body),
+                queue, tag, method.redelivered)
         if settle == "hold":
             held.append(line)
         elif settle == "all":
@@ -72,6 +78,7 @@ def calls(address, part, all_of_it):
 
     for call in all_of_it:
         id, kind = f"pika-{part}-{call}", call % KINDS
+        time.sleep(PACE)
         if kind == 0:
             publish(sender, EXCHANGE, key, id, 10)
             take("ack")
@@ -83,10 +90,11 @@ def calls(address, part, all_of_it):
         elif kind == 3:
             publish(sender, "", box, id, 3)
             no_ack = call % (2 * KINDS) == 3
+            at = time.time_ns()
             method, properties, body = other.basic_get(box, no_ack)
             if not no_ack:
                 other.basic_ack(method.delivery_tag)
-            tell("get", "", box, properties.message_id, len(body), box, method.delivery_tag, method.redelivered,
+            tell(at, "get", "", box, properties.message_id, len(body), box, method.delivery_tag, method.redelivered,
                  None if no_ack else "ack")
             assert other.basic_get(box, no_ack)[0] is None
         elif kind == 4:

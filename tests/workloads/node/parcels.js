@@ -1,22 +1,26 @@
 // node parcels.js ADDRESS COUNT CONCURRENCY: messages of every outcome through amqplib.
 //
-// Each of CONCURRENCY connections publishes its part of COUNT messages on two channels in turn, without waiting, and
-// consumes them on a third. At the end a line of JSON for each message published, delivered and got.
+// Each of CONCURRENCY connections publishes its part of COUNT messages on two channels in turn, without waiting but for
+// PACE, and consumes them on a third. At the end a line of JSON for each message published, delivered and got, and when
+// that began: of a delivery, when it was published.
 const amqp = require('amqplib');
+const { setTimeout } = require('node:timers/promises');
 
 const [address, count, concurrency] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const pace = parseInt(process.env.PACE ?? '0', 10);
 const EXCHANGE = 'parcels', KINDS = 6;
 const told = [];
 
-function tell(operation, fields, id, size, more) {
-  told.push({ operation, exchange: fields.exchange, key: fields.routingKey, queue: null, id, size, tag: null,
+function tell(at, operation, fields, id, size, more) {
+  told.push({ at: at * 1e6, operation, exchange: fields.exchange, key: fields.routingKey, queue: null, id, size, tag: null,
     redelivered: false, settled: null, error: null, ...more });
 }
 
 // How a delivery is told, but for what is done with it.
-function tellOf(operation, message, queue, settled) {
+function tellOf(at, operation, message, queue, settled) {
   const { deliveryTag: tag, redelivered } = message.fields;
-  tell(operation, message.fields, message.properties.messageId, message.content.length, { queue, tag, redelivered, settled });
+  const { messageId } = message.properties;
+  tell(at, operation, message.fields, messageId, message.content.length, { queue, tag, redelivered, settled });
 }
 
 async function calls(part) {
@@ -26,10 +30,11 @@ async function calls(part) {
   const returned = new Set();
   for (const sender of senders) sender.on('return', message => returned.add(message.properties.messageId));
   const publish = (sender, exchange, routingKey, id, size, options = {}) => new Promise(resolve => {
-    const properties = { messageId: id, correlationId: id, headers: { d: new Date(0), f: 1.5, big: 2 ** 40 }, ...options };
+    const at = Date.now();
+    const properties = { messageId: id, correlationId: id, headers: { d: new Date(0), f: 1.5, at }, ...options };
     sender.publish(exchange, routingKey, Buffer.alloc(size, 0xce), properties, failed => {
       const error = returned.has(id) ? '312' : failed ? 'nack' : null;
-      tell('publish', { exchange, routingKey }, id, size, { error });
+      tell(at, 'publish', { exchange, routingKey }, id, size, { error });
       resolve();
     });
   });
@@ -46,12 +51,12 @@ async function calls(part) {
   let due = mine.filter(call => [0, 1, 5].includes(call % KINDS)).length, consumed;
   const all = new Promise(resolve => { consumed = resolve; });
   if (due === 0) consumed();
-  const held = [];
+  const held = [], delivered = (message, settled) => tellOf(message.properties.headers.at, 'deliver', message, queue, settled);
   await receiver.consume(queue, message => {
     const kind = Number(message.properties.messageId.split('-')[2]) % KINDS;
     if (kind === 5 && !message.fields.redelivered) {
       receiver.nack(message, false, true);
-      tellOf('deliver', message, queue, 'nack');
+      delivered(message, 'nack');
       return;
     }
     due -= 1;
@@ -61,16 +66,16 @@ async function calls(part) {
     }
     if (kind === 0 && due > 0) {
       receiver.ack(message);
-      tellOf('deliver', message, queue, 'ack');
+      delivered(message, 'ack');
     } else {
       receiver.ack(message, true);
-      for (const one of [...held.splice(0), message]) tellOf('deliver', one, queue, 'ack');
+      for (const one of [...held.splice(0), message]) delivered(one, 'ack');
     }
     if (due === 0) consumed();
   });
 
-  const published = mine.map((call, at) => {
-    const [id, sender] = [`amqplib-${part}-${call}`, senders[at % 2]];
+  const send = (call, index) => {
+    const [id, sender] = [`amqplib-${part}-${call}`, senders[index % 2]];
     switch (call % KINDS) {
       case 0: return publish(sender, EXCHANGE, key, id, 10);
       case 1: return publish(sender, EXCHANGE, key, id, 10000);
@@ -79,19 +84,26 @@ async function calls(part) {
       case 4: return publish(sender, '', full, id, 100);
       default: return publish(sender, EXCHANGE, key, id, 20);
     }
-  });
+  };
+  const published = [];
+  for (const [index, call] of mine.entries()) {
+    if (pace > 0) await setTimeout(pace);
+    published.push(send(call, index));
+  }
   await Promise.all([...published, all]);
   for (;;) {
+    const at = Date.now();
     const message = await other.get(box, { noAck: true });
     if (message === false) break;
-    tellOf('get', message, box, null);
+    tellOf(at, 'get', message, box, null);
   }
   // Where there is no exchange of that name, the channel is closed.
   const failing = await connection.createConfirmChannel();
   const closed = new Promise(resolve => failing.on('error', resolve));
+  const at = Date.now();
   failing.publish('nowhere', key, Buffer.alloc(5), { messageId: `amqplib-${part}-nowhere`, correlationId: `amqplib-${part}-nowhere` });
   const error = await closed;
-  tell('publish', { exchange: 'nowhere', routingKey: key }, `amqplib-${part}-nowhere`, 5, { error: String(error.code) });
+  tell(at, 'publish', { exchange: 'nowhere', routingKey: key }, `amqplib-${part}-nowhere`, 5, { error: String(error.code) });
   await connection.close();
 }
 

@@ -1,7 +1,8 @@
 // parcels ADDRESS COUNT CONCURRENCY: messages of every outcome through amqp091-go.
 //
-// Each of CONCURRENCY connections publishes its part of COUNT messages from two threads, each with a channel of its own,
-// and consumes them on a third. At the end a line of JSON for each message published, delivered and got.
+// Each of CONCURRENCY connections publishes its part of COUNT messages from two threads, each with a channel of its own and
+// each message after PACE, and consumes them on a third. At the end a line of JSON for each message published, delivered
+// and got, and when that began: of a delivery, when it was published.
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -23,6 +25,7 @@ const (
 )
 
 type line struct {
+	At          int64   `json:"at"`
 	Operation   string  `json:"operation"`
 	Exchange    string  `json:"exchange"`
 	Key         string  `json:"key"`
@@ -53,8 +56,8 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-func tellOf(operation string, message amqp.Delivery, queue, settled string) {
-	one := line{operation, message.Exchange, message.RoutingKey, &queue, message.MessageId, len(message.Body),
+func tellOf(at int64, operation string, message amqp.Delivery, queue, settled string) {
+	one := line{at, operation, message.Exchange, message.RoutingKey, &queue, message.MessageId, len(message.Body),
 		&message.DeliveryTag, message.Redelivered, &settled, nil}
 	if settled == "" {
 		one.Settled = nil
@@ -64,6 +67,10 @@ func tellOf(operation string, message amqp.Delivery, queue, settled string) {
 
 func kind(id string) int {
 	return must(strconv.Atoi(strings.Split(id, "-")[2])) % kinds
+}
+
+func tellDelivered(message amqp.Delivery, queue, settled string) {
+	tellOf(message.Headers["at"].(int64), "deliver", message, queue, settled)
 }
 
 // Publishes all of it, then waits for the confirms.
@@ -76,7 +83,10 @@ func send(connection *amqp.Connection, part int, calls []int, box, full string) 
 		confirm *amqp.DeferredConfirmation
 	}
 	var all []sent
+	pace, _ := time.ParseDuration(os.Getenv("PACE"))
 	for _, call := range calls {
+		// The other thread waits as long.
+		time.Sleep(2 * pace)
 		id, key, to, size := fmt.Sprintf("amqp091-%d-%d", part, call), fmt.Sprintf("amqp091-key-%d", part), exchange, 10
 		switch call % kinds {
 		case 1:
@@ -90,10 +100,11 @@ func send(connection *amqp.Connection, part int, calls []int, box, full string) 
 		case 5:
 			size = 20
 		}
+		at := time.Now().UnixNano()
 		confirm := must(channel.PublishWithDeferredConfirmWithContext(context.Background(), to, key, call%kinds == 2, false,
 			amqp.Publishing{MessageId: id, CorrelationId: id, Body: make([]byte, size),
-				Headers: amqp.Table{"i": int32(call), "t": amqp.Table{"u": uint8(3)}, "a": []any{int64(1), "x"}}}))
-		all = append(all, sent{line{Operation: "publish", Exchange: to, Key: key, Id: id, Size: size}, confirm})
+				Headers: amqp.Table{"at": at, "t": amqp.Table{"u": uint8(3)}, "a": []any{int64(1), "x"}}}))
+		all = append(all, sent{line{At: at, Operation: "publish", Exchange: to, Key: key, Id: id, Size: size}, confirm})
 	}
 	for at := range all {
 		if !all[at].confirm.Wait() {
@@ -121,17 +132,17 @@ func receive(channel *amqp.Channel, deliveries <-chan amqp.Delivery, queue strin
 		switch {
 		case kind(message.MessageId) == 5 && !message.Redelivered:
 			must(0, message.Nack(false, true))
-			tellOf("deliver", message, queue, "nack")
+			tellDelivered(message, queue, "nack")
 			continue
 		case kind(message.MessageId) == 1 && due > 1:
 			held = append(held, message)
 		case kind(message.MessageId) == 0 && due > 1:
 			must(0, message.Ack(false))
-			tellOf("deliver", message, queue, "ack")
+			tellDelivered(message, queue, "ack")
 		default:
 			must(0, message.Ack(true))
 			for _, one := range append(held, message) {
-				tellOf("deliver", one, queue, "ack")
+				tellDelivered(one, queue, "ack")
 			}
 			held = nil
 		}
@@ -164,21 +175,22 @@ func calls(address string, part, count, concurrency int) {
 	work.Go(func() { receive(channel, deliveries, queue, due) })
 	work.Wait()
 	for {
+		at := time.Now().UnixNano()
 		message, ok, err := channel.Get(box, true)
 		if must(ok, err); !ok {
 			break
 		}
-		tellOf("get", message, box, "")
+		tellOf(at, "get", message, box, "")
 	}
 	// Where there is no exchange of that name, the channel is closed.
 	failing := must(connection.Channel())
 	must(0, failing.Confirm(false))
 	closed := failing.NotifyClose(make(chan *amqp.Error, 1))
-	id, key := fmt.Sprintf("amqp091-%d-nowhere", part), fmt.Sprintf("amqp091-key-%d", part)
+	at, id, key := time.Now().UnixNano(), fmt.Sprintf("amqp091-%d-nowhere", part), fmt.Sprintf("amqp091-key-%d", part)
 	must(0, failing.PublishWithContext(context.Background(), "nowhere", key, false, false,
 		amqp.Publishing{MessageId: id, CorrelationId: id, Body: make([]byte, 5)}))
 	code := strconv.Itoa((<-closed).Code)
-	tell(line{Operation: "publish", Exchange: "nowhere", Key: key, Id: id, Size: 5, Error: &code})
+	tell(line{At: at, Operation: "publish", Exchange: "nowhere", Key: key, Id: id, Size: 5, Error: &code})
 	must(0, connection.Close())
 }
 
