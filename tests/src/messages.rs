@@ -103,6 +103,31 @@ fn is_made_up(name: &str) -> bool {
     name.starts_with("amq.gen-")
 }
 
+/// What a client says of many messages.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Totals {
+    /// Handed to the broker.
+    pub published: u64,
+    /// Confirmed by it.
+    pub confirmed: u64,
+    /// Delivered by it, and acknowledged.
+    pub delivered: u64,
+}
+
+/// `count` small messages over `connections`, each confirmed, and consumed there.
+///
+/// # Errors
+/// It cannot be built.
+pub fn freight(broker: &RabbitMq, count: u64, connections: usize) -> Result<Command> {
+    let mut command = child::command(&workload::go_program("freight")?.to_string_lossy());
+    command.args([
+        broker.service.address.to_string(),
+        count.to_string(),
+        connections.to_string(),
+    ]);
+    Ok(command)
+}
+
 /// A library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {

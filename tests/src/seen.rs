@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::agent::Finished;
 use crate::expect::{self, Expected};
-use crate::span::Span;
+use crate::span::{Kind, Span};
 use crate::summary::Summary;
 
 /// Keys that each resource has.
@@ -115,10 +115,11 @@ impl Seen {
                 let zero = id.bytes().all(|digit| digit == b'0');
                 ensure!(id.len() == length && !zero, "id {id} of {}", named());
             }
-            // One read may bring a call and that it was given up.
-            let is_given_up = span.text("rpc.response.status_code") == Some("CANCELLED");
+            // One read may bring a call and that it was given up, and all that there is of a message.
+            let is_moment = span.text("rpc.response.status_code") == Some("CANCELLED")
+                || matches!(span.kind, Kind::Producer | Kind::Consumer);
             ensure!(
-                span.start < span.end || is_given_up && span.start == span.end,
+                span.start < span.end || is_moment && span.start == span.end,
                 "no duration: {}",
                 named()
             );
