@@ -19,8 +19,7 @@ const VERSIONS: &str = "/usr/lib/rabbitmq/lib";
 pub struct RabbitMq {
     /// Main process, and where it listens.
     pub service: Service,
-    /// Port of the name server of Erlang, which every node starts or finds.
-    names: u16,
+    _names: Names,
     _folder: TempDir,
 }
 
@@ -57,9 +56,10 @@ impl RabbitMq {
             command.arg(format!("{variable}={}", at(name).display()));
         }
         command.arg(programs()?.join("rabbitmq-server"));
+        let names = Names(names);
         Ok(Self {
             service: Service::listening(Child::spawn(command)?, port)?,
-            names,
+            _names: names,
             _folder: folder,
         })
     }
@@ -70,10 +70,19 @@ impl Drop for RabbitMq {
         if self.service.child.signal(Signal::TERM).is_ok() {
             let _ = self.service.child.wait();
         }
+    }
+}
+
+/// Port of the name server of Erlang, which the node starts. Dropped, it is ended, which it refuses while it knows a node.
+#[derive(Debug)]
+struct Names(u16);
+
+impl Drop for Names {
+    fn drop(&mut self) {
         // The node is still on its list for a moment.
         let _ = wait::until("the name server's end", || {
             let mut command = Command::new("epmd");
-            command.args(["-port", &self.names.to_string(), "-kill"]);
+            command.args(["-port", &self.0.to_string(), "-kill"]);
             Ok(command.output()?.status.success().then_some(()))
         });
     }
