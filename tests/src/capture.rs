@@ -1,5 +1,6 @@
 //! Capture files: made by tcpdump on the loopback interface, read by tshark as an oracle, and rewritten packet by packet.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -111,24 +112,39 @@ pub struct Packet {
     pub data: Vec<u8>,
 }
 
-/// The packets of a little-endian pcap file, as tcpdump writes it here.
+/// The packets of a little-endian pcap file, as tcpdump writes it here of loopback; what TCP has sent twice once only: a busy
+/// machine does that, and where the first is taken out, the second is not lost, but later.
 ///
 /// # Errors
 /// It is something else.
 pub fn packets(file: &[u8]) -> Result<Vec<Packet>> {
     ensure!(file.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "no pcap");
     let mut rest = &file[24..];
-    let mut packets = Vec::new();
+    let (mut packets, mut sent) = (Vec::new(), HashSet::new());
     while let Some((head, behind)) = rest.split_first_chunk::<16>() {
         let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let length = number(8) as usize;
-        packets.push(Packet {
-            time: [number(0), number(4)],
-            data: behind[..length].to_vec(),
-        });
+        let data = behind[..length].to_vec();
+        if payload(&data).is_none_or(|payload| sent.insert(payload)) {
+            let time = [number(0), number(4)];
+            packets.push(Packet { time, data });
+        }
         rest = &behind[length..];
     }
     Ok(packets)
+}
+
+/// What tells the payload of a TCP segment over Ethernet and IPv4 from all others of a short capture: the ports and the
+/// sequence number, and its length. `None` where there is none, and of other packets.
+fn payload(frame: &[u8]) -> Option<([u8; 8], usize)> {
+    const ETHERNET: usize = 14;
+    let ip = frame.get(ETHERNET..)?;
+    let is_tcp = frame[12..ETHERNET] == [8, 0] && *ip.get(9)? == 6;
+    let tcp = ip.get(usize::from(ip[0] & 15) * 4..)?;
+    let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let headers = ip.len() - tcp.len() + usize::from(*tcp.get(12)? >> 4) * 4;
+    let payload = length.checked_sub(headers)?;
+    (is_tcp && payload > 0).then_some((*tcp.first_chunk()?, payload))
 }
 
 /// A pcap file of `packets`, whose link type is `link`.

@@ -212,6 +212,7 @@ fn no_loss_makes_a_wrong_span() -> Result<()> {
         let some: Vec<_> = some.map(|(_, packet)| packet.clone()).collect();
         let (found, said) = replayed(&some)?;
         nothing_made_up(&found, &all).with_context(|| format!("{round}: {said}"))?;
+        ensure!(replayed(&some)?.0 == found, "{round}: not the same again");
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use super::search::Search;
 use super::{Delivery, Ending, Flow, Limits, Malformed, Outcome, Reason};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::mem;
 
 mod contents;
 mod reading;
@@ -40,7 +41,7 @@ struct Side<S> {
     /// Number of the next message.
     ordinals: u64,
     /// Messages in progress, one a channel.
-    incoming: HashMap<u16, Incoming<S>>,
+    incoming: BTreeMap<u16, Incoming<S>>,
     /// Bytes of their properties.
     held: usize,
 }
@@ -53,7 +54,7 @@ impl<S: Copy> Side<S> {
             search: Search::new(),
             mark: None,
             ordinals: 0,
-            incoming: HashMap::new(),
+            incoming: BTreeMap::new(),
             held: 0,
         }
     }
@@ -68,7 +69,9 @@ impl<S: Copy> Side<S> {
     /// What was half seen is lost.
     fn lose(&mut self, reason: Reason, out: &mut Vec<Outcome<S>>) {
         self.held = 0;
-        let lost = self.incoming.drain().filter(|(_, it)| it.what.is_counted());
+        let lost = mem::take(&mut self.incoming)
+            .into_iter()
+            .filter(|(_, it)| it.what.is_counted());
         out.extend(lost.map(|_| Outcome::Lost(reason)));
     }
 }
@@ -85,7 +88,8 @@ pub struct Connection<S> {
     limits: Limits,
     requests: Side<S>,
     responses: Side<S>,
-    channels: HashMap<u16, Channel<S>>,
+    /// In order: what comes out at the end must not depend on anything but what was read.
+    channels: BTreeMap<u16, Channel<S>>,
     /// Bytes of what is pending in them.
     cost: usize,
     /// Something was lost.
@@ -104,7 +108,7 @@ impl<S: Copy> Connection<S> {
             limits,
             requests: Side::new(limits),
             responses: Side::new(limits),
-            channels: HashMap::new(),
+            channels: BTreeMap::new(),
             cost: 0,
             is_lossy: false,
             closed: None,
@@ -265,7 +269,7 @@ impl<S: Copy> Connection<S> {
     /// The channel of this number; where there is none yet, a new one, or one that `is_late`.
     fn channel(&mut self, number: u16, is_late: bool, out: &mut Vec<Outcome<S>>) -> &mut Channel<S> {
         if self.channels.len() >= self.limits.channels && !self.channels.contains_key(&number) {
-            for (_, mut channel) in self.channels.drain() {
+            for (_, mut channel) in mem::take(&mut self.channels) {
                 channel.finish(None, out);
             }
             self.cost = 0;
