@@ -207,28 +207,14 @@ pub(crate) fn create(
         new.dialogue.protocol = IGNORED;
     }
     if sequenced {
-        let read: u32 = kernel(sock, global!(tcp_copied_seq))?;
-        let expected: u32 = kernel(sock, global!(tcp_rcv_nxt))?;
-        let received: u64 = kernel(sock, global!(tcp_bytes_received))?;
-        let written: u32 = kernel(sock, global!(tcp_write_seq))?;
-        let unacknowledged: u32 = kernel(sock, global!(tcp_snd_una))?;
-        let acknowledged: u64 = kernel(sock, global!(tcp_bytes_acked))?;
-        let mut read_before = received.wrapping_sub(expected.wrapping_sub(read) as u64);
-        let mut written_before = acknowledged + written.wrapping_sub(unacknowledged) as u64;
-        // What is under way is what we are here for.
-        let (mut first_read, mut first_written) = (read, written);
-        if direction == RECEIVED {
-            read_before = read_before.wrapping_sub(bytes);
-            first_read = read.wrapping_sub(bytes as u32);
-        } else {
-            written_before = written_before.wrapping_sub(bytes);
-            first_written = written.wrapping_sub(bytes as u32);
+        let mut before = before(sock, direction, bytes)?;
+        if before.late {
+            // Nothing is locked: a segment that came between two of the fields made more of them than there was.
+            before = self::before(sock, direction, bytes)?;
         }
-        // A byte more than was sent where the SYN was acknowledged, and one more than was read where the FIN was read too.
-        let end = is_half_closed(sock) as u64;
-        new.dialogue.late = (read_before > end || written_before > 1) as u8;
-        new.received.kernel_sequence = first_read;
-        new.sent.kernel_sequence = first_written;
+        new.dialogue.late = before.late as u8;
+        new.received.kernel_sequence = before.first_read;
+        new.sent.kernel_sequence = before.first_written;
     }
     if new.dialogue.late != 0 {
         new.dialogue.adrift = 1;
@@ -243,6 +229,42 @@ pub(crate) fn create(
     }
     log::followed(sock, family, late);
     CONNECTIONS.get_ptr_mut(sock)
+}
+
+/// What a TCP socket has done before the operation that is under way.
+struct Before {
+    late: bool,
+    first_read: u32,
+    first_written: u32,
+}
+
+#[inline(always)]
+fn before(sock: u64, direction: u8, bytes: u64) -> Option<Before> {
+    // The counts before the numbers that follow them: what comes in between makes less of it, never more.
+    let received: u64 = kernel(sock, global!(tcp_bytes_received))?;
+    let acknowledged: u64 = kernel(sock, global!(tcp_bytes_acked))?;
+    let expected: u32 = kernel(sock, global!(tcp_rcv_nxt))?;
+    let unacknowledged: u32 = kernel(sock, global!(tcp_snd_una))?;
+    let read: u32 = kernel(sock, global!(tcp_copied_seq))?;
+    let written: u32 = kernel(sock, global!(tcp_write_seq))?;
+    let mut read_before = received.wrapping_sub(expected.wrapping_sub(read) as u64);
+    let mut written_before = acknowledged.wrapping_add(written.wrapping_sub(unacknowledged) as u64);
+    // What is under way is what we are here for.
+    let (mut first_read, mut first_written) = (read, written);
+    if direction == RECEIVED {
+        read_before = read_before.wrapping_sub(bytes);
+        first_read = read.wrapping_sub(bytes as u32);
+    } else {
+        written_before = written_before.wrapping_sub(bytes);
+        first_written = written.wrapping_sub(bytes as u32);
+    }
+    // A byte more than was sent where the SYN was acknowledged, and one more than was read where the FIN was read too.
+    let end = is_half_closed(sock) as i64;
+    Some(Before {
+        late: read_before as i64 > end || written_before as i64 > 1,
+        first_read,
+        first_written,
+    })
 }
 
 #[inline(always)]

@@ -127,17 +127,23 @@ fn went_unseen(sock: u64, half: &Half, sequence: u32) -> bool {
     unseen > 1 && unseen >> 31 == 0
 }
 
-/// `TCP_CLOSE`, include/net/tcp_states.h.
+/// States of a TCP socket, include/net/tcp_states.h.
+const TCP_SYN_SENT: u32 = 2;
+const TCP_SYN_RECV: u32 = 3;
 const TCP_CLOSE: u32 = 7;
 
 /// include/trace/events/sock.h: TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     let new: u32 = context.arg(2);
+    let sock: u64 = context.arg(0);
+    if matches!(new, TCP_SYN_SENT | TCP_SYN_RECV) {
+        // What was still tried on the socket that had this address before, behind its close, is not of this one.
+        let _ = CONNECTIONS.remove(sock);
+    }
     if new != TCP_CLOSE {
         return 0;
     }
-    let sock: u64 = context.arg(0);
     let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
         return 0;
     };
