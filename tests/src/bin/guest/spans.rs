@@ -42,19 +42,26 @@ impl Span {
 }
 
 /// Asserts that each request gave one server span and one client span with the right attributes, or a counted gap where
-/// that will do, and that nothing else was made up.
+/// that will do, and that nothing else was made up. A hook that the kernel skipped, one having been preempted on that
+/// processor, is counted and may cost one span: emulated, that happens a hundred times as often.
 pub(crate) fn compare(set: &str, made: &[Made], ended: &Ended, verdict: &mut Verdict) {
     let gaps = ended.summary.losses();
     let spans = match read(&ended.output) {
         Ok(spans) => spans,
         Err(error) => return verdict.assert(&format!("hooks {set}: output is OTLP/JSON"), Err(error)),
     };
+    let absent = |kind| {
+        let due = made.iter().filter(|made| made.due == Due::Both);
+        due.filter(|made| of(made, kind, &spans).next().is_none()).count() as u64
+    };
+    let skipped = ended.summary.value("kernel.lost.hooks.preempted");
+    let excused = skipped > 0 && absent(SERVER) + absent(CLIENT) <= skipped;
     for (name, kind) in [("server", SERVER), ("client", CLIENT)] {
         let cases: BTreeSet<_> = made.iter().map(case).collect();
         for case_name in cases {
             let made = made.iter().filter(|made| case(made) == case_name);
             let what = format!("hooks {set}: {name} spans of {case_name}");
-            verdict.assert(&what, complete(made, kind, &spans, &gaps));
+            verdict.assert(&what, complete(made, kind, &spans, &gaps, excused));
         }
     }
     verdict.assert(
@@ -63,7 +70,7 @@ pub(crate) fn compare(set: &str, made: &[Made], ended: &Ended, verdict: &mut Ver
     );
     verdict.assert(
         &format!("hooks {set}: client and server are different processes"),
-        two_sides(made, &spans),
+        two_sides(made, &spans, excused),
     );
 }
 
@@ -82,9 +89,10 @@ fn complete<'a>(
     kind: u64,
     spans: &[Span],
     gaps: &[String],
+    excused: bool,
 ) -> Result<()> {
     let wrong: Vec<_> = made
-        .filter_map(|made| one(made, kind, spans, gaps).err())
+        .filter_map(|made| one(made, kind, spans, gaps, excused).err())
         .collect();
     let said: Vec<_> = wrong.iter().map(|error| format!("{error:#}")).collect();
     ensure!(
@@ -96,15 +104,20 @@ fn complete<'a>(
     Ok(())
 }
 
-/// One span of that kind for that request, and a right one; or none, where a counted gap will do.
-fn one(made: &Made, kind: u64, spans: &[Span], gaps: &[String]) -> Result<()> {
-    let path = made.path.as_str();
-    let found: Vec<_> = spans
+/// The spans of that kind for that request.
+fn of<'s>(made: &Made, kind: u64, spans: &'s [Span]) -> impl Iterator<Item = &'s Span> {
+    let path = made.path.clone();
+    spans
         .iter()
-        .filter(|span| span.kind() == kind && span.path() == Some(path))
-        .collect();
+        .filter(move |span| span.kind() == kind && span.path() == Some(&path))
+}
+
+/// One span of that kind for that request, and a right one; or none, where a counted gap will do.
+fn one(made: &Made, kind: u64, spans: &[Span], gaps: &[String], excused: bool) -> Result<()> {
+    let path = made.path.as_str();
+    let found: Vec<_> = of(made, kind, spans).collect();
     let may_miss = match made.due {
-        Due::Both => false,
+        Due::Both => excused,
         Due::BothOrCounted => !gaps.is_empty(),
         Due::AtClient => kind == SERVER,
     };
@@ -182,7 +195,7 @@ fn nothing_else(made: &[Made], spans: &[Span]) -> Result<()> {
     Ok(())
 }
 
-fn two_sides(made: &[Made], spans: &[Span]) -> Result<()> {
+fn two_sides(made: &[Made], spans: &[Span], excused: bool) -> Result<()> {
     let by_path = |kind| -> BTreeMap<_, _> {
         spans
             .iter()
@@ -198,6 +211,9 @@ fn two_sides(made: &[Made], spans: &[Span]) -> Result<()> {
             .copied()
             .flatten()
             .zip(clients.get(&path).copied().flatten());
+        if pair.is_none() && excused {
+            continue;
+        }
         let (server, client) = pair.with_context(|| format!("{}: no process.pid", made.path))?;
         ensure!(server != client, "{}: both are of process {server}", made.path);
     }
@@ -302,6 +318,16 @@ mod tests {
         assert_eq!(failed_of(or_counted(), &[], "  spans.built 0"), 2);
         let wrong = client().replace("\"8001\"", "\"8002\"");
         assert_eq!(failed_of(or_counted(), &[wrong], "  kernel.gap.no_buffer 3"), 1);
+    }
+
+    #[test]
+    fn a_hook_that_was_skipped_excuses_one_span() {
+        let skipped = |count| format!("  kernel.lost.hooks.preempted {count}");
+        assert_eq!(failed_of(made(), &[client()], &skipped(1)), 0);
+        assert_eq!(failed_of(made(), &[client()], &skipped(0)), 2);
+        assert_eq!(failed_of(made(), &[], &skipped(1)), 3);
+        let wrong = client().replace("\"8001\"", "\"8002\"");
+        assert_eq!(failed_of(made(), &[server(), wrong], &skipped(1)), 1);
     }
 
     #[test]
