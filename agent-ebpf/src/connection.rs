@@ -209,14 +209,14 @@ pub(crate) fn create(
         new.dialogue.protocol = IGNORED;
     }
     if sequenced {
-        let mut before = before(sock, direction, bytes)?;
-        if before.late {
+        let mut past = before(sock, direction, bytes)?;
+        if past.late {
             // Nothing is locked: a segment that came between two of the fields made more of them than there was.
-            before = self::before(sock, direction, bytes)?;
+            past = before(sock, direction, bytes)?;
         }
-        new.dialogue.late = before.late as u8;
-        new.received.kernel_sequence = before.first_read;
-        new.sent.kernel_sequence = before.first_written;
+        new.dialogue.late = past.late as u8;
+        new.received.kernel_sequence = past.first_read;
+        new.sent.kernel_sequence = past.first_written;
     }
     if new.dialogue.late != 0 {
         new.dialogue.adrift = 1;
@@ -240,6 +240,7 @@ struct Before {
     first_written: u32,
 }
 
+/// What is known of that; `None` where the sock cannot be read.
 #[inline(always)]
 fn before(sock: u64, direction: u8, bytes: u64) -> Option<Before> {
     // The counts before the numbers that follow them: what comes in between makes less of it, never more.

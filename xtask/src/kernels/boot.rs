@@ -30,9 +30,9 @@ pub(super) struct Log {
 const BOOTS: usize = 3;
 
 /// Boots `image` and waits until it has switched itself off. Its lines are printed when it is over, so that guests
-/// do not mix. Emulation of more than one processor is not perfect: a machine that panics or hangs before its init runs, or on
-/// which a client or server of the test fails by itself, is booted again. That spanwire harms nobody is shown elsewhere, on
-/// this machine's own kernel.
+/// do not mix. Emulation of more than one processor is not perfect: a machine that panics or hangs before its init runs,
+/// or on which a client or server of the test fails by itself, is booted again. That spanwire harms nobody is shown
+/// elsewhere, on this machine's own kernel.
 pub(super) fn run(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
     let started = Instant::now();
     let mut boots = 1;

@@ -105,11 +105,9 @@ fn complete<'a>(
 }
 
 /// The spans of that kind for that request.
-fn of<'s>(made: &Made, kind: u64, spans: &'s [Span]) -> impl Iterator<Item = &'s Span> {
-    let path = made.path.clone();
-    spans
-        .iter()
-        .filter(move |span| span.kind() == kind && span.path() == Some(&path))
+fn of<'s>(made: &'s Made, kind: u64, spans: &'s [Span]) -> impl Iterator<Item = &'s Span> {
+    let is_it = move |span: &&Span| span.kind() == kind && span.path() == Some(&made.path);
+    spans.iter().filter(is_it)
 }
 
 /// One span of that kind for that request, and a right one; or none, where a counted gap will do.
@@ -211,7 +209,8 @@ fn two_sides(made: &[Made], spans: &[Span], excused: bool) -> Result<()> {
             .copied()
             .flatten()
             .zip(clients.get(&path).copied().flatten());
-        if pair.is_none() && excused {
+        let is_absent = |kind| of(made, kind, spans).next().is_none();
+        if excused && (is_absent(SERVER) || is_absent(CLIENT)) {
             continue;
         }
         let (server, client) = pair.with_context(|| format!("{}: no process.pid", made.path))?;
