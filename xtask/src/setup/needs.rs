@@ -51,6 +51,14 @@ pub(crate) const TESTS: &[Need] = &[
     program("npm", "npm"),
     package("postgresql-15"),
     program("rabbitmq-server", "rabbitmq-server"),
+    program("pgbouncer", "pgbouncer"),
+    program("memcached", "memcached"),
+    program("mariadbd", "mariadb-server"),
+    program("mariadb", "mariadb-client"),
+    program("sshd", "openssh-server"),
+    program("nghttp", "nghttp2-client"),
+    program("mvn", "maven"),
+    package("default-jdk-headless"),
     program("go", "golang-go"),
     program("gcc", "gcc"),
     program("curl", "curl"),
@@ -89,6 +97,11 @@ pub(crate) const PYTHON: &[&str] = &[
     "psycopg[binary]==3.3.9",
     "asyncpg==0.32.0",
     "pika==1.4.4",
+    "aio-pika==10.2.1",
+    "kafka-python==3.0.12",
+    "nats-py==2.16.0",
+    "pymongo==4.20.0",
+    "thrift==0.25.0",
 ];
 
 /// What to install by hand, after `why` set-up cannot.
