@@ -2,7 +2,7 @@
 
 use crate::config::choice::{Color, Format, Hooks, KernelLog};
 use crate::config::layer::{Capture, Layer, Messaging, Output, Watch};
-use crate::config::value::{Pattern, PortRange, Size};
+use crate::config::value::{Pattern, Period, PortRange, Size};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -167,6 +167,7 @@ impl Replay {
             output: Output {
                 format: self.output,
                 color: self.color,
+                open_after: None,
             },
             ..Layer::default()
         }
@@ -228,6 +229,9 @@ pub struct Settings {
     /// When the tree has colours [default: auto] [env: SPANWIRE_COLOR]
     #[arg(long, value_enum, value_name = "WHEN", help_heading = "Output")]
     color: Option<Color>,
+    /// Show streams of HTTP/2 and gRPC that are open for so long, again each time that passes [env: SPANWIRE_OPEN_AFTER]
+    #[arg(long, value_name = "TIME", help_heading = "Output")]
+    open_after: Option<Period>,
 
     /// Make spans at the broker's end of connections, too: without this, of RabbitMQ's clients on other hosts nothing is
     /// shown here [env: SPANWIRE_BROKER_SPANS]
@@ -274,6 +278,7 @@ impl Settings {
             output: Output {
                 format: self.output,
                 color: self.color,
+                open_after: self.open_after,
             },
             ..Layer::default()
         }

@@ -25,7 +25,7 @@ pub struct Stamp {
     pub ids: Option<Ids>,
 }
 
-/// An exchange that is over, and where it was.
+/// An exchange that is over, or as far as it has come, and where it was.
 #[derive(Debug)]
 pub struct Finished {
     /// Request and response.
@@ -186,16 +186,29 @@ impl Table {
             if connection.in_flight() == 0 {
                 continue;
             }
-            let stamp = Stamp {
-                time,
-                pid: connection.pid,
-                tid: connection.pid,
-                ids: None,
-            };
+            let stamp = connection.silent(time);
             connection.close(stamp, Close::Stopped, &mut self.outcomes);
             let answered = responses(id).unwrap_or(u32::MAX);
             connection.settle(&mut self.outcomes, answered, &self.health, finished);
         }
+    }
+
+    /// Streams that began before `before` and are open `now`, as far as they have come.
+    pub fn open(&self, before: u64, now: u64) -> impl Iterator<Item = Finished> {
+        self.connections.values().flat_map(move |connection| {
+            let now = connection.silent(now);
+            let exchanges = connection.parser.as_ref().map(|parser| {
+                let is_due = |first: Stamp| first.time < before;
+                parser.so_far(now, is_due)
+            });
+            exchanges.into_iter().flatten().filter_map(|exchange| {
+                Some(Finished {
+                    exchange,
+                    endpoints: Arc::clone(connection.endpoints.as_ref()?),
+                    requests: connection.requests?,
+                })
+            })
+        })
     }
 
     /// Unix connections with something in flight that were not heard of since `before`: their end has to be looked for.
@@ -216,12 +229,7 @@ impl Table {
         let Some(mut connection) = self.connections.remove(&suspect.connection) else {
             return;
         };
-        let stamp = Stamp {
-            time,
-            pid: connection.pid,
-            tid: connection.pid,
-            ids: None,
-        };
+        let stamp = connection.silent(time);
         connection.close(stamp, Close::Closed, &mut self.outcomes);
         connection.settle(&mut self.outcomes, 0, &self.health, finished);
     }
@@ -377,6 +385,16 @@ impl Connection {
 
     fn in_flight(&self) -> usize {
         self.parser.as_ref().map_or(0, protocol::Connection::in_flight)
+    }
+
+    /// The stamp of what no event tells.
+    fn silent(&self, time: u64) -> Stamp {
+        Stamp {
+            time,
+            pid: self.pid,
+            tid: self.pid,
+            ids: None,
+        }
     }
 
     fn half(&mut self, direction: Direction) -> &mut Half {

@@ -18,7 +18,7 @@ use crate::redact::{self, Redacted};
 use crate::span::build::HttpRules;
 use crate::span::exchange::{self, Seen};
 use crate::span::limits::Limits;
-use crate::span::{Kind, Span};
+use crate::span::{Attribute, Kind, Span, Value, semconv};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -51,6 +51,13 @@ impl Sinks {
         Self {
             stdout: stdout.map(Arc::new),
             exporter: exporter.map(Arc::new),
+        }
+    }
+
+    /// Shows spans that are still open: an exporter takes only what is over.
+    fn show(&self, spans: Vec<Redacted>) {
+        if let Some(stdout) = &self.stdout {
+            stdout.push(spans);
         }
     }
 
@@ -118,6 +125,8 @@ pub struct Stages {
     pub descendants_only: bool,
     /// What becomes of exchanges.
     pub rules: Rules,
+    /// Streams that are open for so long are shown, each time that passes.
+    pub open_after: Option<Duration>,
     /// Where spans go.
     pub sinks: Sinks,
     /// Counters.
@@ -185,6 +194,8 @@ pub struct Pipeline {
     finished: Vec<Finished>,
     /// When what no event tells was last looked for.
     swept: u64,
+    /// When open streams were last shown.
+    shown: u64,
     /// Programs that may still be read early until the next sweep.
     early: u32,
 }
@@ -200,6 +211,7 @@ impl Pipeline {
             clock: Clock::now(),
             finished: Vec::new(),
             swept: 0,
+            shown: 0,
             early: READ_EARLY,
         }
     }
@@ -267,6 +279,7 @@ impl Pipeline {
             self.swept = self.clock.monotonic();
             self.early = READ_EARLY;
             self.sweep();
+            self.show_open();
         }
         self.hand_on();
         count
@@ -281,6 +294,32 @@ impl Pipeline {
         }
     }
 
+    /// Shows the streams that are open for long, if that is wanted.
+    fn show_open(&mut self) {
+        let now = self.clock.monotonic();
+        let Some(after) = self.stages.open_after else {
+            return;
+        };
+        let before = now.saturating_sub(after.as_nanos().try_into().unwrap_or(u64::MAX));
+        if self.shown > before {
+            return;
+        }
+        self.shown = now;
+        let open: Vec<_> = self.stages.table.open(before, now).collect();
+        let spans = open.iter().filter(|open| !is_export(open)).filter_map(|open| {
+            let mut span = self.span(open)?;
+            // Where limits do not reach it.
+            let value = Value::Boolean(true);
+            let key = semconv::OPEN.into();
+            span.attributes.insert(0, Attribute { key, value });
+            Some(self.redacted(span))
+        });
+        let spans: Vec<_> = spans.collect();
+        if !spans.is_empty() {
+            self.stages.sinks.show(spans);
+        }
+    }
+
     /// Makes spans of what is finished, and hands them to the sinks.
     fn hand_on(&mut self) {
         let mut spans = Vec::with_capacity(self.finished.len());
@@ -290,11 +329,7 @@ impl Pipeline {
                 continue;
             }
             match self.span(&finished) {
-                Some(mut span) => {
-                    let rules = &self.stages.rules;
-                    rules.limits.apply(&mut span);
-                    spans.push(redact::span(span, &rules.redact));
-                }
+                Some(span) => spans.push(self.redacted(span)),
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
@@ -302,6 +337,12 @@ impl Pipeline {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
             self.stages.sinks.push(spans);
         }
+    }
+
+    fn redacted(&self, mut span: Span) -> Redacted {
+        let rules = &self.stages.rules;
+        rules.limits.apply(&mut span);
+        redact::span(span, &rules.redact)
     }
 
     /// The span of an exchange; `None` where the record that held its ids was lost.

@@ -132,6 +132,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         filter,
         descendants_only: !command.is_empty(),
         rules: rules(config, run.no_redact, quiet),
+        open_after: config.output.open_after,
         sinks: sinks.clone(),
         health: Arc::clone(&health),
     });

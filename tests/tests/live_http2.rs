@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::calls::{self, Call, Peer, Request, Timed};
@@ -13,7 +13,7 @@ use spanwire_tests::child::{self, Child};
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
-use spanwire_tests::span::Kind;
+use spanwire_tests::span::{self, Kind, Span};
 
 spanwire_tests::under_both_hook_sets!(
     http2_of_go_and_node,
@@ -203,6 +203,38 @@ fn fifty_thousand_calls_at_a_hundred_streams(hooks: Hooks) -> Result<()> {
         let spans = seen.spans.iter().filter(|span| span.kind == kind);
         counted(spans.map(Call::of), &told)
             .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
+    }
+    Ok(())
+}
+
+/// A stream of three seconds and a half: shown each second with the ids that it is exported with in the end.
+#[test]
+fn a_stream_is_shown_while_it_is_open() -> Result<()> {
+    let server = Peer::GrpcGo.serve()?;
+    let options = Options::bare(["run", "--output", "otlp-json", "--open-after", "1s"]);
+    let session = Session::start(options.port(server.address.port()))?;
+    let mut client = Peer::GrpcGo.call(server.address, 0, 1)?;
+    client.env("HOLD", "700ms").arg("Chat");
+    let told: Vec<Call> = calls::told(&Child::spawn(client)?.succeed()?)?;
+    let [call] = &*told else { bail!("{told:?}") };
+    let seen = session.finish(2)?;
+    seen.exactly_until_closed(&call.spans(server.address)?)?;
+    let shown = seen.finished.stdout.iter().map(|line| span::from_json(line));
+    let shown: Vec<Span> = shown.collect::<Result<Vec<_>>>()?.concat();
+    for whole in &seen.spans {
+        let shown = shown.iter().filter(|shown| shown.span_id == whole.span_id);
+        let (open, over): (Vec<_>, Vec<_>) =
+            shown.partition(|shown| shown.attributes.contains_key("spanwire.open"));
+        ensure!(over.len() == 1 && (2..=4).contains(&open.len()), "{open:#?}");
+        let sent = open.iter().map(|open| Call::of(open).sent);
+        ensure!(
+            sent.is_sorted() && open.iter().all(|open| !open.error),
+            "{open:#?}"
+        );
+        ensure!(
+            open.iter()
+                .all(|open| open.trace_id == whole.trace_id && open.end < whole.end)
+        );
     }
     Ok(())
 }

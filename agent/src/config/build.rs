@@ -32,6 +32,7 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         output: Output {
             format: settled(layer.output.format),
             color: settled(layer.output.color),
+            open_after: layer.output.open_after.and_then(limit),
         },
         export: rules.export(&layer.export, warnings)?,
         batch: batch(&layer.batch, warnings),
@@ -51,8 +52,8 @@ fn settled<T>(value: Option<T>) -> T {
 }
 
 /// Timeouts: 0 is no limit.
-fn limit(period: Option<Period>) -> Option<Duration> {
-    Some(settled(period).0).filter(|duration| !duration.is_zero())
+fn limit(period: Period) -> Option<Duration> {
+    Some(period.0).filter(|duration| !duration.is_zero())
 }
 
 fn http(section: &layer::Http) -> Http {
@@ -87,7 +88,7 @@ fn batch(section: &layer::Batch, warnings: &mut Vec<Warning>) -> Batch {
     }
     Batch {
         schedule_delay: settled(section.schedule_delay).0,
-        export_timeout: limit(section.export_timeout),
+        export_timeout: limit(settled(section.export_timeout)),
         max_queue_size: queue,
         max_export_batch_size: batch,
     }
@@ -217,7 +218,7 @@ impl Rules<'_> {
             headers: headers
                 .map(|(name, value)| (name.as_str().to_owned(), value.clone()))
                 .collect(),
-            timeout: limit(otlp.timeout),
+            timeout: limit(settled(otlp.timeout)),
             compression: settled(otlp.compression),
             certificate: otlp.certificate.clone(),
             client,

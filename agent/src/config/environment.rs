@@ -45,6 +45,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_BROKER_SPANS", "messaging.broker_spans"),
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
+    ("SPANWIRE_OPEN_AFTER", "output.open_after"),
 ];
 
 /// The environment of this process. Variables that are not UTF-8 mean nothing to us.
@@ -162,6 +163,7 @@ impl<'a> Reader<'a> {
         layer.messaging.broker_spans = self.one("messaging.broker_spans")?;
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
+        layer.output.open_after = self.one("output.open_after")?;
         Ok(layer)
     }
 

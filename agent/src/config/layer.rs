@@ -90,6 +90,9 @@ section! {
         pub format: Option<Format>,
         /// When the tree has colours.
         pub color: Option<Color>,
+        /// Streams of HTTP/2 and gRPC that are open for so long are shown with `spanwire.open`, again each time that
+        /// passes, though never exported: they are once they are over. Never unless set; 0 is never.
+        pub open_after: Option<Period>,
     }
 }
 
@@ -232,6 +235,7 @@ impl Layer {
             output: Output {
                 format: Some(Format::Tree),
                 color: Some(Color::Auto),
+                open_after: None,
             },
             export: Export {
                 enabled: None,

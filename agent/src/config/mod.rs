@@ -102,6 +102,8 @@ pub struct Output {
     pub format: Format,
     /// When the tree has colours.
     pub color: Color,
+    /// How long a stream is open before it is shown, and from one time to the next; `None` for never.
+    pub open_after: Option<Duration>,
 }
 
 /// An OTLP endpoint and how to speak to it.

@@ -57,6 +57,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
         output: Output {
             format: Format::Tree,
             color: Color::Auto,
+            open_after: None,
         },
         export: None,
         batch: Batch {
@@ -229,6 +230,22 @@ fn a_broker_makes_spans_where_anybody_says_so() {
     assert_eq!(broker(file, "false", ""), Some(false));
     assert_eq!(broker(file, "false", "--broker-spans"), Some(true));
     assert_eq!(broker("", "perhaps", ""), None);
+}
+
+#[test]
+fn open_streams_are_shown_where_anybody_says_when() {
+    let after = |text: &str, value: &str, flags: &str| {
+        let found = from(text, &[("SPANWIRE_OPEN_AFTER", value)], flags);
+        found.map(|found| found.config.output.open_after).ok()
+    };
+    let file = "output: {open_after: 10s}\n";
+    let seconds = |seconds| Some(Some(Duration::from_secs(seconds)));
+    assert_eq!(after("", "", ""), Some(None));
+    assert_eq!(after(file, "", ""), seconds(10));
+    assert_eq!(after(file, "1min", ""), seconds(60));
+    assert_eq!(after(file, "1min", "--open-after 5s"), seconds(5));
+    assert_eq!(after(file, "0", ""), Some(None));
+    assert_eq!(after("", "soon", ""), None);
 }
 
 #[test]

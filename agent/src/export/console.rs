@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::line::Lines;
 pub use super::line::{Look, Width};
 use crate::redact::Redacted;
-use crate::span::{Span, SpanId, TraceId};
+use crate::span::{Span, SpanId, TraceId, semconv as name};
 
 /// Quiet time after which a trace whose root ended is shown.
 const QUIET: Duration = Duration::from_millis(150);
@@ -80,8 +80,13 @@ impl<W: Write> Tree<W> {
     pub fn push(&mut self, spans: Vec<Redacted>, now: Instant) -> io::Result<()> {
         for redacted in spans {
             let span = redacted.span();
-            if self.shown.contains(&span.trace_id) {
-                let line = self.lines.line(span, "late ");
+            // What is open comes again, with the rest of its trace.
+            let branch = match span.attributes.first() {
+                Some(first) if first.key == name::OPEN => Some("open "),
+                _ => self.shown.contains(&span.trace_id).then_some("late "),
+            };
+            if let Some(branch) = branch {
+                let line = self.lines.line(span, branch);
                 writeln!(self.out, "{line}")?;
                 continue;
             }

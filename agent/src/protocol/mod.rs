@@ -335,6 +335,18 @@ impl<S: Copy> Connection<S> {
         }
     }
 
+    /// Exchanges on streams of HTTP/2 that have not come out and began at a stamp of which `is_due` holds, as far as they
+    /// have come `now`.
+    pub fn so_far(&self, now: S, is_due: impl Fn(S) -> bool) -> Vec<Exchange<S>> {
+        match &self.0 {
+            Parser::Http2(connection) => {
+                let open = connection.so_far(now, is_due);
+                open.map(|exchange| Exchange::Http2(Box::new(exchange))).collect()
+            }
+            Parser::Http1(_) | Parser::Postgres(_) | Parser::Amqp(_) => Vec::new(),
+        }
+    }
+
     /// Reads one piece of one direction. `stamp` goes to every message that begins or ends in it.
     pub fn read(&mut self, flow: Flow, stamp: S, piece: Piece<'_>, out: &mut Vec<Outcome<S>>) {
         let from = out.len();

@@ -6,7 +6,7 @@ use super::head::Head;
 use super::search::Search;
 use super::side::{Payload, Side, State, Unfinished};
 use super::streams::{Block, Streams};
-use super::{Flow, Limits, Malformed, Outcome, Reason};
+use super::{Exchange, Flow, Limits, Malformed, Outcome, Reason};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
 use std::mem;
@@ -47,6 +47,11 @@ impl<S: Copy> Connection<S> {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.streams.in_flight()
+    }
+
+    /// Exchanges that have not come out and began at a stamp of which `is_due` holds, as far as they have come `now`.
+    pub fn so_far(&self, now: S, is_due: impl Fn(S) -> bool) -> impl Iterator<Item = Exchange<S>> {
+        self.streams.so_far(now, is_due)
     }
 
     /// Whether the connection is closed, or was never one of HTTP/2: what is read is ignored.

@@ -171,7 +171,7 @@ pub enum Ending {
     },
     /// The server goes away, and has not processed and will not process the request (section 6.8).
     GoAway(ErrorCode),
-    /// Unknown: bytes of the response were lost, and perhaps its end with them.
+    /// Unknown: it was not seen. It is still to come, or bytes of the response were lost, and perhaps its end with them.
     Unseen,
     /// The connection ended first.
     Close(Close),

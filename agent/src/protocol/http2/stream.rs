@@ -6,7 +6,7 @@ use super::streams::Block;
 use super::{ErrorCode, Flow, Message, grpc};
 
 /// A message under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Half<S> {
     /// `None` where it was lost.
     pub(super) head: Option<Head>,

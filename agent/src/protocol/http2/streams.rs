@@ -68,6 +68,20 @@ impl<S: Copy> Streams<S> {
         id > self.last && id % 2 == 1
     }
 
+    /// Exchanges that began at a stamp of which `is_due` holds, as far as they have come `now`.
+    pub(super) fn so_far(&self, now: S, is_due: impl Fn(S) -> bool) -> impl Iterator<Item = Exchange<S>> {
+        self.streams.iter().filter_map(move |(id, stream)| {
+            let request = stream.request.as_ref().filter(|request| is_due(request.first))?;
+            Some(Exchange {
+                stream: *id,
+                request: request.clone().message()?,
+                response: stream.response.clone().and_then(Half::message),
+                ending: Ending::Unseen,
+                ended: now,
+            })
+        })
+    }
+
     /// A head, an interim one, or trailers.
     pub(super) fn block(&mut self, flow: Flow, id: u32, block: Block<S>, out: &mut Vec<Outcome<S>>) {
         match flow {

@@ -1,7 +1,7 @@
 // orders serve PORT | orders call ADDRESS COUNT CONCURRENCY [KIND...]: gRPC by grpc-go.
 //
 // All calls of a client go over one connection, CONCURRENCY at a time, and behind them one more, after which the server
-// has read all; before each it waits for PACE. At its end it writes a line of JSON for each: when it began, path, status,
+// has read all; before each it waits for PACE, and before each message of Chat for HOLD. At its end it writes a line of JSON for each: when it began, path, status,
 // messages sent and received. orders.py and
 // node/orders.js are the same in other languages. The kinds, all of them where none is named:
 //
@@ -93,6 +93,8 @@ type line struct {
 	Received int    `json:"received"`
 }
 
+var hold, _ = time.ParseDuration(os.Getenv("HOLD"))
+
 var kinds = []string{"One", "List", "Send", "Chat", "Fail", "None", "One", "Slow"}
 
 func call(connection *grpc.ClientConn, number int) line {
@@ -117,6 +119,9 @@ func call(connection *grpc.ClientConn, number int) line {
 	description := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	stream, err := connection.NewStream(ctx, description, told.Path)
 	for at := 0; err == nil && at < told.Sent; at++ {
+		if kind == "Chat" {
+			time.Sleep(hold)
+		}
 		err = send(stream, message)
 	}
 	if err == nil {
