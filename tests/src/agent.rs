@@ -31,6 +31,16 @@ impl Hooks {
             Self::Syscall => "syscall",
         }
     }
+
+    /// How much of a load of `count` there is: all under the set that is taken here by itself; a tenth under the other, whose
+    /// hooks are others and whose programs behind them are the same.
+    #[must_use]
+    pub const fn share(self, count: usize) -> usize {
+        match self {
+            Self::Socket => count,
+            Self::Syscall => count / 10,
+        }
+    }
 }
 
 /// Each of these functions, which take [`Hooks`], as a test under each hook set that this machine must have.

@@ -58,27 +58,27 @@ fn libraries(hooks: Hooks) -> Result<()> {
 }
 
 fn a_hundred_thousand_messages(hooks: Hooks) -> Result<()> {
-    const MESSAGES: u64 = 100_000;
     const CONNECTIONS: usize = 8;
+    let count = hooks.share(100_000) as u64;
     let broker = RabbitMq::start()?;
     let options = Options::bare(["run", "--output", "tree", "--hooks", hooks.name()]);
     let agent = Agent::start(&options.port(broker.service.address.port()))?;
-    let client = Child::spawn(messages::freight(&broker, MESSAGES, CONNECTIONS)?)?;
+    let client = Child::spawn(messages::freight(&broker, count, CONNECTIONS)?)?;
     let told: Vec<Totals> = calls::told(&client.succeed()?)?;
     let all = Totals {
-        published: MESSAGES,
-        confirmed: MESSAGES,
-        delivered: MESSAGES,
+        published: count,
+        confirmed: count,
+        delivered: count,
     };
     ensure!(told == [all], "{told:?}");
     let finished = agent.stop()?;
     let summary = finished.summary.as_ref().context("a summary")?;
     ensure!(summary.losses().is_empty(), "{}", finished.message());
-    let count = |what: &str| finished.stdout.iter().filter(|line| line.contains(what)).count() as u64;
-    let counts = ["→ publish freight-", "← deliver freight-"].map(count);
-    ensure!(counts == [MESSAGES; 2], "{counts:?}: {}", finished.message());
+    let lines = |what: &str| finished.stdout.iter().filter(|line| line.contains(what)).count() as u64;
+    let counts = ["→ publish freight-", "← deliver freight-"].map(lines);
+    ensure!(counts == [count; 2], "{counts:?}: {}", finished.message());
     ensure!(
-        summary.value("spans.built") == 2 * MESSAGES,
+        summary.value("spans.built") == 2 * count,
         "{}",
         finished.message()
     );

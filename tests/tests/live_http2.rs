@@ -190,13 +190,13 @@ fn grpc_joined_late(hooks: Hooks) -> Result<()> {
 }
 
 fn fifty_thousand_calls_at_a_hundred_streams(hooks: Hooks) -> Result<()> {
-    const CALLS: usize = 50_000;
+    let count = hooks.share(50_000);
     let server = Peer::GrpcGo.serve()?;
     let session = Session::start(Options::run(hooks).port(server.address.port()))?;
-    let mut client = Peer::GrpcGo.call(server.address, CALLS, 100)?;
+    let mut client = Peer::GrpcGo.call(server.address, count, 100)?;
     client.args(ANSWERED);
     let told: Vec<Call> = calls::told(&Child::spawn(client)?.succeed()?)?;
-    ensure!(told.len() == CALLS + 1, "{}", told.len());
+    ensure!(told.len() == count + 1, "{}", told.len());
     let seen = session.finish(2 * told.len())?;
     seen.well_formed()?;
     for kind in [Kind::Server, Kind::Client] {

@@ -65,13 +65,14 @@ SELECT 2;
 
 /// Of every statement that pgbench says it made there are `ends` spans, and no others.
 fn pgbench(
+    hooks: Hooks,
     options: &Options,
     client: impl Fn(&Postgres) -> Command,
     server: &Postgres,
     ends: u64,
 ) -> Result<()> {
     const CLIENTS: usize = 10;
-    const TRANSACTIONS: usize = 1000;
+    let transactions = hooks.share(1000);
     let folder = tempfile::tempdir()?;
     let agent = Agent::start(options)?;
     let mut statements = 0;
@@ -92,11 +93,11 @@ fn pgbench(
             "-c",
             &CLIENTS.to_string(),
             "-t",
-            &TRANSACTIONS.to_string(),
+            &transactions.to_string(),
         ]);
         command.arg("-f").arg(&file).arg("shop");
         let said = Child::spawn(command)?.succeed()?;
-        let all = CLIENTS * TRANSACTIONS;
+        let all = CLIENTS * transactions;
         let done = format!("number of transactions actually processed: {all}/{all}");
         ensure!(said.contains(&done), "{said:#?}");
         statements += 5 * all as u64;
@@ -115,14 +116,16 @@ fn pgbench(
 fn pgbench_over_tcp(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let options = Options::run(hooks).port(server.service.address.port());
-    pgbench(&options, |server| server.client("pgbench"), &server, 2)
+    let client = |server: &Postgres| server.client("pgbench");
+    pgbench(hooks, &options, client, &server, 2)
 }
 
 /// Of the processes that the server starts for its clients: no port tells whose a Unix socket is.
 fn pgbench_over_a_unix_socket(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let options = Options::run(hooks).pid(server.service.child.pid());
-    pgbench(&options, |server| server.local_client("pgbench"), &server, 1)
+    let client = |server: &Postgres| server.local_client("pgbench");
+    pgbench(hooks, &options, client, &server, 1)
 }
 
 /// When each transaction of pgbench's own log began (`--log` with `--rate`): it ended at a time, so many microseconds behind
