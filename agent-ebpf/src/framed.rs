@@ -7,13 +7,14 @@
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
 use crate::emit;
 use crate::frames::{Step, operands};
+use crate::globals::global;
 use crate::log;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::{Operation, mark};
 use crate::state;
 use spanwire_ebpf::frame::{self, Frame, Head, amqp, http2, postgres};
 use spanwire_ebpf::protocol::{AMQP, HTTP2, POSTGRES};
-use spanwire_ebpf::{Counter, kind};
+use spanwire_ebpf::{Counter, RECEIVED, kind};
 
 /// Bits of [`Half::marks`].
 mod marked {
@@ -430,6 +431,10 @@ pub(crate) extern "C" fn claim(sock: u64, direction: u32, slot: u32) -> u32 {
     };
     count(counter, 1);
     log::claimed(operation.sock, protocol, operation.position());
+    // A broker's clients tell all that it would.
+    if protocol == AMQP && dialogue.requests_direction == RECEIVED && global!(broker_spans) == 0 {
+        dialogue.protocol = IGNORED;
+    }
     claimed::YES
 }
 

@@ -286,6 +286,8 @@ fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
     };
     if claim == claimed::NO && dialogue.protocol == UNDECIDED && dialogue.switched != 0 {
         dialogue.protocol = IGNORED;
+    }
+    if dialogue.protocol == IGNORED {
         return true;
     }
     let step = if claim == claimed::NEEDS_MORE {

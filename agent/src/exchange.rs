@@ -68,20 +68,17 @@ pub struct Table {
     connections: HashMap<ConnectionId, Connection>,
     health: Arc<Health>,
     limit: usize,
-    broker_spans: bool,
     outcomes: Vec<Outcome<Stamp>>,
 }
 
 impl Table {
-    /// An empty table for at most `limit` connections. Without `broker_spans` nothing is read at a message broker's end,
-    /// whose clients tell the same.
+    /// An empty table for at most `limit` connections.
     #[must_use]
-    pub fn new(limit: usize, broker_spans: bool, health: Arc<Health>) -> Self {
+    pub fn new(limit: usize, health: Arc<Health>) -> Self {
         Self {
             connections: HashMap::new(),
             health,
             limit,
-            broker_spans,
             outcomes: Vec::new(),
         }
     }
@@ -306,7 +303,6 @@ impl Table {
         read: impl FnOnce(&mut Connection, &mut Vec<Outcome<Stamp>>) -> u64,
     ) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        let broker_spans = self.broker_spans;
         let connection = self.connection(origin);
         connection.pid = origin.pid;
         connection.touched = origin.time;
@@ -314,7 +310,7 @@ impl Table {
             Flow::Request => origin.direction,
             Flow::Response => origin.direction.other(),
         });
-        connection.settle_on(origin, broker_spans, &mut outcomes);
+        connection.settle_on(origin, &mut outcomes);
         let half = connection.half(origin.direction);
         let missing = origin.sequence != half.sequence;
         let length = origin.position.saturating_sub(half.position);
@@ -347,16 +343,13 @@ impl MessageEnd {
 
 impl Connection {
     /// Begins to read the protocol that the kernel half has claimed the connection for.
-    fn settle_on(&mut self, origin: &Origin, broker_spans: bool, outcomes: &mut Vec<Outcome<Stamp>>) {
+    fn settle_on(&mut self, origin: &Origin, outcomes: &mut Vec<Outcome<Stamp>>) {
         if self.parser.is_some() {
             return;
         }
         let Some(protocol) = Protocol::numbered(origin.protocol) else {
             return;
         };
-        if protocol == Protocol::Amqp && !broker_spans && self.requests == Some(Direction::Received) {
-            return;
-        }
         self.parser = Some(protocol::Connection::marked(protocol));
         if self.late && protocol != Protocol::Http1 {
             for flow in [Flow::Request, Flow::Response] {

@@ -123,11 +123,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let filter = Filter::new(&config.watch, std::process::id());
     let mut pipeline = Pipeline::new(Stages {
         capture,
-        table: Table::new(
-            config.capture.max_connections as usize,
-            config.messaging.broker_spans,
-            Arc::clone(&health),
-        ),
+        table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         processes: process::Table::new(Proc::host(), config.resource.clone()),
         filter,
         descendants_only: !command.is_empty(),
@@ -312,6 +308,7 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         log: log_level(config.capture.kernel_log),
         ring_buffer: config.capture.ring_buffer,
         max_connections: config.capture.max_connections,
+        broker_spans: config.messaging.broker_spans,
         ports: config
             .watch
             .ports

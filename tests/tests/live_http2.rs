@@ -22,6 +22,7 @@ spanwire_tests::under_both_hook_sets!(
     grpc,
     grpc_joined_late,
     fifty_thousand_calls_at_a_hundred_streams,
+    what_is_lost_is_counted,
 );
 
 /// Everyone with everyone, one call at a time and fifty.
@@ -203,6 +204,37 @@ fn fifty_thousand_calls_at_a_hundred_streams(hooks: Hooks) -> Result<()> {
         let spans = seen.spans.iter().filter(|span| span.kind == kind);
         counted(spans.map(Call::of), &told)
             .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
+    }
+    Ok(())
+}
+
+/// Every exchange is a span or in a loss counter, and no span says what was not so: what it does not know is absent.
+fn what_is_lost_is_counted(hooks: Hooks) -> Result<()> {
+    let server = Peer::NodeHttp.serve()?;
+    let options = Options::run(hooks).port(server.address.port());
+    let session = Session::start(options.flag("--ring-buffer").flag("4K"))?;
+    let client = Child::spawn(Peer::GoHttp.call(server.address, 4000, 50)?)?;
+    let told: Vec<Request> = calls::told(&client.succeed()?)?;
+    let seen = session.finish(0)?;
+    seen.well_formed()?;
+    let lost = seen.summary.lost_exchanges();
+    ensure!(
+        seen.spans.len() as u64 + lost == 2 * told.len() as u64,
+        "{} spans and {lost} lost of {}: {}",
+        seen.spans.len(),
+        2 * told.len(),
+        seen.finished.message()
+    );
+    for span in &seen.spans {
+        let known = |name: &str| span.attributes.contains_key(name);
+        let shown = Request::of(span);
+        let is_it = |told: &&Request| {
+            told.path == shown.path
+                && (told.status == shown.status || !known("http.response.status_code"))
+                && (told.received == shown.received || !known("http.response.body.size"))
+                && (told.sent == shown.sent || !known("http.request.body.size"))
+        };
+        ensure!(!span.error && told.iter().any(|told| is_it(&told)), "{span:#?}");
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ fn http1(finished: &Finished) -> &protocol::http1::Exchange<Stamp> {
 
 #[test]
 fn a_request_and_its_response_are_an_exchange() {
-    let mut table = Table::new(8, false, Arc::new(Health::default()));
+    let mut table = Table::new(8, Arc::new(Health::default()));
     let mut finished = Vec::new();
     table.accept(&opened(), &mut finished);
     table.accept(
@@ -88,7 +88,7 @@ fn a_request_and_its_response_are_an_exchange() {
 #[test]
 fn heads_that_the_kernel_cut_are_counted() {
     let health = Arc::new(Health::default());
-    let mut table = Table::new(8, false, Arc::clone(&health));
+    let mut table = Table::new(8, Arc::clone(&health));
     let mut finished = Vec::new();
     table.accept(&opened(), &mut finished);
     let request = b"GET /x HTTP/1.1\r\nHost: y\r\nLong: ";
@@ -97,37 +97,4 @@ fn heads_that_the_kernel_cut_are_counted() {
     table.accept(&head(Direction::Sent, 0, 0, response, 9), &mut finished);
     assert_eq!(http1(&finished[0]).request.head.target(), b"/x");
     assert_eq!(health.value(Counter::HeadsCut), 2);
-}
-
-/// basic.publish of nothing to `q`, as it is seen by the side where it goes in `direction`: how many spans that makes.
-fn published(direction: Direction, broker_spans: bool) -> usize {
-    let publish = b"\x01\0\x01\0\0\0\x0a\0\x3c\0\x28\0\0\0\x01q\0\xce\
-        \x02\0\x01\0\0\0\x0e\0\x3c\0\0\0\0\0\0\0\0\0\0\0\0\xce";
-    let mut table = Table::new(8, broker_spans, Arc::new(Health::default()));
-    let mut finished = Vec::new();
-    table.accept(&opened(), &mut finished);
-    for (sequence, data) in (0..).zip([b"AMQP\0\0\x09\x01".as_slice(), publish]) {
-        let position = u64::from(sequence) * 8;
-        let event = Event::Bytes {
-            origin: Origin {
-                protocol: spanwire_ebpf::protocol::AMQP,
-                ..origin(direction, sequence, position)
-            },
-            request: true,
-            starts: Some((0, None)),
-            before: None,
-            data,
-            ends: None,
-            cut: false,
-        };
-        table.accept(&event, &mut finished);
-    }
-    finished.len()
-}
-
-#[test]
-fn a_broker_does_not_tell_what_its_clients_tell() {
-    assert_eq!(published(Direction::Sent, false), 1);
-    assert_eq!(published(Direction::Received, false), 0);
-    assert_eq!(published(Direction::Received, true), 1);
 }

@@ -81,6 +81,8 @@ pub struct Options {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Which processes.
     pub watch: Watch,
+    /// Whether brokers of AMQP are watched, and not their clients alone.
+    pub broker_spans: bool,
     /// Up to which level the programs write diagnostics.
     pub log: LevelFilter,
 }
@@ -246,6 +248,7 @@ impl Capture {
         let btf = Btf::load(VMLINUX)?;
         let mut globals = offsets::globals(&btf)?;
         globals.filter_ports = u32::from(!options.ports.is_empty());
+        globals.broker_spans = u32::from(options.broker_spans);
         globals.wake_at = options.ring_buffer / 4;
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
@@ -275,6 +278,7 @@ impl Capture {
                 max_connections: 64,
                 ports: Vec::new(),
                 watch: Watch::Nothing,
+                broker_spans: false,
                 log: LevelFilter::Off,
             };
             match Self::load(&options) {

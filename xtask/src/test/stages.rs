@@ -106,6 +106,8 @@ pub(crate) fn unit() -> Result<()> {
         "-p",
         "spanwire-tests",
         "--lib",
+        "--bin",
+        "guest",
     ])?)
 }
 
