@@ -103,12 +103,8 @@ impl Agent {
 
     /// CPU time it has used, user and system.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let ticks = cpu_ticks(&stat).with_context(|| format!("{path} has no times: {stat}"))?;
-        Ok(Duration::from_secs_f64(
-            ticks / f64::from(u32::try_from(rustix::param::clock_ticks_per_second())?),
-        ))
+        // utime and stime.
+        times(&format!("/proc/{}/stat", self.child.id()), 11)
     }
 
     /// Resident memory now, and at its highest, in MiB.
@@ -172,10 +168,24 @@ fn lines<T: Send + 'static>(
 }
 
 /// utime and stime, fields 14 and 15; the second field may hold spaces and parentheses.
-fn cpu_ticks(stat: &str) -> Option<f64> {
+/// CPU time of all children of this process that have been waited for.
+pub(super) fn cpu_of_children() -> Result<Duration> {
+    // cutime and cstime.
+    times("/proc/self/stat", 13)
+}
+
+/// The sum of two times side by side in a stat file (proc_pid_stat(5)).
+fn times(path: &str, first: usize) -> Result<Duration> {
+    let stat = fs::read_to_string(path).with_context(|| path.to_owned())?;
+    let ticks = ticks(&stat, first).with_context(|| format!("{path} has no times: {stat}"))?;
+    let a_second = u32::try_from(rustix::param::clock_ticks_per_second())?;
+    Ok(Duration::from_secs_f64(ticks / f64::from(a_second)))
+}
+
+fn ticks(stat: &str, first: usize) -> Option<f64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<_> = rest.split_whitespace().collect();
-    Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
+    Some(fields.get(first)?.parse::<f64>().ok()? + fields.get(first + 1)?.parse::<f64>().ok()?)
 }
 
 fn mebibytes(status: &str, name: &str) -> Option<f64> {
@@ -202,8 +212,8 @@ mod tests {
 
     #[test]
     fn proc_is_read_right() {
-        let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20";
-        assert_eq!(cpu_ticks(stat), Some(300.0));
+        let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 250 50 7 1 20";
+        assert_eq!((ticks(stat, 11), ticks(stat, 13)), (Some(300.0), Some(8.0)));
         assert_eq!(mebibytes("Name:\tx\nVmRSS:\t    2048 kB\n", "VmRSS:"), Some(2.0));
     }
 

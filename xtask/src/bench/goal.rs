@@ -15,6 +15,8 @@ pub(super) enum Goal {
     RatioFrom(f64),
     /// The median of what there is with spanwire alone.
     UpTo(f64),
+    /// The same, the other way.
+    From(f64),
 }
 
 impl Goal {
@@ -25,6 +27,7 @@ impl Goal {
             Self::DifferenceUpTo(most) => difference.is_some_and(|it| it.median <= most),
             Self::RatioFrom(least) => ratio.is_some_and(|it| it.median >= least),
             Self::UpTo(most) => with.median <= most,
+            Self::From(least) => with.median >= least,
         }
     }
 }
@@ -36,6 +39,7 @@ impl fmt::Display for Goal {
             Self::DifferenceUpTo(most) => write!(formatter, "difference <= {most}"),
             Self::RatioFrom(least) => write!(formatter, "ratio >= {least}"),
             Self::UpTo(most) => write!(formatter, "<= {most}"),
+            Self::From(least) => write!(formatter, ">= {least}"),
         }
     }
 }

@@ -13,6 +13,7 @@ mod nginx;
 mod overhead;
 mod programs;
 mod protocols;
+mod replay;
 mod report;
 mod sink;
 mod spread;
@@ -48,6 +49,8 @@ enum Part {
     Agent,
     /// HTTP/2, gRPC, PostgreSQL, AMQP: throughput, CPU a span, time in the kernel a span.
     Protocols,
+    /// Captures: bytes a second of CPU.
+    Replay,
 }
 
 /// Measures what was asked for, prints tables, and writes `target/bench/*.json`.
@@ -76,6 +79,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             Part::Nginx => nginx::measure(arguments.rounds)?,
             Part::Agent => overhead::measure(arguments.rounds)?,
             Part::Protocols => protocols::measure(arguments.rounds)?,
+            Part::Replay => replay::measure(arguments.rounds)?,
         };
         report.print();
         report.write(&workspace::target().join("bench"))?;

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// One worker, nothing logged, 200 bytes answered from memory: what is left is the cost of the exchange.
+/// One worker, nothing logged, 200 bytes (or a page of 4,000) answered from memory: what is left is the cost of the exchange.
 const CONFIGURATION: &str = "daemon off;
 worker_processes 1;
 pid FOLDER/pid;
@@ -30,6 +30,7 @@ http {
     server {
         listen 127.0.0.1:PORT;
         location / { default_type text/plain; return 200 'BODY'; }
+        location /page { default_type text/plain; return 200 'PAGE'; }
     }
 }
 ";
@@ -42,7 +43,7 @@ const SECONDS: u64 = 3;
 pub(super) struct Nginx {
     child: Child,
     pub(super) port: u16,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 impl Nginx {
@@ -54,7 +55,8 @@ impl Nginx {
         let configuration = CONFIGURATION
             .replace("FOLDER", &folder.to_string_lossy())
             .replace("PORT", &port.to_string())
-            .replace("BODY", &"x".repeat(200));
+            .replace("BODY", &"x".repeat(200))
+            .replace("PAGE", &"y".repeat(4000));
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration)?;
         let program = shell::find("nginx").context("no nginx: cargo xtask setup --tests")?;
