@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::calls::{self, Call, Peer, Request, Timed};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::port;
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
@@ -131,7 +132,8 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
     session.finish(expected.len())?.exactly_until_closed(&expected)
 }
 
-/// Starts `client`, then spanwire; gives what the client told, what was seen, and from when on that has to be all.
+/// Starts `client`, and spanwire once it is connected; gives what the client told, what was seen, and from when on that
+/// has to be all.
 fn join<T: DeserializeOwned>(
     hooks: Hooks,
     port: u16,
@@ -139,6 +141,7 @@ fn join<T: DeserializeOwned>(
 ) -> Result<(Vec<Timed<T>>, Seen, u64)> {
     client.env("PACE", "20ms");
     let client = Child::spawn(client)?;
+    port::connected(port, 1)?;
     let session = Session::start(Options::run(hooks).port(port))?;
     let from = SystemTime::now() + Duration::from_secs(1);
     let told = calls::told(&client.succeed()?)?;
