@@ -60,8 +60,12 @@ fn is_slow(method: &str) -> bool {
 
 fn grpc(hooks: Hooks) -> Result<()> {
     for (server, clients) in [
-        (Peer::GrpcGo, &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs][..]),
+        (
+            Peer::GrpcGo,
+            &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
+        ),
         (Peer::Grpcio, &[Peer::GrpcGo, Peer::Grpcio]),
+        (Peer::GrpcJava, &[Peer::GrpcGo, Peer::GrpcJava]),
     ] {
         let server = server.serve()?;
         let session = Session::start(Options::run(hooks).port(server.address.port()))?;
@@ -170,7 +174,7 @@ fn http2_joined_late(hooks: Hooks) -> Result<()> {
 
 /// What calls are is said in fields that were sent before, so they may be unknown; there are as many as there were.
 fn grpc_joined_late(hooks: Hooks) -> Result<()> {
-    for peer in [Peer::GrpcGo, Peer::Grpcio] {
+    for peer in [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJava] {
         let server = peer.serve()?;
         let mut client = peer.call(server.address, LATE.0, LATE.1)?;
         client.args(ANSWERED);
