@@ -59,13 +59,14 @@ fn is_slow(method: &str) -> bool {
 }
 
 fn grpc(hooks: Hooks) -> Result<()> {
-    for (server, clients) in [
+    for (server, name, clients) in [
         (
             Peer::GrpcGo,
+            "orders",
             &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
         ),
-        (Peer::Grpcio, &[Peer::GrpcGo, Peer::Grpcio]),
-        (Peer::GrpcJava, &[Peer::GrpcGo, Peer::GrpcJava]),
+        (Peer::Grpcio, "orders", &[Peer::GrpcGo, Peer::Grpcio]),
+        (Peer::GrpcJava, "Orders", &[Peer::GrpcGo, Peer::GrpcJava]),
     ] {
         let server = server.serve()?;
         let session = Session::start(Options::run(hooks).port(server.address.port()))?;
@@ -79,7 +80,8 @@ fn grpc(hooks: Hooks) -> Result<()> {
         let (slow, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|call| is_slow(&call.path));
         let mut expected = Vec::new();
         for call in told {
-            expected.extend(call.spans(server.address)?);
+            let [served, called] = call.spans(server.address)?;
+            expected.extend([served.service(name), called]);
         }
         let seen = session.finish(expected.len() + 2 * slow.len())?;
         // Some were over before they were sent.
