@@ -208,6 +208,8 @@ pub enum Peer {
     Grpcio,
     /// gRPC by @grpc/grpc-js, which only calls here.
     GrpcJs,
+    /// gRPC by grpc-java.
+    GrpcJava,
 }
 
 impl Peer {
@@ -227,6 +229,7 @@ impl Peer {
                 command.env("NODE_PATH", workload::node_modules()?);
                 command
             }
+            Self::GrpcJava => workload::java("Orders")?,
         })
     }
 

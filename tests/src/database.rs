@@ -78,7 +78,7 @@ fn span(kind: Kind, text: &str, code: Option<&str>, address: SocketAddr) -> Expe
     let text = without_literals(text);
     let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
     let operation = words.first().copied().unwrap_or_default();
-    let names_next = |word: &&str| ["FROM", "INTO", "UPDATE"].contains(word);
+    let names_next = |word: &&str| ["FROM", "INTO", "UPDATE", "COPY"].contains(word);
     let table = words.iter().position(names_next).and_then(|at| words.get(at + 1));
     let summary = table.map_or_else(|| operation.to_owned(), |table| format!("{operation} {table}"));
     let mut span = Expected::new(kind, &summary, &text)
@@ -143,11 +143,20 @@ pub enum Driver {
     Pg,
     /// Go's, all prepared; batches.
     Pgx,
+    /// PostgreSQL's own of Java: batches, portals in pieces, COPY; simple queries as well.
+    Jdbc,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Psycopg2, Self::Psycopg, Self::Asyncpg, Self::Pg, Self::Pgx];
+    pub const ALL: [Self; 6] = [
+        Self::Psycopg2,
+        Self::Psycopg,
+        Self::Asyncpg,
+        Self::Pg,
+        Self::Pgx,
+        Self::Jdbc,
+    ];
 
     /// `count` pieces of work by `concurrency` connections.
     ///
@@ -171,6 +180,7 @@ impl Driver {
                 command
             }
             Self::Pgx => child::command(&workload::go_program("ledger")?.to_string_lossy()),
+            Self::Jdbc => workload::java("Ledger")?,
         };
         command.arg(postgres::url(server.service.address));
         command.args([count.to_string(), concurrency.to_string()]);

@@ -137,11 +137,13 @@ pub enum Library {
     Amqplib,
     /// Go's; the same from several threads.
     Amqp091,
+    /// Java's, over blocking sockets and Netty; each publish waits for its confirm, or all for several.
+    AmqpClient,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pika, Self::Amqplib, Self::Amqp091];
+    pub const ALL: [Self; 4] = [Self::Pika, Self::Amqplib, Self::Amqp091, Self::AmqpClient];
 
     /// `count` messages published over `concurrency` connections, and consumed there.
     ///
@@ -161,6 +163,7 @@ impl Library {
                 command
             }
             Self::Amqp091 => child::command(&workload::go_program("parcels")?.to_string_lossy()),
+            Self::AmqpClient => workload::java("Parcels")?,
         };
         command.args([
             broker.service.address.to_string(),

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Result, bail};
 
+use crate::wait;
+
 const FIRST: u16 = 18_000;
 const COUNT: u16 = 12_000;
 
@@ -35,4 +37,21 @@ pub fn listener() -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free()?))?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+/// Waits until `count` connections to `port` are open.
+///
+/// # Errors
+/// They do not open in time.
+pub fn connected(port: u16, count: usize) -> Result<()> {
+    // Remote address and state of a client's end, as proc_pid_net(5) has them.
+    let client = format!(":{port:04X} 01 ");
+    wait::until(&format!("{count} connections to port {port}"), || {
+        let mut open = 0;
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let table = std::fs::read_to_string(table)?;
+            open += table.lines().filter(|line| line.contains(&client)).count();
+        }
+        Ok((open >= count).then_some(()))
+    })
 }

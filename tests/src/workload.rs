@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::child;
+
 /// Python of the distribution, without packages.
 pub const PYTHON: &str = "/usr/bin/python3";
 
@@ -115,6 +117,34 @@ pub fn node_modules() -> Result<PathBuf> {
     })
 }
 
+/// The main class `CLASS` of the Maven project in `java`, compiled, in a Java that starts quickly.
+///
+/// # Errors
+/// There is no Maven, or no registry, or it refuses.
+pub fn java(class: &str) -> Result<Command> {
+    let project = file("java")?;
+    let files = std::fs::read_dir(&project)?.map(|entry| Ok(entry?.path()));
+    let mut sources = files.collect::<Result<Vec<_>>>()?;
+    sources.sort();
+    let folder = built("java", &sources, |output| {
+        let mut command = Command::new("mvn");
+        command.args(["-q", "-B", "-ntp", "-f"]).arg(&project);
+        command.arg(format!("-Doutput={}", output.display()));
+        command.args(["compile", "dependency:copy-dependencies"]);
+        command
+    })?;
+    let mut command = child::command("java");
+    command.args([
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",
+        "-cp",
+    ]);
+    command.arg(format!("{0}/classes:{0}/dependency/*", folder.display()));
+    command.arg(class);
+    Ok(command)
+}
+
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// The folder is named by the sources, the program by itself: processes are named by their program.
@@ -131,7 +161,9 @@ fn built(name: &str, sources: &[PathBuf], build: impl Fn(&Path) -> Command) -> R
         // Under another name until it is whole: an interrupted build must not be taken for a program.
         let partial = folder.join(format!("{name}.{}", std::process::id()));
         let output = build(&partial).output().context("compiler")?;
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Maven complains on standard output.
+        let said = [output.stdout, output.stderr].concat();
+        let message = String::from_utf8_lossy(&said);
         ensure!(output.status.success(), "{name}: {message}");
         // A folder does not take the place of one that another process was faster with.
         std::fs::rename(&partial, &program)

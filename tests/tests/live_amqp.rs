@@ -10,6 +10,7 @@ use spanwire_tests::calls::{self, Timed};
 use spanwire_tests::child::Child;
 use spanwire_tests::expect::Expected;
 use spanwire_tests::messages::{self, Library, Message, Totals};
+use spanwire_tests::port;
 use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
@@ -102,7 +103,7 @@ fn way_of(span: &Span) -> Way {
     )
 }
 
-/// Three times four connections that are busy when spanwire comes.
+/// Four connections of each library that are busy when spanwire comes.
 fn joined_late(hooks: Hooks) -> Result<()> {
     const CONNECTIONS: usize = 4;
     let broker = RabbitMq::start()?;
@@ -113,6 +114,8 @@ fn joined_late(hooks: Hooks) -> Result<()> {
         command.env("PACE", "25ms");
         clients.push(Child::spawn(command)?);
     }
+    let connections = Library::ALL.len() * CONNECTIONS;
+    port::connected(port, connections)?;
     let session = Session::start(Options::run(hooks).port(port))?;
     let from = SystemTime::now() + Duration::from_secs(1);
     let from = from.duration_since(UNIX_EPOCH)?.as_nanos().try_into()?;
@@ -131,7 +134,7 @@ fn joined_late(hooks: Hooks) -> Result<()> {
         });
         let spans = seen.spans.iter().filter(|span| span.kind == kind);
         let spans = spans.map(|span| (span.start, way_of(span))).collect();
-        calls::seen_from(from, &told.collect::<Vec<_>>(), spans, 3 * CONNECTIONS)
+        calls::seen_from(from, &told.collect::<Vec<_>>(), spans, connections)
             .with_context(|| format!("{kind:?}: {}", seen.finished.message()))?;
     }
     let told: BTreeMap<Way, &Message> = told.iter().map(|Timed { told, .. }| (way(told), told)).collect();

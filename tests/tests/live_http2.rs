@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::calls::{self, Call, Peer, Request, Timed};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::port;
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
@@ -59,9 +60,14 @@ fn is_slow(method: &str) -> bool {
 }
 
 fn grpc(hooks: Hooks) -> Result<()> {
-    for (server, clients) in [
-        (Peer::GrpcGo, &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs][..]),
-        (Peer::Grpcio, &[Peer::GrpcGo, Peer::Grpcio]),
+    for (server, name, clients) in [
+        (
+            Peer::GrpcGo,
+            "orders",
+            &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
+        ),
+        (Peer::Grpcio, "orders", &[Peer::GrpcGo, Peer::Grpcio]),
+        (Peer::GrpcJava, "Orders", &[Peer::GrpcGo, Peer::GrpcJava]),
     ] {
         let server = server.serve()?;
         let session = Session::start(Options::run(hooks).port(server.address.port()))?;
@@ -75,7 +81,8 @@ fn grpc(hooks: Hooks) -> Result<()> {
         let (slow, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|call| is_slow(&call.path));
         let mut expected = Vec::new();
         for call in told {
-            expected.extend(call.spans(server.address)?);
+            let [served, called] = call.spans(server.address)?;
+            expected.extend([served.service(name), called]);
         }
         let seen = session.finish(expected.len() + 2 * slow.len())?;
         // Some were over before they were sent.
@@ -132,7 +139,8 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
     session.finish(expected.len())?.exactly_until_closed(&expected)
 }
 
-/// Starts `client`, then spanwire; gives what the client told, what was seen, and from when on that has to be all.
+/// Starts `client`, and spanwire once it is connected; gives what the client told, what was seen, and from when on that
+/// has to be all.
 fn join<T: DeserializeOwned>(
     hooks: Hooks,
     port: u16,
@@ -140,6 +148,7 @@ fn join<T: DeserializeOwned>(
 ) -> Result<(Vec<Timed<T>>, Seen, u64)> {
     client.env("PACE", "20ms");
     let client = Child::spawn(client)?;
+    port::connected(port, 1)?;
     let session = Session::start(Options::run(hooks).port(port))?;
     let from = SystemTime::now() + Duration::from_secs(1);
     let told = calls::told(&client.succeed()?)?;
@@ -168,7 +177,7 @@ fn http2_joined_late(hooks: Hooks) -> Result<()> {
 
 /// What calls are is said in fields that were sent before, so they may be unknown; there are as many as there were.
 fn grpc_joined_late(hooks: Hooks) -> Result<()> {
-    for peer in [Peer::GrpcGo, Peer::Grpcio] {
+    for peer in [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJava] {
         let server = peer.serve()?;
         let mut client = peer.call(server.address, LATE.0, LATE.1)?;
         client.args(ANSWERED);

@@ -166,8 +166,12 @@ fn upgraded_from_http1() -> Result<()> {
 #[test]
 fn grpc() -> Result<()> {
     for (server, clients) in [
-        (Peer::GrpcGo, &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs][..]),
+        (
+            Peer::GrpcGo,
+            &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
+        ),
         (Peer::Grpcio, &[Peer::GrpcGo, Peer::Grpcio]),
+        (Peer::GrpcJava, &[Peer::GrpcJava]),
     ] {
         for client in clients {
             let server = server.serve()?;

@@ -203,8 +203,10 @@ fn read(log: &str) -> Result<Vec<Logged>> {
             && let Some(text) = entry["statement"].as_str()
         {
             let code = entry["state_code"].as_str().map(str::to_owned);
+            // What the process was at: what failed there is not what was executed before, whose text may be the same.
+            let is_executed = !matches!(entry["ps"].as_str(), Some("PARSE" | "BIND"));
             match last.remove(&process).map(|at| &mut all[at]) {
-                Some(executed) if executed.text == text => executed.code = code,
+                Some(executed) if is_executed && executed.text == text => executed.code = code,
                 _ => all.push(Logged {
                     text: text.to_owned(),
                     code,
