@@ -1,6 +1,7 @@
 //! What spanwire does not read makes no span, is counted as unclaimed, and arrives: live and in captures, from its first
 //! byte on and joined in the middle.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,10 +11,18 @@ use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::capture::{self, Tap};
 use spanwire_tests::child::Child;
 use spanwire_tests::foreign::{Foreign, Server};
+use spanwire_tests::http::{self, Connection};
 use spanwire_tests::replay::{count, read};
 use spanwire_tests::session::Session;
 
-spanwire_tests::under_both_hook_sets!(in_lines, databases, calls, messages, unreadable);
+spanwire_tests::under_both_hook_sets!(
+    in_lines,
+    databases,
+    calls,
+    messages,
+    unreadable,
+    looking_like_requests
+);
 
 fn in_lines(hooks: Hooks) -> Result<()> {
     live(hooks, &[Foreign::Redis, Foreign::Memcached, Foreign::Nats])
@@ -96,6 +105,46 @@ fn live(hooks: Hooks, all: &[Foreign]) -> Result<()> {
         "{}",
         said()
     );
+    Ok(())
+}
+
+/// Where a client sends contents on their own, on a connection that was there before, nothing but the answers says that these
+/// are no requests: it may be claimed, and still no span comes of it.
+fn looking_like_requests(hooks: Hooks) -> Result<()> {
+    const FRAME: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x05\x82\x84\x86";
+    let server = Foreign::Memcached.serve()?;
+    let mut clients = Vec::new();
+    for content in [b"GET /bait HTTP/1.1\r\nHost: bait\r\n\r\n", &*FRAME.repeat(3)] {
+        let mut client = http::connect(server.service.address)?;
+        store(&mut client, b"before")?;
+        clients.push((client, content.to_vec()));
+    }
+    let session = Session::start(Options::run(hooks).port(server.service.address.port()))?;
+    for (client, content) in &mut clients {
+        for _ in 0..3 {
+            store(client, content)?;
+        }
+    }
+    drop(clients);
+    let seen = session.finish(0)?;
+    seen.spans_are(&[])?;
+    ensure!(
+        seen.summary.value("lost.exchanges.incomplete") > 0,
+        "{}",
+        seen.finished.message()
+    );
+    Ok(())
+}
+
+/// Has memcached keep `content`, which goes in two parts.
+fn store(client: &mut Connection<TcpStream>, content: &[u8]) -> Result<()> {
+    client.send(format!("set key 0 0 {}\r\n", content.len()))?;
+    // Until the server has read that.
+    std::thread::sleep(Duration::from_millis(50));
+    client.send([content, b"\r\n"].concat())?;
+    let mut answer = Vec::new();
+    client.exactly(8, &mut answer)?;
+    ensure!(answer == b"STORED\r\n", "{}", answer.escape_ascii());
     Ok(())
 }
 
