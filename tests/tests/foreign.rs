@@ -185,10 +185,10 @@ fn captured(foreign: Foreign) -> Result<()> {
     let (found, opened) = (unclaimed(&whole, reason)?, opened(&file)?);
     ensure!(found == opened, "{found} of {opened} connections");
     let packets = capture::packets(&whole)?;
-    for part in 1..40 {
-        let rest = &packets[packets.len() * part / 40..];
+    for part in 1..16 {
+        let rest = &packets[packets.len() * part / 16..];
         let found = unclaimed(&capture::pcap(1, rest), "joined_late")?;
-        ensure!(found > 0, "from {part}/40 on");
+        ensure!(found > 0, "from {part}/16 on");
     }
     Ok(())
 }
