@@ -448,7 +448,7 @@ fn late(operation: &Operation, head: Head) -> (u8, bool) {
         return (UNDECIDED, false);
     }
     let last = operation.word(operation.end.wrapping_sub(8));
-    if postgres::is_response(head, last) {
+    if postgres::is_response(head, last, length) {
         return (POSTGRES, false);
     }
     if postgres::is_request(head, last, length) {

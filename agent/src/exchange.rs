@@ -350,7 +350,8 @@ impl Connection {
         let Some(protocol) = Protocol::numbered(origin.protocol) else {
             return;
         };
-        self.parser = Some(protocol::Connection::marked(protocol));
+        let parser = protocol::Connection::marked(protocol);
+        self.parser = Some(if self.late { parser.joined_late() } else { parser });
         if self.late && protocol != Protocol::Http1 {
             for flow in [Flow::Request, Flow::Response] {
                 self.read(flow, stamp(origin, None), Piece::Gap { length: 0 }, outcomes);

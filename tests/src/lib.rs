@@ -13,6 +13,7 @@ pub mod cases;
 pub mod child;
 pub mod database;
 pub mod expect;
+pub mod foreign;
 pub mod http;
 pub mod messages;
 pub mod peer;

@@ -148,7 +148,7 @@ pub fn java(class: &str) -> Result<Command> {
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// The folder is named by the sources, the program by itself: processes are named by their program.
-fn built(name: &str, sources: &[PathBuf], build: impl Fn(&Path) -> Command) -> Result<PathBuf> {
+pub(crate) fn built(name: &str, sources: &[PathBuf], build: impl Fn(&Path) -> Command) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     for source in sources {
         std::fs::read(source)?.hash(&mut hasher);

@@ -149,22 +149,25 @@ pub const fn is_cancel(head: Head) -> bool {
     code(head) == CANCEL && length >= 16 && length <= 12 + 256
 }
 
-/// Whether an operation that begins with `head` and has `last` as its last eight bytes is a client's: it ends in Sync, or
-/// is one Query; `length` is that of the operation.
+/// Whether an operation of `length` bytes that begins with `head` and has `last` as its last eight bytes is a client's: it
+/// ends in Sync, or is one Query. Its first message lies within it: where another protocol's bytes begin with a letter, what
+/// follows is hardly ever a length that fits.
 #[inline(always)]
 #[must_use]
 pub const fn is_request(head: Head, last: u64, length: u32) -> bool {
     let syncs = last >> 24 == (b'S' as u64) | 0x04 << 32;
     let frame = frame(head, true);
     let query = head.byte(0) == b'Q' && frame.length == length && last >> 56 == 0;
-    frame.length != 0 && (syncs || query)
+    frame.length != 0 && (syncs && frame.length <= length || query)
 }
 
 /// The same of the server: it ends in ReadyForQuery.
 #[inline(always)]
 #[must_use]
-pub const fn is_response(head: Head, last: u64) -> bool {
+pub const fn is_response(head: Head, last: u64, length: u32) -> bool {
     let state = (last >> 56) as u8;
     let ready = (last >> 16) & 0xff_ffff_ffff == (b'Z' as u64) | 0x05 << 32;
-    frame(head, false).length != 0 && ready && (state == b'I' || state == b'T' || state == b'E')
+    let frame = frame(head, false);
+    let fits = frame.length != 0 && frame.length <= length;
+    fits && ready && (state == b'I' || state == b'T' || state == b'E')
 }

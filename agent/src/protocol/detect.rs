@@ -97,6 +97,7 @@ pub fn detect(data: &[u8]) -> Detection {
 pub fn sign(piece: &[u8]) -> Sign {
     match detect(piece) {
         Detection::Is(protocol @ Protocol::Http1, flow) => return Sign::Sure(protocol, flow),
+        Detection::Is(Protocol::Postgres, _) if !super::postgres::is_opening(piece) => {}
         Detection::Is(protocol, Flow::Request) => return Sign::Opening(protocol, Flow::Request),
         // A server's first SETTINGS are mostly zeroes.
         Detection::Is(_, Flow::Response) | Detection::NeedMore | Detection::None(_) => {}

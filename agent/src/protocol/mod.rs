@@ -260,7 +260,12 @@ impl<S> From<amqp::Outcome<S>> for Outcome<S> {
 
 /// A connection of any protocol: pieces of both directions in, outcomes out.
 #[derive(Debug)]
-pub struct Connection<S>(Parser<S>);
+pub struct Connection<S> {
+    parser: Parser<S>,
+    /// Nobody has answered in this protocol yet, and it was told from its middle: what looked like it may have been content
+    /// of another's.
+    is_doubtful: bool,
+}
 
 #[derive(Debug)]
 enum Parser<S> {
@@ -285,7 +290,7 @@ impl<S: Copy> Connection<S> {
     /// both directions with a [`Piece::Gap`] of length 0.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
-        Self(match protocol {
+        Self::of(match protocol {
             Protocol::Http1 => {
                 let limits = http1::Limits {
                     // No kernel has said how many may be in flight.
@@ -306,17 +311,33 @@ impl<S: Copy> Connection<S> {
     #[must_use]
     pub fn marked(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Http1 => Self(Parser::Http1(Box::new(http1::Connection::marked(
+            Protocol::Http1 => Self::of(Parser::Http1(Box::new(http1::Connection::marked(
                 http1::Limits::default(),
             )))),
             Protocol::Http2 | Protocol::Postgres | Protocol::Amqp => Self::new(protocol),
         }
     }
 
+    const fn of(parser: Parser<S>) -> Self {
+        Self {
+            parser,
+            is_doubtful: false,
+        }
+    }
+
+    /// The same, joined late: what is asked there is told once something was answered.
+    #[must_use]
+    pub fn joined_late(self) -> Self {
+        Self {
+            is_doubtful: true,
+            ..self
+        }
+    }
+
     /// Which one.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
-        match &self.0 {
+        match &self.parser {
             Parser::Http1(_) => Protocol::Http1,
             Parser::Http2(_) => Protocol::Http2,
             Parser::Postgres(_) => Protocol::Postgres,
@@ -327,7 +348,7 @@ impl<S: Copy> Connection<S> {
     /// Exchanges that have not come out yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        match &self.0 {
+        match &self.parser {
             Parser::Http1(connection) => connection.in_flight(),
             Parser::Http2(connection) => connection.in_flight(),
             Parser::Postgres(connection) => connection.in_flight(),
@@ -338,10 +359,12 @@ impl<S: Copy> Connection<S> {
     /// Exchanges on streams of HTTP/2 that have not come out and began at a stamp of which `is_due` holds, as far as they
     /// have come `now`.
     pub fn so_far(&self, now: S, is_due: impl Fn(S) -> bool) -> Vec<Exchange<S>> {
-        match &self.0 {
+        match &self.parser {
             Parser::Http2(connection) => {
                 let open = connection.so_far(now, is_due);
-                open.map(|exchange| Exchange::Http2(Box::new(exchange))).collect()
+                let open = open.map(|exchange| Exchange::Http2(Box::new(exchange)));
+                open.filter(|open| open.is_answered() || !self.is_doubtful)
+                    .collect()
             }
             Parser::Http1(_) | Parser::Postgres(_) | Parser::Amqp(_) => Vec::new(),
         }
@@ -350,36 +373,50 @@ impl<S: Copy> Connection<S> {
     /// Reads one piece of one direction. `stamp` goes to every message that begins or ends in it.
     pub fn read(&mut self, flow: Flow, stamp: S, piece: Piece<'_>, out: &mut Vec<Outcome<S>>) {
         let from = out.len();
-        match &mut self.0 {
+        match &mut self.parser {
             Parser::Http1(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
             Parser::Http2(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
             Parser::Postgres(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
             Parser::Amqp(connection) => tell(out, |told| connection.read(flow, stamp, piece, told)),
         }
         self.follow_upgrade(from, out);
+        self.doubt(&mut out[from..]);
     }
 
     /// One direction has come to its end.
     pub fn end(&mut self, flow: Flow, out: &mut Vec<Outcome<S>>) {
         // Of these protocols, only HTTP/1.x has messages that end so (RFC 9112, section 6.3).
-        if let Parser::Http1(connection) = &mut self.0 {
+        if let Parser::Http1(connection) = &mut self.parser {
             tell(out, |told| connection.end(flow, told));
         }
     }
 
     /// The connection is over: whatever is in flight comes out.
     pub fn close(&mut self, stamp: S, how: Close, out: &mut Vec<Outcome<S>>) {
-        match &mut self.0 {
+        let from = out.len();
+        match &mut self.parser {
             Parser::Http1(connection) => tell(out, |told| connection.close(stamp, how, told)),
             Parser::Http2(connection) => tell(out, |told| connection.close(stamp, how, told)),
             Parser::Postgres(connection) => tell(out, |told| connection.close(stamp, how, told)),
             Parser::Amqp(connection) => tell(out, |told| connection.close(stamp, how, told)),
         }
+        self.doubt(&mut out[from..]);
+    }
+
+    /// What was never answered, where nothing was, is not told.
+    fn doubt(&mut self, out: &mut [Outcome<S>]) {
+        for outcome in out {
+            match outcome {
+                Outcome::Exchange(exchange) if exchange.is_answered() => self.is_doubtful = false,
+                Outcome::Exchange(_) if self.is_doubtful => *outcome = Outcome::Lost(Loss::Exchange),
+                Outcome::Exchange(_) | Outcome::Lost(_) => {}
+            }
+        }
     }
 
     /// Where HTTP/1.1 was left for HTTP/2 (RFC 7540, section 3.2), the request that asked for it is answered there.
     fn follow_upgrade(&mut self, from: usize, out: &mut Vec<Outcome<S>>) {
-        let Parser::Http1(connection) = &mut self.0 else {
+        let Parser::Http1(connection) = &mut self.parser else {
             return;
         };
         if !connection.is_done() || !matches!(out[from..].last(), Some(Outcome::Exchange(_))) {
@@ -391,7 +428,7 @@ impl<S: Copy> Connection<S> {
         let mut told = Vec::new();
         match http2::Connection::upgraded(http2::Limits::default(), connection, *exchange, &mut told) {
             Ok(upgraded) => {
-                self.0 = Parser::Http2(Box::new(upgraded));
+                self.parser = Parser::Http2(Box::new(upgraded));
                 out.extend(told.into_iter().map(Outcome::from));
             }
             Err(exchange) => out.push(Outcome::Exchange(Exchange::Http1(exchange))),

@@ -29,7 +29,7 @@ mod recorded;
 
 pub use super::http1::Flow;
 pub use connection::Connection;
-pub use recognise::{Frames, Opening, opening, recognise};
+pub use recognise::{Frames, Opening, is_opening, opening, recognise};
 
 use crate::connection::Close;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::Flow;
 use super::frame;
-use super::startup::{CANCEL, GSS, LENGTHS, SSL};
+use super::startup::{self, CANCEL, GSS, LENGTHS, Packet, SSL};
 
 /// What the first bytes of a direction say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,22 @@ pub fn opening(data: &[u8]) -> Opening {
         }
         _ => Opening::Other,
     }
+}
+
+/// Whether `piece`, of a connection that was joined late, is what a client opens one with: the packet and nothing else, as
+/// the client waits for the answer, and of a StartupMessage with all that it must have. Its first bytes alone are soon
+/// found within other protocols: BSON has lengths in front of names, MySQL's columns have names between small numbers.
+#[must_use]
+pub fn is_opening(piece: &[u8]) -> bool {
+    let is_whole = piece
+        .first_chunk()
+        .is_some_and(|length| u32::from_be_bytes(*length) as usize == piece.len());
+    is_whole
+        && match startup::packet(piece) {
+            Some(Packet::Startup(session)) => session.user.is_some(),
+            Some(Packet::Encryption | Packet::Cancel) => true,
+            None => false,
+        }
 }
 
 fn so_far(matches: bool) -> Opening {
@@ -132,6 +148,29 @@ mod tests {
         check(b"\0\0\0\0\0\0\0\0", 4, Opening::Other);
         check(b"\0\0\0\x08\x04\xd2\x16\x31", 8, Opening::Other);
         check(b"\0\0\0\x09\x04\xd2\x16\x2f", 8, Opening::Other);
+    }
+
+    #[test]
+    fn in_the_middle_an_opening_is_whole() {
+        for whole in [
+            b"\0\0\0\x11\0\x03\0\0user\0me\0\0".as_slice(),
+            b"\0\0\0\x08\x04\xd2\x16\x2f",
+            b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02",
+        ] {
+            assert!(is_opening(whole), "{}", whole.escape_ascii());
+            assert!(!is_opening(&whole[..whole.len() - 1]));
+            assert!(!is_opening(&[whole, b"Q"].concat()));
+        }
+        for other in [
+            b"".as_slice(),
+            // MongoDB's hello, MySQL's columns, and both as long as they seem to be.
+            b"\0\0\0\x32\0\x03client\0\xed\0\0\0\x03driver\0\x2e\0\0\0",
+            b"\0\0\x1b\0\0\x03\x03def\0\0\0\x04NULL\0\0\x0c?\0\0\0\0",
+            b"\0\0\0\x10\0\x03client\0\x01",
+            b"\0\0\0\x0e\0\x03\x03def\0\0\0\0",
+        ] {
+            assert!(!is_opening(other), "{}", other.escape_ascii());
+        }
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl Search {
             }
         };
         let mut parser = Parser::new(protocol, side, flow);
+        parser.connection = parser.connection.joined_late();
         for side in [Side::Low, Side::High] {
             parser.read(side, time, Piece::Gap { length: 0 }, out);
         }

@@ -1,6 +1,6 @@
 //! Joined late: what HTTP/2, PostgreSQL and AMQP are known by, and that nothing else is taken for them.
 
-use super::{ASK, check};
+use super::{ANSWER, ASK, check};
 
 const BEFORE: [&[u8]; 2] = [b">?before", b"<?before"];
 
@@ -101,6 +101,25 @@ fn amqp_is_known_by_a_method() {
     // Both sides acknowledge.
     join(&[ACK, b">\x08\0\0\0\0\0\0\xce"], &["JoinedLate"]);
     check(&[b">AMQP\0\0\x09\x01", PUBLISH], &["Publish q Content @2"]);
+}
+
+#[test]
+fn what_nobody_answers_is_not_told() {
+    // Another protocol's contents, each in a segment of its own.
+    let requests = [POST, &GET[1..], &POST[1..]].concat();
+    join(&[&requests, b"<STORED\r\n"], &["Exchange", "Exchange"]);
+    let [ask, answer] = [ASK, ANSWER].map(str::as_bytes);
+    let stored: &[u8] = b"<STORED\r\n";
+    join(&[ask, stored, ask, stored], &["Exchange", "Exchange"]);
+    // Once something is answered, what is not is told as well.
+    join(
+        &[ask, answer, ask, answer, ask],
+        &[
+            "Exchange",
+            "GET / (1 fields) Some(200) @6",
+            "GET / (1 fields) None @99",
+        ],
+    );
 }
 
 #[test]
