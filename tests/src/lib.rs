@@ -15,6 +15,7 @@ pub mod database;
 pub mod expect;
 pub mod http;
 pub mod messages;
+pub mod nghttp;
 pub mod peer;
 pub mod port;
 pub mod receiver;

@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::calls::{self, Call, Peer, Request, Timed};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::nghttp;
 use spanwire_tests::port;
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::nginx::Nginx;
@@ -19,6 +20,7 @@ use spanwire_tests::span::{self, Kind, Span};
 spanwire_tests::under_both_hook_sets!(
     http2_of_go_and_node,
     http2_of_nginx_and_curl,
+    http2_of_nghttp,
     http2_joined_late,
     grpc,
     grpc_joined_late,
@@ -135,6 +137,26 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
             received,
         };
         expected.extend(request.spans(address)?);
+    }
+    session.finish(expected.len())?.exactly_until_closed(&expected)
+}
+
+fn http2_of_nghttp(hooks: Hooks) -> Result<()> {
+    let nginx = Nginx::start(None)?;
+    nginx.file("large", &vec![b'x'; 1 << 20])?;
+    let go = Peer::GoHttp.serve()?;
+    let options = Options::run(hooks)
+        .port(nginx.http2.port())
+        .port(go.address.port());
+    let session = Session::start(options)?;
+    let mut expected = Vec::new();
+    for (address, requests) in [
+        (nginx.http2, nghttp::of_nginx(nginx.http2)?),
+        (go.address, nghttp::of_go(go.address)?),
+    ] {
+        for request in requests {
+            expected.extend(request.spans(address)?);
+        }
     }
     session.finish(expected.len())?.exactly_until_closed(&expected)
 }
