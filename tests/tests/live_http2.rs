@@ -66,10 +66,17 @@ fn grpc(hooks: Hooks) -> Result<()> {
         (
             Peer::GrpcGo,
             "orders",
-            &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
+            &[
+                Peer::GrpcGo,
+                Peer::Grpcio,
+                Peer::GrpcJs,
+                Peer::GrpcJava,
+                Peer::Tonic,
+            ][..],
         ),
         (Peer::Grpcio, "orders", &[Peer::GrpcGo, Peer::Grpcio]),
         (Peer::GrpcJava, "Orders", &[Peer::GrpcGo, Peer::GrpcJava]),
+        (Peer::Tonic, "orders", &[Peer::GrpcGo, Peer::Tonic]),
     ] {
         let server = server.serve()?;
         let session = Session::start(Options::run(hooks).port(server.address.port()))?;
@@ -199,7 +206,7 @@ fn http2_joined_late(hooks: Hooks) -> Result<()> {
 
 /// What calls are is said in fields that were sent before, so they may be unknown; there are as many as there were.
 fn grpc_joined_late(hooks: Hooks) -> Result<()> {
-    for peer in [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJava] {
+    for peer in [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJava, Peer::Tonic] {
         let server = peer.serve()?;
         let mut client = peer.call(server.address, LATE.0, LATE.1)?;
         client.args(ANSWERED);

@@ -31,7 +31,7 @@ fn drivers(hooks: Hooks) -> Result<()> {
     let mut told = Vec::new();
     for driver in Driver::ALL {
         for concurrency in CONCURRENCY {
-            let command = driver.work(&server, 300, concurrency)?;
+            let command = driver.work(address, 300, concurrency)?;
             let lines = Child::spawn(command)?
                 .succeed()
                 .with_context(|| format!("{driver:?}"))?;

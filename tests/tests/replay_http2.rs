@@ -193,10 +193,17 @@ fn grpc() -> Result<()> {
     for (server, clients) in [
         (
             Peer::GrpcGo,
-            &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
+            &[
+                Peer::GrpcGo,
+                Peer::Grpcio,
+                Peer::GrpcJs,
+                Peer::GrpcJava,
+                Peer::Tonic,
+            ][..],
         ),
         (Peer::Grpcio, &[Peer::GrpcGo, Peer::Grpcio]),
         (Peer::GrpcJava, &[Peer::GrpcJava]),
+        (Peer::Tonic, &[Peer::Tonic]),
     ] {
         for client in clients {
             let server = server.serve()?;

@@ -24,6 +24,7 @@ const CLERK: &str = "clerk";
 /// Table and roles of the workloads.
 const SET_UP: &str = "CREATE TABLE accounts (id int PRIMARY KEY, name text, balance numeric);
     INSERT INTO accounts SELECT id, 'account ' || id, 10 * id FROM generate_series(1, 100) id;
+    CREATE TABLE slips (id int, note text);
     CREATE ROLE clerk LOGIN SUPERUSER PASSWORD 'secret';";
 
 /// A running cluster whose database is `shop`.
