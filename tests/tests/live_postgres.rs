@@ -8,13 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::calls::{self, Timed};
 use spanwire_tests::child::Child;
-use spanwire_tests::database::{self, Driver};
-use spanwire_tests::service::postgres::Postgres;
+use spanwire_tests::database::{self, Driver, Statement};
+use spanwire_tests::replay;
+use spanwire_tests::service::postgres::{Logged, Postgres};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Kind;
 
 spanwire_tests::under_both_hook_sets!(
     drivers,
+    psql,
     pgbench_over_tcp,
     pgbench_over_a_unix_socket,
     joined_late,
@@ -41,6 +43,33 @@ fn drivers(hooks: Hooks) -> Result<()> {
     ensure!(told.len() > 3000, "{}", told.len());
     let expected = database::spans(&server.logged()?, &told, address);
     session.finish(expected.len())?.exactly(&expected)
+}
+
+/// Each statement of a script as it was sent, at both ends.
+fn psql(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let options = Options::run(hooks).port(server.service.address.port());
+    let session = Session::start(options.flag("--no-redact"))?;
+    Child::spawn(server.script()?)?.succeed()?;
+    let logged = server.logged()?;
+    ensure!(logged.len() > 15, "{}", logged.len());
+    let seen = session.finish(2 * logged.len())?;
+    seen.well_formed()?;
+    ensure!(seen.summary.losses().is_empty(), "{}", seen.finished.message());
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = seen
+            .spans
+            .iter()
+            .filter(|span| span.kind == kind)
+            .map(Statement::of);
+        let logged = logged.iter().cloned();
+        replay::same(
+            spans.map(|Statement { text, code, .. }| (text, code)).collect(),
+            logged.map(|Logged { text, code }| (text, code)).collect(),
+        )
+        .with_context(|| format!("{kind:?}"))?;
+    }
+    Ok(())
 }
 
 /// Five statements a transaction, three of them without waiting for each other.

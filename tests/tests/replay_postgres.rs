@@ -97,29 +97,6 @@ fn requests(file: &Path, port: u16) -> Result<u64> {
         .count() as u64)
 }
 
-const SCRIPT: &str = r"SELECT 1;
-SELECT 'two
-lines', $$dollar ' quote$$, E'it\'s', /* a /* nested */ comment */ 1.5e3;
-SELECT 1 \; SELECT 'two' \; UPDATE accounts SET balance = 0 WHERE id = 7;
-SELECT 1 \; SELECT 1 / 0 \; SELECT 'never';
-SELECT nothing FROM nowhere;
-SELEC 1;
-CREATE TABLE notes (id int, note text);
-COPY notes FROM STDIN;
-1	one
-2	two
-\.
-\copy notes TO STDOUT
-BEGIN;
-DECLARE c CURSOR FOR SELECT id FROM accounts;
-FETCH 10 FROM c;
-ROLLBACK;
-LISTEN news;
-NOTIFY news, 'extra';
-DO $$ BEGIN RAISE NOTICE 'noted'; END $$;
-SELECT repeat('x', 100000);
-";
-
 const PIPELINE: &str = r"\set id random(1, 100)
 \startpipeline
 SELECT balance FROM accounts WHERE id = :id;
@@ -132,12 +109,7 @@ SELECT 1;
 #[test]
 fn psql() -> Result<()> {
     let recording = Recording::of(|server| {
-        let folder = tempfile::tempdir()?;
-        let script = folder.path().join("script.sql");
-        std::fs::write(&script, SCRIPT)?;
-        let mut command = server.client("psql");
-        command.args(["-X", "-q", "-d", "shop", "-f"]).arg(&script);
-        Child::spawn(command)?.succeed()?;
+        Child::spawn(server.script()?)?.succeed()?;
         Ok(Vec::new())
     })?;
     recording.check()?;

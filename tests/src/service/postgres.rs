@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::child::{self, Child};
 use crate::service::Service;
-use crate::{port, wait};
+use crate::{port, wait, workload};
 
 /// Where Debian puts the programs of version 15.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
@@ -123,6 +123,17 @@ impl Postgres {
         command.arg("-h").arg(&self.socket);
         command.args(["-p", &self.service.address.port().to_string(), "-U", "postgres"]);
         command
+    }
+
+    /// psql with statements of every kind, several of which fail.
+    ///
+    /// # Errors
+    /// The script is not there.
+    pub fn script(&self) -> Result<Command> {
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-d", "shop", "-f"]);
+        command.arg(workload::file("statements.sql")?);
+        Ok(command)
     }
 
     /// All that was executed over TCP so far.
