@@ -7,16 +7,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::calls::{self, Timed};
-use spanwire_tests::child::Child;
+use spanwire_tests::child::{self, Child};
 use spanwire_tests::database::{self, Driver, Statement};
 use spanwire_tests::replay;
-use spanwire_tests::service::postgres::{Logged, Postgres};
+use spanwire_tests::service::pgbouncer::{PgBouncer, Pooling};
+use spanwire_tests::service::postgres::{self, Logged, Postgres};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Kind;
 
 spanwire_tests::under_both_hook_sets!(
     drivers,
     psql,
+    through_pgbouncer,
     pgbench_over_tcp,
     pgbench_over_a_unix_socket,
     joined_late,
@@ -70,6 +72,64 @@ fn psql(hooks: Hooks) -> Result<()> {
         .with_context(|| format!("{kind:?}"))?;
     }
     Ok(())
+}
+
+/// Each statement has four ends: the client's, both of PgBouncer's and the server's, and what PgBouncer asks by itself two.
+fn through_pgbouncer(hooks: Hooks) -> Result<()> {
+    for (pooling, drivers) in [
+        (Pooling::Transaction, &[Driver::Psycopg2][..]),
+        (Pooling::Session, &[Driver::Pgx, Driver::TokioPostgres]),
+    ] {
+        let server = Postgres::start()?;
+        let pool = PgBouncer::start(&server, pooling)?;
+        let folder = tempfile::tempdir()?;
+        let [near, far] = [&pool.service, &server.service].map(|service| service.address);
+        let options = Options::run(hooks).port(near.port()).port(far.port());
+        let session = Session::start(options)?;
+        let mut told = Vec::new();
+        for driver in drivers {
+            for concurrency in CONCURRENCY {
+                let mut command = driver.work(near, 100, concurrency)?;
+                // PgBouncer tells a server when its next client goes by another name.
+                command.env("PGAPPNAME", concurrency.to_string());
+                let lines = Child::spawn(command)?
+                    .succeed()
+                    .with_context(|| format!("{driver:?}"))?;
+                told.extend(calls::told(&lines)?);
+            }
+        }
+        // Prepared, but by no name: what has one is not there in the next transaction.
+        Child::spawn(unnamed(&pool, folder.path())?)?.succeed()?;
+        let logged = server.logged()?;
+        let is_its_own = |logged: &Logged| PgBouncer::is_its_own(&logged.text);
+        let (own, asked): (Vec<_>, Vec<_>) = logged.into_iter().partition(is_its_own);
+        ensure!(
+            !own.is_empty() && asked.len() > told.len(),
+            "{} of its own",
+            own.len()
+        );
+        let expected = [
+            database::spans(&asked, &told, near),
+            database::spans(&asked, &told, far),
+            database::spans(&own, &[], far),
+        ]
+        .concat();
+        session
+            .finish(expected.len())?
+            .exactly(&expected)
+            .with_context(|| format!("{pooling:?}"))?;
+    }
+    Ok(())
+}
+
+/// Statements of the extended protocol through `pool`.
+fn unnamed(pool: &PgBouncer, folder: &Path) -> Result<Command> {
+    let script = folder.join("script.sql");
+    std::fs::write(&script, ALONE)?;
+    let mut command = child::command("pgbench");
+    command.args(["-n", "-M", "extended", "-c", "20", "-t", "3", "-f"]);
+    command.arg(script).arg(postgres::url(pool.service.address));
+    Ok(command)
 }
 
 /// Five statements a transaction, three of them without waiting for each other.

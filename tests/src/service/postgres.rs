@@ -18,8 +18,8 @@ use crate::{port, wait, workload};
 /// Where Debian puts the programs of version 15.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
-/// Whom the workloads are, with a password that is asked for (SCRAM); the superuser `postgres` is asked nothing.
-const CLERK: &str = "clerk";
+/// Whom the workloads are, with the password `secret` that is asked for (SCRAM); the superuser `postgres` is asked nothing.
+pub(super) const CLERK: &str = "clerk";
 
 /// Table and roles of the workloads.
 const SET_UP: &str = "CREATE TABLE accounts (id int PRIMARY KEY, name text, balance numeric);
@@ -186,9 +186,14 @@ fn id(which: &str) -> Result<u32> {
 
 /// A program of the server's, as its user.
 fn program(name: &str) -> Command {
+    as_postgres(&Path::new(PROGRAMS).join(name))
+}
+
+/// A program that refuses to be root.
+pub(super) fn as_postgres(program: &Path) -> Command {
     let mut command = child::command("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]);
-    command.arg(Path::new(PROGRAMS).join(name));
+    command.arg(program);
     command
 }
 
