@@ -152,19 +152,24 @@ SELECT 1;
 SELECT 2;
 ";
 
-/// Of every statement that pgbench says it made there are `ends` spans, and no others.
+/// `command`, but not before there is a file `turn`: its process is known before it begins.
+fn held(command: &Command, turn: &Path) -> Command {
+    let mut held = child::command("sh");
+    held.args(["-c", r#"until [ -e "$0" ]; do sleep 0.1; done; exec "$@""#]);
+    held.arg(turn).arg(command.get_program()).args(command.get_args());
+    held
+}
+
+/// Of every statement that pgbench says it made, five a transaction, there are two spans, and no others. `watch` takes its
+/// processes.
 fn pgbench(
-    hooks: Hooks,
-    options: &Options,
-    client: impl Fn(&Postgres) -> Command,
-    server: &Postgres,
-    ends: u64,
+    transactions: usize,
+    client: impl Fn() -> Command,
+    watch: impl FnOnce(&[u32]) -> Options,
 ) -> Result<()> {
     const CLIENTS: usize = 10;
-    let transactions = hooks.share(1000);
     let folder = tempfile::tempdir()?;
-    let agent = Agent::start(options)?;
-    let mut statements = 0;
+    let mut clients = Vec::new();
     for (mode, script) in [
         ("simple", ALONE),
         ("extended", ALONE),
@@ -172,20 +177,20 @@ fn pgbench(
         ("extended", PIPELINE),
         ("prepared", PIPELINE),
     ] {
-        let file = folder.path().join("script.sql");
+        let [file, turn] = ["sql", "turn"].map(|end| folder.path().join(format!("{}.{end}", clients.len())));
         std::fs::write(&file, script)?;
-        let mut command = client(server);
-        command.args([
-            "-n",
-            "-M",
-            mode,
-            "-c",
-            &CLIENTS.to_string(),
-            "-t",
-            &transactions.to_string(),
-        ]);
-        command.arg("-f").arg(&file).arg("shop");
-        let said = Child::spawn(command)?.succeed()?;
+        let mut command = client();
+        command.args(["-n", "-M", mode, "-c", &CLIENTS.to_string()]);
+        command.args(["-t", &transactions.to_string(), "-f"]);
+        command.arg(&file).arg("shop");
+        clients.push((Child::spawn(held(&command, &turn))?, turn));
+    }
+    let processes: Vec<u32> = clients.iter().map(|(client, _)| client.pid()).collect();
+    let agent = Agent::start(&watch(&processes))?;
+    let mut statements = 0;
+    for (client, turn) in clients {
+        std::fs::write(turn, "")?;
+        let said = client.succeed()?;
         let all = CLIENTS * transactions;
         let done = format!("number of transactions actually processed: {all}/{all}");
         ensure!(said.contains(&done), "{said:#?}");
@@ -195,8 +200,8 @@ fn pgbench(
     let summary = finished.summary.as_ref().context("a summary")?;
     ensure!(summary.losses().is_empty(), "{}", finished.message());
     ensure!(
-        summary.value("spans.built") == ends * statements,
-        "{ends} spans of {statements} statements: {}",
+        summary.value("spans.built") == 2 * statements,
+        "spans of both ends of {statements} statements: {}",
         finished.message()
     );
     Ok(())
@@ -205,16 +210,18 @@ fn pgbench(
 fn pgbench_over_tcp(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let options = Options::run(hooks).port(server.service.address.port());
-    let client = |server: &Postgres| server.client("pgbench");
-    pgbench(hooks, &options, client, &server, 2)
+    pgbench(hooks.share(1000), || server.client("pgbench"), |_| options)
 }
 
-/// Of the processes that the server starts for its clients: no port tells whose a Unix socket is.
+/// Of the server, the processes that it starts for its clients, and the clients: no port tells whose a Unix socket is.
 fn pgbench_over_a_unix_socket(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let options = Options::run(hooks).pid(server.service.child.pid());
-    let client = |server: &Postgres| server.local_client("pgbench");
-    pgbench(hooks, &options, client, &server, 1)
+    pgbench(
+        hooks.share(500),
+        || server.local_client("pgbench"),
+        |clients| clients.iter().copied().fold(options, Options::pid),
+    )
 }
 
 /// When each transaction of pgbench's own log began (`--log` with `--rate`): it ended at a time, so many microseconds behind
