@@ -116,6 +116,7 @@ fn grpc(hooks: Hooks) -> Result<()> {
 
 fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
     let nginx = Nginx::start(None)?;
+    nginx.file("large", &vec![b'x'; 1 << 20])?;
     let go = Peer::GoHttp.serve()?;
     let options = Options::run(hooks)
         .port(nginx.http2.port())
