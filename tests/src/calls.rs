@@ -210,6 +210,8 @@ pub enum Peer {
     GrpcJs,
     /// gRPC by grpc-java.
     GrpcJava,
+    /// gRPC by Rust's tonic.
+    Tonic,
 }
 
 impl Peer {
@@ -222,6 +224,7 @@ impl Peer {
         Ok(match self {
             Self::GoHttp => child::command(&workload::go_program("shelf")?.to_string_lossy()),
             Self::GrpcGo => child::command(&workload::go_program("orders")?.to_string_lossy()),
+            Self::Tonic => child::command(&workload::rust("orders")?.to_string_lossy()),
             Self::NodeHttp => with("node", "node/shelf.js")?,
             Self::Grpcio => with(&workload::environment("python")?.to_string_lossy(), "orders.py")?,
             Self::GrpcJs => {

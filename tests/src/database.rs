@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::child;
 use crate::expect::{Expected, Matcher};
-use crate::service::postgres::{self, Logged, Postgres};
+use crate::service::postgres::{self, Logged};
 use crate::span::{Kind, Span};
 use crate::workload;
 
@@ -76,15 +76,19 @@ pub fn spans(logged: &[Logged], told: &[Statement], address: SocketAddr) -> Vec<
 
 fn span(kind: Kind, text: &str, code: Option<&str>, address: SocketAddr) -> Expected {
     let text = without_literals(text);
-    let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
-    let operation = words.first().copied().unwrap_or_default();
-    let names_next = |word: &&str| ["FROM", "INTO", "UPDATE", "COPY"].contains(word);
-    let table = words.iter().position(names_next).and_then(|at| words.get(at + 1));
-    let summary = table.map_or_else(|| operation.to_owned(), |table| format!("{operation} {table}"));
+    let statements: Vec<_> = text
+        .split(';')
+        .filter(|text| !text.trim().is_empty())
+        .map(operation_and_table)
+        .collect();
+    let summaries = statements.iter().map(|(operation, table)| match table {
+        Some(table) => format!("{operation} {table}"),
+        None => (*operation).to_owned(),
+    });
+    let summary = summaries.collect::<Vec<_>>().join(" ");
     let mut span = Expected::new(kind, &summary, &text)
         .is("db.system.name", "postgresql")
         .is("db.namespace", "shop")
-        .is("db.operation.name", operation)
         .is("db.query.summary", &*summary)
         .is("db.query.text", &*text)
         .with("spanwire.db.statement.name", Matcher::Anything)
@@ -95,13 +99,31 @@ fn span(kind: Kind, text: &str, code: Option<&str>, address: SocketAddr) -> Expe
         Kind::Server => span.with("network.peer.port", Matcher::Port),
         _ => span.is("network.peer.port", address.port()),
     };
-    if let Some(table) = table {
-        span = span.is("db.collection.name", *table);
+    if let &[(operation, _)] = &*statements {
+        span = span.is("db.operation.name", operation);
+    }
+    if let Some(table) = statements.iter().find_map(|(_, table)| *table) {
+        span = span.is("db.collection.name", table);
     }
     match code {
         Some(code) => span.is("db.response.status_code", code).failed(code),
         None => span,
     }
+}
+
+/// What a workload's statement does, and to which table, if any.
+fn operation_and_table(statement: &str) -> (&str, Option<&str>) {
+    let names_next = |word: &str| ["FROM", "INTO", "UPDATE", "COPY"].contains(&word);
+    let table = statement
+        .split_whitespace()
+        .skip_while(|word| !names_next(word))
+        .nth(1);
+    // The only one of two words.
+    let operation = match statement.strip_prefix("START TRANSACTION") {
+        Some(rest) => &statement[..statement.len() - rest.len()],
+        None => statement.split_whitespace().next().unwrap_or_default(),
+    };
+    (operation, table)
 }
 
 /// The text of a workload's statement with `?` for each string and number, and without the comment at its end.
@@ -145,24 +167,27 @@ pub enum Driver {
     Pgx,
     /// PostgreSQL's own of Java: batches, portals in pieces, COPY; simple queries as well.
     Jdbc,
+    /// Rust's; pipelines with a Sync each, several statements in one message, COPY.
+    TokioPostgres,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Psycopg2,
         Self::Psycopg,
         Self::Asyncpg,
         Self::Pg,
         Self::Pgx,
         Self::Jdbc,
+        Self::TokioPostgres,
     ];
 
-    /// `count` pieces of work by `concurrency` connections.
+    /// `count` pieces of work by `concurrency` connections to the database at `address`.
     ///
     /// # Errors
     /// It cannot be built.
-    pub fn work(self, server: &Postgres, count: usize, concurrency: usize) -> Result<Command> {
+    pub fn work(self, address: SocketAddr, count: usize, concurrency: usize) -> Result<Command> {
         let mut command = match self {
             Self::Psycopg2 | Self::Psycopg | Self::Asyncpg => {
                 let mut command = child::command(&workload::environment("python")?.to_string_lossy());
@@ -181,8 +206,9 @@ impl Driver {
             }
             Self::Pgx => child::command(&workload::go_program("ledger")?.to_string_lossy()),
             Self::Jdbc => workload::java("Ledger")?,
+            Self::TokioPostgres => child::command(&workload::rust("ledger")?.to_string_lossy()),
         };
-        command.arg(postgres::url(server.service.address));
+        command.arg(postgres::url(address));
         command.args([count.to_string(), concurrency.to_string()]);
         Ok(command)
     }

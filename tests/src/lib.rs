@@ -16,6 +16,7 @@ pub mod expect;
 pub mod foreign;
 pub mod http;
 pub mod messages;
+pub mod nghttp;
 pub mod peer;
 pub mod port;
 pub mod receiver;

@@ -139,11 +139,22 @@ pub enum Library {
     Amqp091,
     /// Java's, over blocking sockets and Netty; each publish waits for its confirm, or all for several.
     AmqpClient,
+    /// Python's on asyncio; as pika, from tasks side by side.
+    AioPika,
+    /// Rust's; all in flight at once.
+    Lapin,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Pika, Self::Amqplib, Self::Amqp091, Self::AmqpClient];
+    pub const ALL: [Self; 6] = [
+        Self::Pika,
+        Self::Amqplib,
+        Self::Amqp091,
+        Self::AmqpClient,
+        Self::AioPika,
+        Self::Lapin,
+    ];
 
     /// `count` messages published over `concurrency` connections, and consumed there.
     ///
@@ -151,11 +162,8 @@ impl Library {
     /// It cannot be built.
     pub fn work(self, broker: &RabbitMq, count: usize, concurrency: usize) -> Result<Command> {
         let mut command = match self {
-            Self::Pika => {
-                let mut command = child::command(&workload::environment("python")?.to_string_lossy());
-                command.arg(workload::file("parcels.py")?);
-                command
-            }
+            Self::Pika => python("parcels.py")?,
+            Self::AioPika => python("parcels_asyncio.py")?,
             Self::Amqplib => {
                 let mut command = child::command("node");
                 command.env("NODE_PATH", workload::node_modules()?);
@@ -164,6 +172,7 @@ impl Library {
             }
             Self::Amqp091 => child::command(&workload::go_program("parcels")?.to_string_lossy()),
             Self::AmqpClient => workload::java("Parcels")?,
+            Self::Lapin => child::command(&workload::rust("parcels")?.to_string_lossy()),
         };
         command.args([
             broker.service.address.to_string(),
@@ -172,4 +181,10 @@ impl Library {
         ]);
         Ok(command)
     }
+}
+
+fn python(source: &str) -> Result<Command> {
+    let mut command = child::command(&workload::environment("python")?.to_string_lossy());
+    command.arg(workload::file(source)?);
+    Ok(command)
 }

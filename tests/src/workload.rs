@@ -145,6 +145,33 @@ pub fn java(class: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The program `NAME` of the package in `rust`, which uses crates of others, built.
+///
+/// # Errors
+/// There is no Cargo, or no registry.
+pub fn rust(name: &str) -> Result<PathBuf> {
+    let sources = [
+        "rust/Cargo.toml",
+        "rust/Cargo.lock",
+        "rust/src/lib.rs",
+        "rust/src/bin/ledger.rs",
+        "rust/src/bin/orders.rs",
+        "rust/src/bin/parcels.rs",
+    ];
+    let sources = sources.map(file).into_iter().collect::<Result<Vec<_>>>()?;
+    // The crates are kept as they were built, whatever becomes of the sources.
+    let target = cache()?.join("rust");
+    let programs = built("rust", &sources, |output| {
+        let mut command = Command::new("cargo");
+        command.args(["install", "--locked", "--debug", "--no-track", "--path"]);
+        command.arg(sources[0].parent().unwrap_or(Path::new("/")));
+        command.arg("--root").arg(output);
+        command.env("CARGO_TARGET_DIR", &target);
+        command
+    })?;
+    Ok(programs.join("bin").join(name))
+}
+
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// The folder is named by the sources, the program by itself: processes are named by their program.

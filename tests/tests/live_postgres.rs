@@ -7,14 +7,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::calls::{self, Timed};
-use spanwire_tests::child::Child;
-use spanwire_tests::database::{self, Driver};
-use spanwire_tests::service::postgres::Postgres;
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::database::{self, Driver, Statement};
+use spanwire_tests::replay;
+use spanwire_tests::service::pgbouncer::{PgBouncer, Pooling};
+use spanwire_tests::service::postgres::{self, Logged, Postgres};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Kind;
 
 spanwire_tests::under_both_hook_sets!(
     drivers,
+    psql,
+    through_pgbouncer,
     pgbench_over_tcp,
     pgbench_over_a_unix_socket,
     joined_late,
@@ -31,7 +35,7 @@ fn drivers(hooks: Hooks) -> Result<()> {
     let mut told = Vec::new();
     for driver in Driver::ALL {
         for concurrency in CONCURRENCY {
-            let command = driver.work(&server, 300, concurrency)?;
+            let command = driver.work(address, 300, concurrency)?;
             let lines = Child::spawn(command)?
                 .succeed()
                 .with_context(|| format!("{driver:?}"))?;
@@ -41,6 +45,91 @@ fn drivers(hooks: Hooks) -> Result<()> {
     ensure!(told.len() > 3000, "{}", told.len());
     let expected = database::spans(&server.logged()?, &told, address);
     session.finish(expected.len())?.exactly(&expected)
+}
+
+/// Each statement of a script as it was sent, at both ends.
+fn psql(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let options = Options::run(hooks).port(server.service.address.port());
+    let session = Session::start(options.flag("--no-redact"))?;
+    Child::spawn(server.script()?)?.succeed()?;
+    let logged = server.logged()?;
+    ensure!(logged.len() > 15, "{}", logged.len());
+    let seen = session.finish(2 * logged.len())?;
+    seen.well_formed()?;
+    ensure!(seen.summary.losses().is_empty(), "{}", seen.finished.message());
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = seen
+            .spans
+            .iter()
+            .filter(|span| span.kind == kind)
+            .map(Statement::of);
+        let logged = logged.iter().cloned();
+        replay::same(
+            spans.map(|Statement { text, code, .. }| (text, code)).collect(),
+            logged.map(|Logged { text, code }| (text, code)).collect(),
+        )
+        .with_context(|| format!("{kind:?}"))?;
+    }
+    Ok(())
+}
+
+/// Each statement has four ends: the client's, both of PgBouncer's and the server's, and what PgBouncer asks by itself two.
+fn through_pgbouncer(hooks: Hooks) -> Result<()> {
+    for (pooling, drivers) in [
+        (Pooling::Transaction, &[Driver::Psycopg2][..]),
+        (Pooling::Session, &[Driver::Pgx, Driver::TokioPostgres]),
+    ] {
+        let server = Postgres::start()?;
+        let pool = PgBouncer::start(&server, pooling)?;
+        let folder = tempfile::tempdir()?;
+        let [near, far] = [&pool.service, &server.service].map(|service| service.address);
+        let options = Options::run(hooks).port(near.port()).port(far.port());
+        let session = Session::start(options)?;
+        let mut told = Vec::new();
+        for driver in drivers {
+            for concurrency in CONCURRENCY {
+                let mut command = driver.work(near, 100, concurrency)?;
+                // PgBouncer tells a server when its next client goes by another name.
+                command.env("PGAPPNAME", concurrency.to_string());
+                let lines = Child::spawn(command)?
+                    .succeed()
+                    .with_context(|| format!("{driver:?}"))?;
+                told.extend(calls::told(&lines)?);
+            }
+        }
+        // Prepared, but by no name: what has one is not there in the next transaction.
+        Child::spawn(unnamed(&pool, folder.path())?)?.succeed()?;
+        let logged = server.logged()?;
+        let is_its_own = |logged: &Logged| PgBouncer::is_its_own(&logged.text);
+        let (own, asked): (Vec<_>, Vec<_>) = logged.into_iter().partition(is_its_own);
+        ensure!(
+            !own.is_empty() && asked.len() > told.len(),
+            "{} of its own",
+            own.len()
+        );
+        let expected = [
+            database::spans(&asked, &told, near),
+            database::spans(&asked, &told, far),
+            database::spans(&own, &[], far),
+        ]
+        .concat();
+        session
+            .finish(expected.len())?
+            .exactly(&expected)
+            .with_context(|| format!("{pooling:?}"))?;
+    }
+    Ok(())
+}
+
+/// Statements of the extended protocol through `pool`.
+fn unnamed(pool: &PgBouncer, folder: &Path) -> Result<Command> {
+    let script = folder.join("script.sql");
+    std::fs::write(&script, ALONE)?;
+    let mut command = child::command("pgbench");
+    command.args(["-n", "-M", "extended", "-c", "20", "-t", "3", "-f"]);
+    command.arg(script).arg(postgres::url(pool.service.address));
+    Ok(command)
 }
 
 /// Five statements a transaction, three of them without waiting for each other.
@@ -63,19 +152,24 @@ SELECT 1;
 SELECT 2;
 ";
 
-/// Of every statement that pgbench says it made there are `ends` spans, and no others.
+/// `command`, but not before there is a file `turn`: its process is known before it begins.
+fn held(command: &Command, turn: &Path) -> Command {
+    let mut held = child::command("sh");
+    held.args(["-c", r#"until [ -e "$0" ]; do sleep 0.1; done; exec "$@""#]);
+    held.arg(turn).arg(command.get_program()).args(command.get_args());
+    held
+}
+
+/// Of every statement that pgbench says it made, five a transaction, there are two spans, and no others. `watch` takes its
+/// processes.
 fn pgbench(
-    hooks: Hooks,
-    options: &Options,
-    client: impl Fn(&Postgres) -> Command,
-    server: &Postgres,
-    ends: u64,
+    transactions: usize,
+    client: impl Fn() -> Command,
+    watch: impl FnOnce(&[u32]) -> Options,
 ) -> Result<()> {
     const CLIENTS: usize = 10;
-    let transactions = hooks.share(1000);
     let folder = tempfile::tempdir()?;
-    let agent = Agent::start(options)?;
-    let mut statements = 0;
+    let mut clients = Vec::new();
     for (mode, script) in [
         ("simple", ALONE),
         ("extended", ALONE),
@@ -83,20 +177,20 @@ fn pgbench(
         ("extended", PIPELINE),
         ("prepared", PIPELINE),
     ] {
-        let file = folder.path().join("script.sql");
+        let [file, turn] = ["sql", "turn"].map(|end| folder.path().join(format!("{}.{end}", clients.len())));
         std::fs::write(&file, script)?;
-        let mut command = client(server);
-        command.args([
-            "-n",
-            "-M",
-            mode,
-            "-c",
-            &CLIENTS.to_string(),
-            "-t",
-            &transactions.to_string(),
-        ]);
-        command.arg("-f").arg(&file).arg("shop");
-        let said = Child::spawn(command)?.succeed()?;
+        let mut command = client();
+        command.args(["-n", "-M", mode, "-c", &CLIENTS.to_string()]);
+        command.args(["-t", &transactions.to_string(), "-f"]);
+        command.arg(&file).arg("shop");
+        clients.push((Child::spawn(held(&command, &turn))?, turn));
+    }
+    let processes: Vec<u32> = clients.iter().map(|(client, _)| client.pid()).collect();
+    let agent = Agent::start(&watch(&processes))?;
+    let mut statements = 0;
+    for (client, turn) in clients {
+        std::fs::write(turn, "")?;
+        let said = client.succeed()?;
         let all = CLIENTS * transactions;
         let done = format!("number of transactions actually processed: {all}/{all}");
         ensure!(said.contains(&done), "{said:#?}");
@@ -106,8 +200,8 @@ fn pgbench(
     let summary = finished.summary.as_ref().context("a summary")?;
     ensure!(summary.losses().is_empty(), "{}", finished.message());
     ensure!(
-        summary.value("spans.built") == ends * statements,
-        "{ends} spans of {statements} statements: {}",
+        summary.value("spans.built") == 2 * statements,
+        "spans of both ends of {statements} statements: {}",
         finished.message()
     );
     Ok(())
@@ -116,16 +210,18 @@ fn pgbench(
 fn pgbench_over_tcp(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let options = Options::run(hooks).port(server.service.address.port());
-    let client = |server: &Postgres| server.client("pgbench");
-    pgbench(hooks, &options, client, &server, 2)
+    pgbench(hooks.share(1000), || server.client("pgbench"), |_| options)
 }
 
-/// Of the processes that the server starts for its clients: no port tells whose a Unix socket is.
+/// Of the server, the processes that it starts for its clients, and the clients: no port tells whose a Unix socket is.
 fn pgbench_over_a_unix_socket(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let options = Options::run(hooks).pid(server.service.child.pid());
-    let client = |server: &Postgres| server.local_client("pgbench");
-    pgbench(hooks, &options, client, &server, 1)
+    pgbench(
+        hooks.share(500),
+        || server.local_client("pgbench"),
+        |clients| clients.iter().copied().fold(options, Options::pid),
+    )
 }
 
 /// When each transaction of pgbench's own log began (`--log` with `--rate`): it ended at a time, so many microseconds behind
@@ -187,7 +283,8 @@ fn joined_late(hooks: Hooks) -> Result<()> {
         client.succeed()?;
     }
     let told = begun(folder.path())?;
-    let seen = session.finish(2 * told.len())?;
+    // How many there are is not known: those before are not seen.
+    let seen = session.finish(0)?;
     seen.well_formed()?;
     for kind in [Kind::Server, Kind::Client] {
         let spans = seen.spans.iter().filter(|span| span.kind == kind);

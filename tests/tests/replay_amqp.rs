@@ -185,7 +185,7 @@ fn joined_late_all_that_can_be_told_is() -> Result<()> {
                 .iter()
                 .any(|it| it.start == span.start && it.kind == span.kind)
         };
-        // Of each of the connections, what goes on when it is joined.
+        // Of each connection, what goes on when it is joined.
         let missing = later.filter(is_missing).count();
         ensure!(
             missing <= 3 * 2 * Library::ALL.len(),

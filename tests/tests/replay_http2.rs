@@ -9,6 +9,7 @@ use serde_json::Value;
 use spanwire_tests::calls::{self, Call, Peer, Request};
 use spanwire_tests::capture::{self, Packet, Tap};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::nghttp;
 use spanwire_tests::replay::{count, read, same, spans};
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::span::{Kind, Span};
@@ -134,6 +135,30 @@ fn http2_of_nginx_and_curl() -> Result<()> {
     is_what_tshark_sees(&spans, &file, nginx.http2)
 }
 
+#[test]
+fn http2_of_nghttp() -> Result<()> {
+    let nginx = Nginx::start(None)?;
+    nginx.file("large", &vec![b'x'; 1 << 20])?;
+    let server = Peer::GoHttp.serve()?;
+    for (address, work) in [
+        (nginx.http2, nghttp::of_nginx as fn(SocketAddr) -> _),
+        (server.address, nghttp::of_go),
+    ] {
+        let mut told = Vec::new();
+        let (_folder, file) = record(address, || {
+            told = work(address)?;
+            Ok(())
+        })?;
+        let (spans, said) = whole(&file)?;
+        same(spans.iter().map(Request::of).collect(), told).with_context(|| said)?;
+        // tshark does not follow an upgrade.
+        if address == nginx.http2 {
+            is_what_tshark_sees(&spans, &file, address)?;
+        }
+    }
+    Ok(())
+}
+
 /// What asks for the upgrade is answered on stream 1, and what follows is HTTP/2.
 #[test]
 fn upgraded_from_http1() -> Result<()> {
@@ -168,10 +193,17 @@ fn grpc() -> Result<()> {
     for (server, clients) in [
         (
             Peer::GrpcGo,
-            &[Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs, Peer::GrpcJava][..],
+            &[
+                Peer::GrpcGo,
+                Peer::Grpcio,
+                Peer::GrpcJs,
+                Peer::GrpcJava,
+                Peer::Tonic,
+            ][..],
         ),
         (Peer::Grpcio, &[Peer::GrpcGo, Peer::Grpcio]),
         (Peer::GrpcJava, &[Peer::GrpcJava]),
+        (Peer::Tonic, &[Peer::Tonic]),
     ] {
         for client in clients {
             let server = server.serve()?;

@@ -3,6 +3,7 @@
 pub mod container;
 pub mod nginx;
 pub mod node;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod python;
 pub mod rabbitmq;

@@ -13,17 +13,18 @@ use tempfile::TempDir;
 
 use crate::child::{self, Child};
 use crate::service::Service;
-use crate::{port, wait};
+use crate::{port, wait, workload};
 
 /// Where Debian puts the programs of version 15.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
-/// Whom the workloads are, with a password that is asked for (SCRAM); the superuser `postgres` is asked nothing.
-const CLERK: &str = "clerk";
+/// Whom the workloads are, with the password `secret` that is asked for (SCRAM); the superuser `postgres` is asked nothing.
+pub(super) const CLERK: &str = "clerk";
 
 /// Table and roles of the workloads.
 const SET_UP: &str = "CREATE TABLE accounts (id int PRIMARY KEY, name text, balance numeric);
     INSERT INTO accounts SELECT id, 'account ' || id, 10 * id FROM generate_series(1, 100) id;
+    CREATE TABLE slips (id int, note text);
     CREATE ROLE clerk LOGIN SUPERUSER PASSWORD 'secret';";
 
 /// A running cluster whose database is `shop`.
@@ -124,6 +125,17 @@ impl Postgres {
         command
     }
 
+    /// psql with statements of every kind, several of which fail.
+    ///
+    /// # Errors
+    /// The script is not there.
+    pub fn script(&self) -> Result<Command> {
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-d", "shop", "-f"]);
+        command.arg(workload::file("statements.sql")?);
+        Ok(command)
+    }
+
     /// All that was executed over TCP so far.
     ///
     /// # Errors
@@ -174,9 +186,14 @@ fn id(which: &str) -> Result<u32> {
 
 /// A program of the server's, as its user.
 fn program(name: &str) -> Command {
+    as_postgres(&Path::new(PROGRAMS).join(name))
+}
+
+/// A program that refuses to be root.
+pub(super) fn as_postgres(program: &Path) -> Command {
     let mut command = child::command("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]);
-    command.arg(Path::new(PROGRAMS).join(name));
+    command.arg(program);
     command
 }
 

@@ -17,12 +17,12 @@ fn cargo(arguments: &[&str]) -> Result<Command> {
 
 /// With whatever formatter is there: it builds nothing.
 pub(crate) fn fmt() -> Result<()> {
-    let mut cargo = Command::new("cargo");
-    shell::run(
-        cargo
-            .current_dir(workspace::root())
-            .args(["fmt", "--all", "--check"]),
-    )
+    for manifest in ["Cargo.toml", "tests/workloads/rust/Cargo.toml"] {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(workspace::root());
+        shell::run(cargo.args(["fmt", "--all", "--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
 }
 
 /// Without advisories: their database is a git repository that a build machine may not reach.

@@ -366,6 +366,8 @@ impl<S: Copy> Connection<S> {
             State::Frames => {}
             State::Opening(_) | State::Asking => return self.search(flow, out),
         }
+        // What a client copies in is no answer to it.
+        let rows = if flow == Flow::Response { rows } else { 0 };
         let side = self.side_mut(flow);
         if let Some((_, frame)) = side.reader.skip(stamp, wire) {
             match frame {

@@ -245,6 +245,33 @@ fn rows_that_were_not_copied_are_counted() {
 }
 
 #[test]
+fn rows_that_a_client_copies_in_are_none_that_it_gets() {
+    let conversation = turns([
+        startup(),
+        welcome(),
+        query("COPY t FROM STDIN"),
+        frame(b'G', b"\0\0\0"),
+    ]);
+    let mut pieces: Vec<_> = conversation
+        .iter()
+        .map(|(flow, data)| (*flow, bytes(data)))
+        .collect();
+    let row = frame(b'd', b"1\n");
+    let copied = Piece::Elided {
+        wire: 3 * row.len() as u64,
+        content: 3,
+        last: false,
+    };
+    let [copy_done, end] = [bare("c"), [done("COPY 3"), ready(b'I')].concat()];
+    pieces.extend([
+        (Flow::Request, copied),
+        (Flow::Request, bytes(&copy_done)),
+        (Flow::Response, bytes(&end)),
+    ]);
+    assert_eq!(read(pieces), ["Q COPY t FROM STDIN -> COPY affected 3 Idle"]);
+}
+
+#[test]
 fn marks_number_the_exchanges_and_end_a_search() {
     let (mut connection, mut out) = (Connection::new(Limits::default()), Vec::new());
     let long = query("SELECT 1");
