@@ -215,7 +215,7 @@ fn grpc() -> Result<()> {
                 }
                 Ok(())
             })?;
-            let (spans, said) = whole(&file)?;
+            let (spans, said) = whole(&file).with_context(|| format!("{client:?}"))?;
             let what = || format!("{client:?}: {said}");
             let is_slow = |call: &Call| call.path.ends_with("/Slow");
             let (slow, mut found): (Vec<_>, Vec<_>) = spans.iter().map(Call::of).partition(is_slow);
