@@ -44,14 +44,38 @@ pub fn listener() -> Result<(TcpListener, SocketAddr)> {
 /// # Errors
 /// They do not open in time.
 pub fn connected(port: u16, count: usize) -> Result<()> {
-    // Remote address and state of a client's end, as proc_pid_net(5) has them.
-    let client = format!(":{port:04X} 01 ");
     wait::until(&format!("{count} connections to port {port}"), || {
-        let mut open = 0;
-        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-            let table = std::fs::read_to_string(table)?;
-            open += table.lines().filter(|line| line.contains(&client)).count();
-        }
-        Ok((open >= count).then_some(()))
+        let is_it = |_: &str, remote: &str, state: &str| is_of(remote, port) && state == ESTABLISHED;
+        Ok((sockets(is_it)? >= count).then_some(()))
     })
+}
+
+/// Whether somebody listens on `port`. Nobody is connected to for that: a server may have something to say to whoever comes.
+///
+/// # Errors
+/// There is no /proc.
+pub fn is_listened_to(port: u16) -> Result<bool> {
+    Ok(sockets(|local, _, state| is_of(local, port) && state == LISTEN)? > 0)
+}
+
+/// States of TCP, as proc_pid_net(5) has them.
+const ESTABLISHED: &str = "01";
+const LISTEN: &str = "0A";
+
+fn is_of(address: &str, port: u16) -> bool {
+    address.ends_with(&format!(":{port:04X}"))
+}
+
+/// How many TCP sockets there are of which `is_it` holds: local address, remote address, state.
+fn sockets(is_it: impl Fn(&str, &str, &str) -> bool) -> Result<usize> {
+    let mut count = 0;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in std::fs::read_to_string(table)?.lines().skip(1) {
+            let mut fields = line.split_whitespace().skip(1);
+            if let (Some(local), Some(remote), Some(state)) = (fields.next(), fields.next(), fields.next()) {
+                count += usize::from(is_it(local, remote, state));
+            }
+        }
+    }
+    Ok(count)
 }

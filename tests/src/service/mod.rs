@@ -8,12 +8,12 @@ pub mod postgres;
 pub mod python;
 pub mod rabbitmq;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use anyhow::Result;
 
 use crate::child::Child;
-use crate::wait;
+use crate::{port, wait};
 
 /// A service that listens on 127.0.0.1.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Waits until `child` accepts connections at `port`.
+    /// Waits until somebody listens on `port`, as `child` is to.
     ///
     /// # Errors
     /// It ended, or does not in time.
@@ -33,7 +33,7 @@ impl Service {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         wait::within(wait::START, &format!("listener on {address}"), || {
             child.ensure_running()?;
-            Ok(TcpStream::connect(address).ok())
+            Ok(port::is_listened_to(port)?.then_some(()))
         })?;
         Ok(Self { child, address })
     }
