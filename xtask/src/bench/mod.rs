@@ -22,7 +22,6 @@ use crate::{run, setup, shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -89,10 +88,8 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
 
 /// Loops and load generator are part of this program, and it is usually built without optimisation.
 fn again_optimised() -> Result<()> {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(workspace::root())
-        .args(["run", "--release", "--quiet", "-p", "xtask", "--"]);
+    let mut cargo = setup::cargo()?;
+    cargo.args(["run", "--release", "--quiet", "-p", "xtask", "--"]);
     let error = cargo.args(std::env::args_os().skip(1)).exec();
     Err(error).context("starting cargo")
 }

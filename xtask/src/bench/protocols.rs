@@ -116,10 +116,7 @@ fn per(whole: f64, spans: u64) -> f64 {
 /// Rounds of both, each with spanwire first in every other round; then one with the kernel counting, which costs time itself.
 pub(super) fn measure(rounds: usize) -> Result<Report> {
     setup::tests()?;
-    let mut build = Command::new("cargo");
-    build.current_dir(workspace::root());
-    build.args(["build", "--release", "-p", "spanwire-tests", "--bin", "load"]);
-    shell::run(&mut build)?;
+    shell::run(setup::cargo()?.args(["build", "--release", "-p", "spanwire-tests", "--bin", "load"]))?;
     let about =
         "a real service and client of each protocol on this host, both watched; spans are those of both"
             .to_owned();

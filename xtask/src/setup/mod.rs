@@ -145,10 +145,20 @@ fn instead(has_debian: bool, offers_debian: bool) -> Choice {
 }
 
 /// `cargo` in the work tree, with which the build of the kernel object finds the toolchain of [`choose`]: it looks for a
-/// nightly first, so where that will not do, none is in its `PATH`.
+/// nightly first, so where that will not do, none is in its `PATH`. What `cargo run` has told us of ourselves is left out:
+/// crates that look at it (ring) would be built again whenever a build by hand follows one by us.
 pub(crate) fn cargo() -> Result<Command> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root());
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name
+            .to_str()
+            .is_some_and(|name| told.iter().any(|told| name.starts_with(told)))
+        {
+            cargo.env_remove(name);
+        }
+    }
     if toolchain()? == Toolchain::Distribution && Toolchain::installed() == Some(Toolchain::Nightly) {
         cargo.env("PATH", Toolchain::Distribution.search_path()?);
         for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO"] {
