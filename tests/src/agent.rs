@@ -32,6 +32,15 @@ impl Hooks {
         }
     }
 
+    /// How many calls are made at a time: one, and fifty; see [`Hooks::share`].
+    #[must_use]
+    pub const fn concurrency(self) -> &'static [usize] {
+        match self {
+            Self::Socket => &[1, 50],
+            Self::Syscall => &[50],
+        }
+    }
+
     /// How much of a load of `count` there is: all under the set that is taken here by itself; a tenth under the other, whose
     /// hooks are others and whose programs behind them are the same.
     #[must_use]
@@ -52,6 +61,17 @@ macro_rules! under_both_hook_sets {
         }
         mod syscall {
             $(#[test] fn $name() -> anyhow::Result<()> { super::$name($crate::agent::Hooks::Syscall) })+
+        }
+    };
+}
+
+/// Each of these functions, which take [`Hooks`], as a test under the hook set that is taken here by itself: for what depends
+/// on what was read, not on how.
+#[macro_export]
+macro_rules! under_one_hook_set {
+    ($($name:ident),+ $(,)?) => {
+        mod one {
+            $(#[test] fn $name() -> anyhow::Result<()> { super::$name($crate::agent::Hooks::Socket) })+
         }
     };
 }

@@ -15,14 +15,8 @@ use spanwire_tests::http::{self, Connection};
 use spanwire_tests::replay::{count, read};
 use spanwire_tests::session::Session;
 
-spanwire_tests::under_both_hook_sets!(
-    in_lines,
-    databases,
-    calls,
-    messages,
-    unreadable,
-    looking_like_requests
-);
+spanwire_tests::under_both_hook_sets!(in_lines, unreadable, looking_like_requests);
+spanwire_tests::under_one_hook_set!(databases, calls, messages);
 
 fn in_lines(hooks: Hooks) -> Result<()> {
     live(hooks, &[Foreign::Redis, Foreign::Memcached, Foreign::Nats])

@@ -15,18 +15,8 @@ use spanwire_tests::service::postgres::{self, Logged, Postgres};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Kind;
 
-spanwire_tests::under_both_hook_sets!(
-    drivers,
-    psql,
-    through_pgbouncer,
-    pgbench_over_tcp,
-    pgbench_over_a_unix_socket,
-    joined_late,
-    what_is_lost_is_counted,
-);
-
-/// One connection at a time, and fifty.
-const CONCURRENCY: [usize; 2] = [1, 50];
+spanwire_tests::under_both_hook_sets!(drivers, pgbench_over_tcp, pgbench_over_a_unix_socket, joined_late,);
+spanwire_tests::under_one_hook_set!(psql, through_pgbouncer, what_is_lost_is_counted);
 
 fn drivers(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
@@ -34,7 +24,7 @@ fn drivers(hooks: Hooks) -> Result<()> {
     let session = Session::start(Options::run(hooks).port(address.port()))?;
     let mut told = Vec::new();
     for driver in Driver::ALL {
-        for concurrency in CONCURRENCY {
+        for &concurrency in hooks.concurrency() {
             let command = driver.work(address, 300, concurrency)?;
             let lines = Child::spawn(command)?
                 .succeed()
@@ -88,7 +78,7 @@ fn through_pgbouncer(hooks: Hooks) -> Result<()> {
         let session = Session::start(options)?;
         let mut told = Vec::new();
         for driver in drivers {
-            for concurrency in CONCURRENCY {
+            for &concurrency in hooks.concurrency() {
                 let mut command = driver.work(near, 100, concurrency)?;
                 // PgBouncer tells a server when its next client goes by another name.
                 command.env("PGAPPNAME", concurrency.to_string());
