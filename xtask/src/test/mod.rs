@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Suite {
     /// What needs no kernel: house rules, format, lints, licences, documentation, unit tests.
     Unit,
-    /// Real servers and clients on this machine's kernel; as root.
+    /// Real servers and clients on this machine's kernel, and captures of them; as root.
     Live,
     /// Capture on other kernels, under qemu.
     Kernels,
@@ -34,6 +34,7 @@ const STAGES: &[Stage] = &[
     ),
     ("doc", Suite::Unit, stages::doc),
     ("unit tests", Suite::Unit, stages::unit),
+    ("replay tests", Suite::Live, stages::replay),
     ("live tests", Suite::Live, stages::live),
     ("kernels", Suite::Kernels, kernels::command),
 ];

@@ -4,6 +4,7 @@ use crate::{run, setup, shell, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::process::Command;
 
 /// Everything but the kernel object, which is a program for another machine.
@@ -111,10 +112,27 @@ pub(crate) fn unit() -> Result<()> {
     ])?)
 }
 
+/// Captures are read by the release build. They are made as root, side by side.
+pub(crate) fn replay() -> Result<()> {
+    shell::run(&mut against_release(|name| name.starts_with("replay"))?)
+}
+
 /// As root, against the release build; one at a time, because each watches the host.
 pub(crate) fn live() -> Result<()> {
+    let mut tests = against_release(|name| !name.starts_with("replay"))?;
+    shell::run(tests.args(["--", "--test-threads=1"]))
+}
+
+/// Those files of `tests/tests` whose names are `wanted`, as root.
+fn against_release(wanted: impl Fn(&str) -> bool) -> Result<Command> {
     run::build()?;
-    let mut tests = cargo(&["test", "-p", "spanwire-tests", "--test", "*", "--no-fail-fast"])?;
+    let mut tests = cargo(&["test", "-p", "spanwire-tests", "--no-fail-fast"])?;
+    for entry in fs::read_dir(workspace::root().join("tests/tests"))? {
+        let file = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(name) = file.strip_suffix(".rs").filter(|name| wanted(name)) {
+            tests.args(["--test", name]);
+        }
+    }
     tests.env("SPANWIRE_BIN", workspace::target().join("release/spanwire"));
     if !shell::is_root() {
         // Built as who we are, run as root: no file in the work tree becomes root's.
@@ -123,7 +141,7 @@ pub(crate) fn live() -> Result<()> {
         runner.push(env::var_os("PATH").unwrap_or_default());
         tests.env(format!("CARGO_TARGET_{host}_RUNNER"), runner);
     }
-    shell::run(tests.args(["--", "--test-threads=1"]))
+    Ok(tests)
 }
 
 fn host_triple() -> Result<String> {
