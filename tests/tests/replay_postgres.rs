@@ -262,9 +262,9 @@ fn joined_late_all_that_can_be_told_is() -> Result<()> {
 fn no_loss_makes_a_wrong_span() -> Result<()> {
     let packets = mixed()?.packets()?;
     let (all, _) = replayed(&packets)?;
-    for round in 0..40 {
+    for round in 0..16 {
         // From one packet to one in ten.
-        let chance = if round < 20 { packets.len() as u64 } else { 10 };
+        let chance = if round < 8 { packets.len() as u64 } else { 10 };
         let lost = |at: usize| {
             let number = (at as u64 + 1)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
