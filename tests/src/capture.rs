@@ -163,3 +163,39 @@ pub fn pcap(link: u32, packets: &[Packet]) -> Vec<u8> {
     }
     file
 }
+
+/// Rounds of [`thinned`].
+pub const ROUNDS: u32 = 16;
+
+/// `packets` without some: in the first half of [`ROUNDS`] about one is missing, in the second one in ten.
+#[must_use]
+pub fn thinned(packets: &[Packet], round: u32) -> Vec<Packet> {
+    let chance = if round < ROUNDS / 2 {
+        packets.len() as u64
+    } else {
+        10
+    };
+    let is_lost = |at: usize| {
+        let number = (at as u64 + 1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(round);
+        (number >> 32).is_multiple_of(chance)
+    };
+    let some = packets.iter().enumerate().filter(|(at, _)| !is_lost(*at));
+    some.map(|(_, packet)| packet.clone()).collect()
+}
+
+/// `packets` out of order, by at most `distance` places.
+#[must_use]
+pub fn disordered(packets: &[Packet], distance: usize) -> Vec<Packet> {
+    let mut mixed: Vec<_> = packets.iter().cloned().enumerate().collect();
+    mixed.sort_by_key(|(index, _)| index + (index * 7919 % 13) * distance / 13);
+    mixed.into_iter().map(|(_, packet)| packet).collect()
+}
+
+/// Each of `packets` twice.
+#[must_use]
+pub fn doubled(packets: &[Packet]) -> Vec<Packet> {
+    let twice = packets.iter().flat_map(|packet| [packet.clone(), packet.clone()]);
+    twice.collect()
+}

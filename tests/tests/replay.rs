@@ -280,19 +280,13 @@ fn disorder_and_repetition_change_nothing() -> Result<()> {
     };
     let expected = sorted(&lines)?;
     for distance in [1, 2, 5, 8] {
-        let mut mixed: Vec<_> = packets.iter().cloned().enumerate().collect();
-        mixed.sort_by_key(|(index, _)| index + (index * 7919 % 13) * distance / 13);
-        let mixed: Vec<_> = mixed.into_iter().map(|(_, packet)| packet).collect();
-        let (lines, said) = read(&capture::pcap(1, &mixed))?;
+        let (lines, said) = read(&capture::pcap(1, &capture::disordered(&packets, distance)))?;
         for (found, expected) in sorted(&lines)?.iter().zip(&expected) {
             ensure!(found == expected, "{distance}:\n{found}\n{expected}\n{said}");
         }
         ensure!(sorted(&lines)?.len() == expected.len(), "{distance}: {said}");
     }
-    let twice: Vec<_> = packets
-        .iter()
-        .flat_map(|packet| [packet.clone(), packet.clone()])
-        .collect();
+    let twice = capture::doubled(&packets);
     ensure!(read(&capture::pcap(1, &twice))?.0 == lines, "each packet twice");
     Ok(())
 }

@@ -199,17 +199,8 @@ fn joined_late_all_that_can_be_told_is() -> Result<()> {
 fn no_loss_makes_a_wrong_span() -> Result<()> {
     let packets = mixed()?.packets()?;
     let (all, _) = replayed(&packets)?;
-    for round in 0..16 {
-        // From one packet to one in ten.
-        let chance = if round < 8 { packets.len() as u64 } else { 10 };
-        let lost = |at: usize| {
-            let number = (at as u64 + 1)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(round);
-            (number >> 32) % chance == 0
-        };
-        let some = packets.iter().enumerate().filter(|(at, _)| !lost(*at));
-        let some: Vec<_> = some.map(|(_, packet)| packet.clone()).collect();
+    for round in 0..capture::ROUNDS {
+        let some = capture::thinned(&packets, round);
         let (found, said) = replayed(&some)?;
         nothing_made_up(&found, &all).with_context(|| format!("{round}: {said}"))?;
         ensure!(replayed(&some)?.0 == found, "{round}: not the same again");
@@ -225,16 +216,12 @@ fn disorder_and_repetition_change_nothing() -> Result<()> {
     let (all, _) = replayed(&packets)?;
     let told = |spans: &[Span]| spans.iter().map(shown).collect::<Vec<_>>();
     for distance in [1, 2, 5, 8] {
-        let mut mixed: Vec<_> = packets.iter().cloned().enumerate().collect();
-        mixed.sort_by_key(|(index, _)| index + (index * 7919 % 13) * distance / 13);
-        let mixed: Vec<_> = mixed.into_iter().map(|(_, packet)| packet).collect();
-        let (found, said) = replayed(&mixed)?;
+        let (found, said) = replayed(&capture::disordered(&packets, distance))?;
         same(told(&found), told(&all)).with_context(|| format!("{distance}: {said}"))?;
     }
-    let twice: Vec<_> = packets
-        .iter()
-        .flat_map(|packet| [packet.clone(), packet.clone()])
-        .collect();
-    ensure!(replayed(&twice)?.0 == all, "each packet twice");
+    ensure!(
+        replayed(&capture::doubled(&packets))?.0 == all,
+        "each packet twice"
+    );
     Ok(())
 }
