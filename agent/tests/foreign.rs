@@ -41,12 +41,13 @@ fn recordings() -> Vec<(String, Said)> {
 }
 
 /// Where messages begin in the bait that contents hold: a piece that is cut there begins like the real thing.
-const BAIT: [&[u8]; 10] = [
+const BAIT: [&[u8]; 11] = [
     b"GET / HTTP/1.1",
     b"ET / HTTP/1.1",
     b"T / HTTP/1.1",
     b"HTTP/1.1 200",
     b"\0\0\x03\x01\x05\0\0\0\x05\x82",
+    b"\0\0\x01\x01\x05\0\0\0\x07\x88",
     b"Q\0\0\0\x0dSELECT",
     b"S\0\0\0\x04",
     b"C\0\0\0\x0dSELECT",
