@@ -85,14 +85,16 @@ fn live(hooks: Hooks, all: &[Foreign]) -> Result<()> {
             said()
         );
     }
-    // A key of memcached's may look like a request's target, up to the line's end.
-    let revoked = value("kernel.unclaimed.revoked");
-    ensure!(value("kernel.connections.http1") == revoked, "{}", said());
+    // A key of memcached's may look like a request's target, up to the line's end; and on a connection that was joined late
+    // a read may begin with a whole request that is content. What comes behind it is none, which is a loss.
+    let claimed = value("kernel.connections.http1");
+    let given_up = value("kernel.unclaimed.revoked") + value("kernel.gap.syntax");
+    ensure!(claimed <= given_up, "{}", said());
     // Both ends of each, and each of them twice.
     let connections = |foreign: &&Foreign| 4 * foreign.connections() as u64;
     let least: u64 = all.iter().map(|foreign| connections(&foreign)).sum();
     ensure!(value("kernel.connections.joined_late") >= least / 2, "{}", said());
-    let unclaimed = revoked + value("kernel.unclaimed.other") + value("kernel.unclaimed.tls");
+    let unclaimed = claimed + value("kernel.unclaimed.other") + value("kernel.unclaimed.tls");
     ensure!(unclaimed >= least, "{unclaimed} instead of {least}: {}", said());
     ensure!(
         (value("kernel.unclaimed.tls") > 0) == all.contains(&Foreign::Tls),
