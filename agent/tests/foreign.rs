@@ -5,14 +5,17 @@
 //! server of that name in `tests/src/foreign.rs` wrote of one connection: `>` or `<` for who speaks, the length in 32 bits,
 //! the bytes. Each of its contents has a message of a protocol that is read inside: see `client.py`.
 
+mod head;
+
 use std::fs;
 use std::path::Path;
 
+use head::head;
 use proptest::prelude::*;
 use spanwire::protocol::detect::{Sign, sign};
 use spanwire::replay::talk::{Talk, Unclaimed};
 use spanwire::replay::tcp::{Delivery, Missing, Side};
-use spanwire_ebpf::frame::{self, Head, amqp, http2, postgres};
+use spanwire_ebpf::frame::{self, amqp, http2, postgres};
 use spanwire_ebpf::protocol::{AMQP, HTTP2};
 
 /// What was said, in its order, and by whom.
@@ -75,14 +78,6 @@ fn hear<'a>(late: bool, said: impl IntoIterator<Item = (Side, &'a [u8])>) -> Opt
 
 fn pieces(said: &Said) -> impl Iterator<Item = (Side, &[u8])> {
     said.iter().map(|(side, data)| (*side, &**data))
-}
-
-fn head(data: &[u8]) -> Head {
-    let mut bytes = [0; 16];
-    let length = data.len().min(16);
-    bytes[..length].copy_from_slice(&data[..length]);
-    let [word, next] = [0, 8].map(|at| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()));
-    Head { word, next }
 }
 
 /// `proves` of `agent-ebpf/src/framed.rs`.

@@ -3,10 +3,13 @@
 //! The walker of `agent-ebpf/src/framed.rs` is done again here, over what both have in common: the answers of
 //! `spanwire_ebpf::frame`.
 
+mod head;
+
+use head::head;
 use spanwire::connection::Close;
 use spanwire::connection::piece::Piece;
 use spanwire::protocol::{Connection, Exchange, Flow, Outcome, Protocol};
-use spanwire_ebpf::frame::{self, Frame, Head, mark, postgres};
+use spanwire_ebpf::frame::{self, Frame, mark, postgres};
 use std::fs;
 use std::path::Path;
 
@@ -48,14 +51,6 @@ struct View {
     asked: bool,
     exchanges: u64,
     out: Vec<Outcome<()>>,
-}
-
-fn head(data: &[u8]) -> Head {
-    let mut bytes = [0; 16];
-    let length = data.len().min(16);
-    bytes[..length].copy_from_slice(&data[..length]);
-    let [word, next] = [0, 8].map(|at| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()));
-    Head { word, next }
 }
 
 impl View {

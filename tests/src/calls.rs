@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::child::{self, Child};
 use crate::expect::{Expected, Matcher, both};
+use crate::seen::nanoseconds;
 use crate::service::Service;
 use crate::span::{Kind, Span};
 use crate::{port, workload};
@@ -271,6 +273,15 @@ pub struct Timed<T> {
     /// The call.
     #[serde(flatten)]
     pub told: T,
+}
+
+/// The moment from which on a spanwire that has just become ready has to have seen all, in a second: nanoseconds since the Unix
+/// epoch.
+///
+/// # Errors
+/// The clock is before that.
+pub fn all_seen_from() -> Result<u64> {
+    nanoseconds(SystemTime::now() + Duration::from_secs(1))
 }
 
 /// Of a run that spanwire saw from its middle on: what was begun from `from` on was seen, each once, and nothing else but

@@ -147,6 +147,15 @@ fn payload(frame: &[u8]) -> Option<([u8; 8], usize)> {
     (is_tcp && payload > 0).then_some((*tcp.first_chunk()?, payload))
 }
 
+impl Packet {
+    /// When it was captured, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn nanoseconds(&self) -> u64 {
+        let [seconds, microseconds] = self.time.map(u64::from);
+        seconds * 1_000_000_000 + microseconds * 1000
+    }
+}
+
 /// A pcap file of `packets`, whose link type is `link`.
 #[must_use]
 pub fn pcap(link: u32, packets: &[Packet]) -> Vec<u8> {

@@ -154,6 +154,6 @@ impl Seen {
     }
 }
 
-fn nanoseconds(time: SystemTime) -> Result<u64> {
+pub(crate) fn nanoseconds(time: SystemTime) -> Result<u64> {
     Ok(u64::try_from(time.duration_since(UNIX_EPOCH)?.as_nanos())?)
 }

@@ -1,7 +1,6 @@
 //! AMQP 0-9-1 live: the clients of `replay_amqp.rs` at RabbitMQ, each message seen from its client's end, or from both.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -118,8 +117,7 @@ fn joined_late(hooks: Hooks) -> Result<()> {
     let connections = Library::ALL.len() * CONNECTIONS;
     port::connected(port, connections)?;
     let session = Session::start(Options::run(hooks).port(port))?;
-    let from = SystemTime::now() + Duration::from_secs(1);
-    let from = from.duration_since(UNIX_EPOCH)?.as_nanos().try_into()?;
+    let from = calls::all_seen_from()?;
     let mut told: Vec<Timed<Message>> = Vec::new();
     for client in clients {
         told.extend(calls::told(&client.succeed()?)?);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -13,6 +12,7 @@ use spanwire_tests::child::{self, Child};
 use spanwire_tests::nghttp;
 use spanwire_tests::port;
 use spanwire_tests::seen::Seen;
+use spanwire_tests::service::Service;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{self, Kind, Span};
@@ -109,7 +109,8 @@ fn grpc(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
-fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
+/// nginx, whose file `large` has a megabyte, Go's server, and a capture of both.
+fn nginx_and_go(hooks: Hooks) -> Result<(Nginx, Service, Session)> {
     let nginx = Nginx::start(None)?;
     nginx.file("large", &vec![b'x'; 1 << 20])?;
     let go = Peer::GoHttp.serve()?;
@@ -117,6 +118,11 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
         .port(nginx.http2.port())
         .port(go.address.port());
     let session = Session::start(options)?;
+    Ok((nginx, go, session))
+}
+
+fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
+    let (nginx, go, session) = nginx_and_go(hooks)?;
     let mut expected = Vec::new();
     let [known, upgrade] = ["--http2-prior-knowledge", "--http2"];
     for (how, address, path, status, received) in [
@@ -145,13 +151,7 @@ fn http2_of_nginx_and_curl(hooks: Hooks) -> Result<()> {
 }
 
 fn http2_of_nghttp(hooks: Hooks) -> Result<()> {
-    let nginx = Nginx::start(None)?;
-    nginx.file("large", &vec![b'x'; 1 << 20])?;
-    let go = Peer::GoHttp.serve()?;
-    let options = Options::run(hooks)
-        .port(nginx.http2.port())
-        .port(go.address.port());
-    let session = Session::start(options)?;
+    let (nginx, go, session) = nginx_and_go(hooks)?;
     let mut expected = Vec::new();
     for (address, requests) in [
         (nginx.http2, nghttp::of_nginx(nginx.http2)?),
@@ -175,15 +175,11 @@ fn join<T: DeserializeOwned>(
     let client = Child::spawn(client)?;
     port::connected(port, 1)?;
     let session = Session::start(Options::run(hooks).port(port))?;
-    let from = SystemTime::now() + Duration::from_secs(1);
+    let from = calls::all_seen_from()?;
     let told = calls::told(&client.succeed()?)?;
     // How many there are is not known: those before are not seen.
     let seen = session.finish(0)?;
-    Ok((
-        told,
-        seen,
-        from.duration_since(UNIX_EPOCH)?.as_nanos().try_into()?,
-    ))
+    Ok((told, seen, from))
 }
 
 const LATE: (usize, usize) = (5000, 20);

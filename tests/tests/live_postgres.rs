@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use spanwire_tests::agent::{Agent, Hooks, Options};
@@ -267,8 +266,7 @@ fn joined_late(hooks: Hooks) -> Result<()> {
         clients.push(Child::spawn(command)?);
     }
     let session = Session::start(Options::run(hooks).port(server.service.address.port()))?;
-    let from = SystemTime::now() + Duration::from_secs(1);
-    let from = from.duration_since(UNIX_EPOCH)?.as_nanos().try_into()?;
+    let from = calls::all_seen_from()?;
     for client in clients {
         client.succeed()?;
     }

@@ -177,8 +177,7 @@ fn joined_late_all_that_can_be_told_is() -> Result<()> {
         let from = packets.len() * part / 8;
         let (found, said) = replayed(&packets[from..])?;
         nothing_made_up(&found, &all).with_context(|| said.clone())?;
-        let [seconds, fraction] = packets[from].time.map(u64::from);
-        let begins = seconds * 1_000_000_000 + fraction * 1000;
+        let begins = packets[from].nanoseconds();
         let later = all.iter().filter(|span| span.start > begins);
         let is_missing = |span: &&Span| {
             !found

@@ -305,8 +305,7 @@ fn joined_late_all_that_can_be_told_is() -> Result<()> {
         let from = packets.len() * part / 8;
         let (found, said) = replayed(&packets[from..])?;
         nothing_made_up(&found, &all).with_context(|| said.clone())?;
-        let begin = packets[from].time.map(u64::from);
-        let begin = begin[0] * 1_000_000_000 + begin[1] * 1000;
+        let begin = packets[from].nanoseconds();
         let later: Vec<_> = all.iter().filter(|span| span.start > begin).collect();
         let is_missing = |span: &&&Span| !found.iter().any(|found| found.start == span.start);
         let missing = later.iter().filter(is_missing).count();

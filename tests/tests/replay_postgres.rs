@@ -231,8 +231,7 @@ fn joined_late(recording: &Recording, part: usize) -> Result<(u64, String)> {
     let from = packets.len() * part / 8;
     let (found, said) = replayed(&packets[from..])?;
     nothing_made_up(&found, &all).with_context(|| said.clone())?;
-    let [seconds, fraction] = packets[from].time.map(u64::from);
-    let begins = seconds * 1_000_000_000 + fraction * 1000;
+    let begins = packets[from].nanoseconds();
     let later = all.iter().filter(|span| span.start > begins);
     let is_missing = |span: &&Span| !found.iter().any(|found| found.start == span.start);
     Ok((later.filter(is_missing).count() as u64, said))

@@ -194,7 +194,7 @@ fn mebibytes(status: &str, name: &str) -> Option<f64> {
 }
 
 /// The lines `  NAME VALUE` behind `spanwire summary`.
-fn summary(lines: &[String]) -> BTreeMap<String, u64> {
+pub(super) fn summary(lines: &[String]) -> BTreeMap<String, u64> {
     let lines = lines
         .iter()
         .skip_while(|line| *line != "spanwire summary")

@@ -38,13 +38,11 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
             let cpu = (agent::cpu_of_children()? - before).as_secs_f64();
             let said = String::from_utf8_lossy(&done.stderr).into_owned();
             ensure!(done.status.success(), "replay: {said}");
-            let spans = said
-                .lines()
-                .find_map(|line| line.trim().strip_prefix("spans.built"));
-            let spans: f64 = spans.with_context(|| said.clone())?.trim().parse()?;
-            ensure!(spans > 1000.0, "no load was captured: {said}");
+            let lines: Vec<_> = said.lines().map(str::to_owned).collect();
+            let spans = agent::summary(&lines).get("spans.built").copied().unwrap_or(0);
+            ensure!(spans > 1000, "no load was captured: {said}");
             speeds.push(megabytes / cpu);
-            costs.push(cpu * 1e6 / spans);
+            costs.push(cpu * 1e6 / spans as f64);
         }
         let row = Row::alone(format!("{length}: capture a second of CPU"), "MB/s", &speeds);
         report.push(row.judged(Some(Goal::From(200.0))));
