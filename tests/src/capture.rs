@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -58,13 +59,22 @@ pub struct Told {
     pub status: i64,
 }
 
-/// All exchanges of `file` whose response is there, in order.
+/// A command that reads `file` with tshark.
+pub fn tshark(file: &Path) -> Command {
+    let mut command = child::command("tshark");
+    // On a busy machine the loopback interface shows segments in another order than they were sent.
+    command
+        .args(["-o", "tcp.reassemble_out_of_order:TRUE", "-r"])
+        .arg(file);
+    command
+}
+
+/// All HTTP/1 exchanges of `file` whose response is there, in order.
 ///
 /// # Errors
 /// tshark fails, or says something else than what it is asked.
-pub fn tshark(file: &Path) -> Result<Vec<Told>> {
-    let mut command = child::command("tshark");
-    command.arg("-r").arg(file);
+pub fn exchanges(file: &Path) -> Result<Vec<Told>> {
+    let mut command = tshark(file);
     command.args(["-Y", "http.request || http.response", "-T", "fields"]);
     for field in [
         "frame.number",

@@ -102,7 +102,7 @@ fn real_traffic_is_what_tshark_sees() -> Result<()> {
     let file = captured()?;
     let (lines, said) = read(&std::fs::read(file)?)?;
     let spans = spans(&lines)?;
-    let expected = capture::tshark(file)?;
+    let expected = capture::exchanges(file)?;
     ensure!(expected.len() == 14, "{expected:#?}");
     let found = told(&spans);
     ensure!(found.len() == expected.len(), "{found:#?}\n{expected:#?}");

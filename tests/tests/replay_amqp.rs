@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use spanwire_tests::calls;
 use spanwire_tests::capture::{self, Packet, Tap};
-use spanwire_tests::child::{self, Child};
+use spanwire_tests::child::Child;
 use spanwire_tests::expect;
 use spanwire_tests::messages::{Library, Message};
 use spanwire_tests::replay::{count, read, same, spans};
@@ -75,8 +75,7 @@ fn shown(span: &Span) -> String {
 
 /// How many methods of basic.publish, deliver and get-ok tshark sees.
 fn on_the_wire(file: &Path, port: u16) -> Result<u64> {
-    let mut command = child::command("tshark");
-    command.arg("-r").arg(file);
+    let mut command = capture::tshark(file);
     command.args([
         "-d",
         &format!("tcp.port=={port},amqp"),

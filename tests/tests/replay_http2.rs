@@ -54,8 +54,7 @@ fn whole(file: &Path) -> Result<(Vec<Span>, String)> {
 
 /// Paths and final statuses of all requests that tshark sees; what was pushed is left out.
 fn tshark(file: &Path, port: u16) -> Result<(Vec<String>, Vec<i64>)> {
-    let mut command = child::command("tshark");
-    command.arg("-r").arg(file);
+    let mut command = capture::tshark(file);
     command.args(["-d", &format!("tcp.port=={port},http2"), "-Y", "http2.headers"]);
     command.args(["-T", "fields", "-E", "aggregator=|", "-E", "separator=/t"]);
     command.args(["-e", "http2.headers.path", "-e", "http2.headers.status"]);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use spanwire_tests::calls;
 use spanwire_tests::capture::{self, Packet, Tap};
-use spanwire_tests::child::{self, Child};
+use spanwire_tests::child::Child;
 use spanwire_tests::database::{Driver, Statement};
 use spanwire_tests::replay::{count, read, read_with, same, spans};
 use spanwire_tests::service::postgres::{Logged, Postgres};
@@ -86,8 +86,7 @@ impl Recording {
 
 /// How many messages of Query and Execute tshark sees.
 fn requests(file: &Path, port: u16) -> Result<u64> {
-    let mut command = child::command("tshark");
-    command.arg("-r").arg(file);
+    let mut command = capture::tshark(file);
     command.args(["-d", &format!("tcp.port=={port},pgsql"), "-Y", "pgsql"]);
     command.args(["-T", "fields", "-E", "aggregator=|", "-e", "pgsql.type"]);
     let lines = Child::spawn(command)?.succeed()?;
