@@ -14,9 +14,8 @@ use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
-use crate::redact::{self, Redacted};
-use crate::span::build::HttpRules;
-use crate::span::exchange::{self, Seen};
+use crate::redact::{Redacted, Redactor};
+use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
 use std::sync::Arc;
@@ -27,8 +26,8 @@ use tokio::time::Instant;
 /// How often the ring buffer is looked at while little happens.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Most records between two hand-overs to the sinks.
-const BATCH: usize = 4096;
+/// Most records between two hand-overs to the sinks: so few that what is made of them stays in the processor's caches.
+const BATCH: usize = 256;
 
 /// How often what no event tells is looked for, in nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
@@ -100,15 +99,15 @@ impl Sinks {
     }
 }
 
-/// What of the configuration concerns spans.
+/// What of the configuration concerns spans, and who knows what follows from it.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// What becomes of HTTP messages.
-    pub http: HttpRules,
+    /// Makes the spans.
+    pub spans: Builder,
     /// How much a span carries.
     pub limits: Limits,
     /// What is taken out.
-    pub redact: redact::Rules,
+    pub redact: Redactor,
 }
 
 /// The stages, and what they share.
@@ -339,10 +338,10 @@ impl Pipeline {
         }
     }
 
-    fn redacted(&self, mut span: Span) -> Redacted {
-        let rules = &self.stages.rules;
+    fn redacted(&mut self, mut span: Span) -> Redacted {
+        let rules = &mut self.stages.rules;
         rules.limits.apply(&mut span);
-        redact::span(span, &rules.redact)
+        rules.redact.span(span)
     }
 
     /// The span of an exchange; `None` where the record that held its ids was lost.
@@ -365,8 +364,9 @@ impl Pipeline {
             resource: self.stages.processes.resource(first.pid),
             endpoints,
         };
-        let time = |stamp: Stamp| self.clock.within(start, first.time, stamp.time);
-        Some(exchange::span(exchange, seen, time, &self.stages.rules.http))
+        let clock = &self.clock;
+        let time = |stamp: Stamp| clock.within(start, first.time, stamp.time);
+        Some(self.stages.rules.spans.span(exchange, seen, time))
     }
 }
 

@@ -15,10 +15,12 @@ use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
+use crate::redact::{self, Redactor};
 use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
+use crate::span::exchange::Builder;
 use crate::span::limits::Limits;
-use crate::{redact, summary};
+use crate::summary;
 use log::LevelFilter;
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -344,17 +346,17 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Rules {
     let length = config.limits.attribute_value_length;
     let http = config.http.clone();
     Rules {
-        http: HttpRules {
+        spans: Builder::new(HttpRules {
             known_methods: http.known_methods.unwrap_or(HttpRules::default().known_methods),
             request_headers: http.captured_request_headers,
             response_headers: http.captured_response_headers,
-        },
+        }),
         limits: Limits {
             attributes: config.limits.attribute_count,
             events: config.limits.event_count,
             event_attributes: config.limits.event_attribute_count,
         },
-        redact: redact::Rules {
+        redact: Redactor::new(redact::Rules {
             value_length: length.map(|length| {
                 if no_redact {
                     length.max(UNSHORTENED)
@@ -364,7 +366,7 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Rules {
             }),
             secrets: !no_redact,
             ..redact::Rules::default()
-        },
+        }),
     }
 }
 

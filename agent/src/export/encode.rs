@@ -238,7 +238,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::redact::{self, Rules};
+    use crate::redact::Redactor;
     use crate::span::{SpanId, TraceId, UnixNanoseconds};
 
     /// The same request by way of the generated messages.
@@ -407,7 +407,7 @@ mod tests {
                 resources.into_iter().map(|attributes| Arc::new(Resource { pid: 1, attributes })).collect();
             let spans: Vec<Redacted> = spans
                 .into_iter()
-                .map(|(span, group)| redact::span(Span { resource: resources[group].clone(), ..span }, &Rules::default()))
+                .map(|(span, group)| Redactor::default().span(Span { resource: resources[group].clone(), ..span }))
                 .collect();
             let bytes = request(&spans);
             prop_assert_eq!(ExportTraceServiceRequest::decode(&*bytes).unwrap(), expected(&spans));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::redact::{self, Redacted, Rules};
+use crate::redact::{Redacted, Redactor};
 use crate::span::{Attribute, Event, Kind, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds, Value};
 
 /// A resource called `service`.
@@ -62,7 +62,7 @@ pub(super) fn span(trace: u8, id: u8, resource: &Arc<Resource>) -> Span {
 
 /// `span` with nothing taken out.
 pub(super) fn redacted(span: Span) -> Redacted {
-    redact::span(span, &Rules::default())
+    Redactor::default().span(span)
 }
 
 /// `count` spans of one service, each a trace of its own.

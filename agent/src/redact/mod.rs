@@ -1,8 +1,9 @@
 //! Redaction: the one door between building spans and everything that shows, keeps or sends them.
 
-use std::borrow::Cow;
+use smol_str::SmolStr;
 
 use crate::span::semconv as name;
+use crate::span::sql::Memo;
 use crate::span::{Attribute, Span, Value};
 
 mod sql;
@@ -33,7 +34,7 @@ impl Default for Rules {
     }
 }
 
-/// A span that went through [`span`]. Nothing else makes one, and export takes nothing else.
+/// A span that went through [`Redactor::span`]. Nothing else makes one, and export takes nothing else.
 #[derive(Clone, Debug)]
 pub struct Redacted(Span);
 
@@ -45,53 +46,71 @@ impl Redacted {
     }
 }
 
-/// Takes out of `span` what `rules` say.
-#[must_use]
-pub fn span(mut span: Span, rules: &Rules) -> Redacted {
-    let events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
-    for attribute in span.attributes.iter_mut().chain(events) {
-        self::attribute(attribute, rules);
-    }
-    Redacted(span)
+/// Redacts spans, and remembers what became of statements.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    rules: Rules,
+    statements: Memo<Option<SmolStr>>,
 }
 
-fn attribute(attribute: &mut Attribute, rules: &Rules) {
-    match &mut attribute.value {
-        Value::Text(text) => {
-            let redacted = match &*attribute.key {
-                name::URL_FULL if rules.secrets => url::full(text, &rules.query_keys),
-                name::URL_QUERY if rules.secrets => url::query(text, &rules.query_keys),
-                name::DB_QUERY_TEXT if rules.secrets => sql::literals(text),
-                _ => None,
-            };
-            if let Some(redacted) = redacted {
-                *text = Cow::Owned(redacted);
-            }
-            cut(text, rules.value_length);
+impl Redactor {
+    /// With these rules.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            statements: Memo::default(),
         }
-        Value::Texts(texts) => {
-            for text in texts {
-                let mut cow = Cow::Owned(std::mem::take(text));
-                cut(&mut cow, rules.value_length);
-                *text = cow.into_owned();
-            }
+    }
+
+    /// Takes out of `span` what the rules say.
+    #[must_use]
+    pub fn span(&mut self, mut span: Span) -> Redacted {
+        let events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
+        for attribute in span.attributes.iter_mut().chain(events) {
+            self.attribute(attribute);
         }
-        Value::Integer(_) | Value::Boolean(_) => {}
+        Redacted(span)
+    }
+
+    fn attribute(&mut self, attribute: &mut Attribute) {
+        let rules = &self.rules;
+        match &mut attribute.value {
+            Value::Text(text) => {
+                let redacted = match &*attribute.key {
+                    name::URL_FULL if rules.secrets => url::full(text, &rules.query_keys).map(SmolStr::from),
+                    name::URL_QUERY if rules.secrets => {
+                        url::query(text, &rules.query_keys).map(SmolStr::from)
+                    }
+                    name::DB_QUERY_TEXT if rules.secrets => self
+                        .statements
+                        .of(text, |text| sql::literals(text).map(SmolStr::from)),
+                    _ => None,
+                };
+                if let Some(redacted) = redacted {
+                    *text = redacted;
+                }
+                if let Some(end) = end(text, rules.value_length) {
+                    *text = text[..end].into();
+                }
+            }
+            Value::Texts(texts) => {
+                for text in texts {
+                    if let Some(end) = end(text, rules.value_length) {
+                        text.truncate(end);
+                    }
+                }
+            }
+            Value::Integer(_) | Value::Boolean(_) => {}
+        }
     }
 }
 
-/// Cuts `text` to `limit` characters. Cut last: a cut URL no longer shows where its secrets end.
-fn cut(text: &mut Cow<'static, str>, limit: Option<usize>) {
+/// Where `text` is cut if it has more than `limit` characters. Cut last: a cut URL no longer shows where its secrets end.
+fn end(text: &str, limit: Option<usize>) -> Option<usize> {
     // A text of no more bytes than that has no more characters either.
-    let Some(limit) = limit.filter(|limit| text.len() > *limit) else {
-        return;
-    };
-    if let Some((end, _)) = text.char_indices().nth(limit) {
-        match text {
-            Cow::Borrowed(borrowed) => *borrowed = &borrowed[..end],
-            Cow::Owned(owned) => owned.truncate(end),
-        }
-    }
+    let limit = limit.filter(|limit| text.len() > *limit)?;
+    Some(text.char_indices().nth(limit)?.0)
 }
 
 #[cfg(test)]
@@ -103,7 +122,7 @@ mod tests {
             key: key.into(),
             value,
         };
-        self::attribute(&mut attribute, rules);
+        Redactor::new(rules.clone()).attribute(&mut attribute);
         attribute.value
     }
 

@@ -33,9 +33,9 @@ use crate::export::Exporter;
 use crate::export::settings::SettingsError;
 use crate::health::{Counter, Health};
 use crate::pipeline::Rules;
-use crate::span::exchange::{self, Seen};
+use crate::span::exchange::Seen;
 use crate::span::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds};
-use crate::{process, redact, run, summary};
+use crate::{process, run, summary};
 use capture::{Capture, CaptureError, Next, Packet};
 use connections::{Connections, Finished};
 use ip::Fragments;
@@ -253,14 +253,14 @@ impl<W: Write> Replayer<'_, W> {
         for one in finished.drain(..) {
             let mut span = self.span(&one);
             self.rules.limits.apply(&mut span);
-            let span = redact::span(span, &self.rules.redact);
+            let span = self.rules.redact.span(span);
             self.health.add(Counter::Spans, 1);
             self.outlet.push(span, time).map_err(ReplayError::Output)?;
         }
         Ok(())
     }
 
-    fn span(&self, finished: &Finished) -> Span {
+    fn span(&mut self, finished: &Finished) -> Span {
         let (trace_id, span_id) = ids(finished);
         let seen = Seen {
             // On the wire there is no process yet, but there is a client that asked.
@@ -270,7 +270,7 @@ impl<W: Write> Replayer<'_, W> {
             resource: Arc::clone(&self.resource),
             endpoints: &finished.endpoints,
         };
-        exchange::span(&finished.exchange, seen, UnixNanoseconds, &self.rules.http)
+        self.rules.spans.span(&finished.exchange, seen, UnixNanoseconds)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What is not known has no attribute: nothing here is made up.
 
+use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -208,7 +209,7 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
     }
     let end = exchange.end.max(exchange.start);
     let first_byte = exchange.response.map(|response| Event {
-        name: Cow::Borrowed(name::EVENT_FIRST_BYTE),
+        name: SmolStr::new_static(name::EVENT_FIRST_BYTE),
         time: response.first_byte.clamp(exchange.start, end),
         attributes: Vec::new(),
         dropped_attributes: 0,
@@ -231,14 +232,14 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
 }
 
 /// `error.type` and status. A code that is an error by itself needs no description.
-fn outcome(exchange: &HttpExchange<'_>) -> (Option<Cow<'static, str>>, Status) {
+fn outcome(exchange: &HttpExchange<'_>) -> (Option<SmolStr>, Status) {
     let failed_from = match exchange.kind {
         Kind::Server => 500,
         Kind::Client | Kind::Producer | Kind::Consumer => 400,
     };
     let status = exchange.response.and_then(|response| response.status);
     if let Some(status) = status.filter(|status| *status >= failed_from || *status < 100) {
-        return (Some(status.to_string().into()), Status::Error(Cow::Borrowed("")));
+        return (Some(status.to_smolstr()), Status::Error(SmolStr::new_static("")));
     }
     ended(
         exchange.ending,
@@ -247,7 +248,7 @@ fn outcome(exchange: &HttpExchange<'_>) -> (Option<Cow<'static, str>>, Status) {
 }
 
 /// `error.type` and status of what ended otherwise than by what was said; `response` tells whether it is complete.
-pub(super) fn ended(ending: Ending, response: Option<bool>) -> (Option<Cow<'static, str>>, Status) {
+pub(super) fn ended(ending: Ending, response: Option<bool>) -> (Option<SmolStr>, Status) {
     let what = match response {
         None => "before the response",
         Some(false) => "in the middle of the response",
@@ -264,8 +265,8 @@ pub(super) fn ended(ending: Ending, response: Option<bool>) -> (Option<Cow<'stat
         Ending::Close(Close::Stopped) => ("spanwire_stopped", "spanwire stopped"),
     };
     (
-        Some(Cow::Borrowed(error)),
-        Status::Error(Cow::Owned(format!("{how} {what}"))),
+        Some(SmolStr::new_static(error)),
+        Status::Error(format_smolstr!("{how} {what}")),
     )
 }
 
@@ -280,12 +281,12 @@ impl Attributes {
         });
     }
 
-    pub(super) fn text(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
+    pub(super) fn text(&mut self, key: &'static str, value: impl Into<SmolStr>) {
         self.push(key, Value::Text(value.into()));
     }
 
     pub(super) fn copy(&mut self, key: &'static str, value: &str) {
-        self.text(key, value.to_owned());
+        self.text(key, SmolStr::new(value));
     }
 
     pub(super) fn integer(&mut self, key: &'static str, value: i64) {
@@ -311,18 +312,17 @@ impl Attributes {
     }
 
     /// The method, and the span's name made of it: there is no route on the wire.
-    fn method(&mut self, method: Option<&str>, rules: &HttpRules) -> Cow<'static, str> {
+    fn method(&mut self, method: Option<&str>, rules: &HttpRules) -> SmolStr {
         let Some(method) = method else {
-            return Cow::Borrowed("HTTP");
+            return SmolStr::new_static("HTTP");
         };
         if !rules.known_methods.iter().any(|known| known == method) {
             self.text(name::HTTP_REQUEST_METHOD, name::OTHER);
             self.copy(name::HTTP_REQUEST_METHOD_ORIGINAL, method);
-            return Cow::Borrowed("HTTP");
+            return SmolStr::new_static("HTTP");
         }
         let fixed = name::KNOWN_METHODS.iter().find(|fixed| **fixed == method);
-        let method: Cow<'static, str> =
-            fixed.map_or_else(|| method.to_owned().into(), |fixed| (*fixed).into());
+        let method: SmolStr = fixed.map_or_else(|| method.to_owned().into(), |fixed| (*fixed).into());
         self.text(name::HTTP_REQUEST_METHOD, method.clone());
         method
     }
@@ -333,7 +333,7 @@ impl Attributes {
         let (path, query) = target.path_and_query();
         let scheme = match (forwarded.scheme.or(exchange.request.scheme), target) {
             (Some(scheme), _) | (None, Target::Absolute { scheme, .. }) => lower_case(scheme),
-            _ => Cow::Borrowed("http"),
+            _ => SmolStr::new_static("http"),
         };
         let own = exchange.endpoints.local.port();
         let server = forwarded
@@ -354,9 +354,9 @@ impl Attributes {
             None => self.address(name::SERVER_ADDRESS, name::SERVER_PORT, &exchange.endpoints.local),
         }
         match (forwarded.client, &exchange.endpoints.remote) {
-            (Some(client), _) => self.text(name::CLIENT_ADDRESS, client.to_string()),
+            (Some(client), _) => self.text(name::CLIENT_ADDRESS, client.to_smolstr()),
             (None, Address::Ip(peer)) => {
-                self.text(name::CLIENT_ADDRESS, peer.ip().to_canonical().to_string());
+                self.text(name::CLIENT_ADDRESS, peer.ip().to_canonical().to_smolstr());
             }
             (None, Address::Unix(Some(path))) => self.copy(name::CLIENT_ADDRESS, path),
             (None, Address::Unix(None)) => {}
@@ -397,7 +397,7 @@ impl Attributes {
     pub(super) fn address(&mut self, key: &'static str, port_key: &'static str, address: &Address) {
         match address {
             Address::Ip(address) => {
-                self.text(key, address.ip().to_canonical().to_string());
+                self.text(key, address.ip().to_canonical().to_smolstr());
                 self.integer(port_key, address.port().into());
             }
             Address::Unix(Some(path)) => self.copy(key, path),
@@ -486,10 +486,10 @@ fn header<'a>(headers: &[(&'a str, &'a str)], name: &str) -> Option<&'a str> {
         .map(|(_, value)| *value)
 }
 
-fn lower_case(text: &str) -> Cow<'static, str> {
+fn lower_case(text: &str) -> SmolStr {
     match text {
-        "http" => Cow::Borrowed("http"),
-        "https" => Cow::Borrowed("https"),
-        other => Cow::Owned(other.to_ascii_lowercase()),
+        "http" => SmolStr::new_static("http"),
+        "https" => SmolStr::new_static("https"),
+        other => other.to_ascii_lowercase().into(),
     }
 }

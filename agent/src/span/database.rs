@@ -8,12 +8,12 @@
 //! - A statement that was prepared unseen has no text. The server says its command when it is done.
 //! - Several statements in one message are one span, whose summary names them all.
 
-use std::borrow::Cow;
+use smol_str::{SmolStr, ToSmolStr as _};
 use std::sync::Arc;
 
 use super::build::{Attributes, Ending, ended};
 use super::semconv as name;
-use super::sql;
+use super::sql::{self, Memo, Summary};
 use super::{Kind, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds};
 use crate::connection::{Address, Close, Endpoints};
 
@@ -62,7 +62,7 @@ pub struct DatabaseExchange<'a> {
 
 /// The span of `exchange`.
 #[must_use]
-pub fn database(exchange: DatabaseExchange<'_>) -> Span {
+pub fn database(exchange: DatabaseExchange<'_>, summaries: &mut Memo<Summary>) -> Span {
     let mut attributes = Attributes(Vec::with_capacity(16));
     attributes.text(name::DB_SYSTEM_NAME, POSTGRESQL);
     if let Some(namespace) = exchange.namespace {
@@ -70,16 +70,19 @@ pub fn database(exchange: DatabaseExchange<'_>) -> Span {
     }
     let summary = exchange
         .text
-        .map(|text| sql::summary(text, exchange.is_cut))
+        .map(|text| match exchange.is_cut {
+            true => sql::summary(text, true),
+            false => summaries.of(text, |text| sql::summary(text, false)),
+        })
         .unwrap_or_default();
     let operation = match exchange.text {
         Some(_) => summary.operation,
-        None => exchange.command.map(str::to_owned),
+        None => exchange.command.map(SmolStr::new),
     };
     let span_name = match (&operation, summary.text.is_empty()) {
-        (_, false) => Cow::Owned(summary.text.clone()),
-        (Some(operation), true) => Cow::Owned(operation.clone()),
-        (None, true) => Cow::Borrowed(POSTGRESQL),
+        (_, false) => summary.text.clone(),
+        (Some(operation), true) => operation.clone(),
+        (None, true) => SmolStr::new_static(POSTGRESQL),
     };
     if let Some(operation) = operation {
         attributes.text(name::DB_OPERATION_NAME, operation);
@@ -125,7 +128,7 @@ impl Attributes {
         };
         match server {
             Address::Ip(address) => {
-                self.text(name::SERVER_ADDRESS, address.ip().to_canonical().to_string());
+                self.text(name::SERVER_ADDRESS, address.ip().to_canonical().to_smolstr());
                 if address.port() != DEFAULT_PORT {
                     self.integer(name::SERVER_PORT, address.port().into());
                 }
@@ -148,7 +151,7 @@ impl Attributes {
                     self.copy(name::DB_RESPONSE_STATUS_CODE, code);
                 }
                 self.copy(name::ERROR_TYPE, code.unwrap_or(name::OTHER));
-                Status::Error(Cow::Borrowed(""))
+                Status::Error(SmolStr::new_static(""))
             }
             (None, Some((close, is_answered))) => {
                 let (error, status) = ended(Ending::Close(close), is_answered.then_some(false));
@@ -201,7 +204,7 @@ mod tests {
 
     /// Name, status, and the attributes, each as text.
     fn check(exchange: DatabaseExchange<'_>, span_name: &str, status: &Status, expect: &[(&str, &str)]) {
-        let span = database(exchange);
+        let span = database(exchange, &mut Memo::default());
         let attributes: Vec<_> = span
             .attributes
             .iter()
@@ -329,7 +332,7 @@ mod tests {
             check(
                 exchange,
                 "postgresql",
-                &Status::Error(Cow::Borrowed(description)),
+                &Status::Error(SmolStr::new_static(description)),
                 &expect,
             );
         }

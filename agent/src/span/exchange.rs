@@ -1,6 +1,7 @@
 //! An exchange of any protocol becomes a span: the same for what was captured live and what a file held.
 
 use super::build::HttpRules;
+use super::sql::{Memo, Summary};
 use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, http1, http2, messaging, postgres};
 use crate::connection::Endpoints;
 use crate::protocol::Exchange;
@@ -21,17 +22,35 @@ pub struct Seen<'a> {
     pub endpoints: &'a Endpoints,
 }
 
-/// The span of `exchange`; `time` reads a stamp.
-pub fn span<S: Copy>(
-    exchange: &Exchange<S>,
-    seen: Seen<'_>,
-    time: impl Fn(S) -> UnixNanoseconds,
-    rules: &HttpRules,
-) -> Span {
-    match exchange {
-        Exchange::Http1(exchange) => http1::span(exchange, seen, time, rules),
-        Exchange::Http2(exchange) => http2::span(exchange, seen, time, rules),
-        Exchange::Postgres(exchange) => postgres::span(exchange, seen, time),
-        Exchange::Amqp(exchange) => messaging::span(exchange, seen, time),
+/// Makes spans of exchanges.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    rules: HttpRules,
+    summaries: Memo<Summary>,
+}
+
+impl Builder {
+    /// With these rules.
+    #[must_use]
+    pub fn new(rules: HttpRules) -> Self {
+        Self {
+            rules,
+            summaries: Memo::default(),
+        }
+    }
+
+    /// The span of `exchange`; `time` reads a stamp.
+    pub fn span<S: Copy>(
+        &mut self,
+        exchange: &Exchange<S>,
+        seen: Seen<'_>,
+        time: impl Fn(S) -> UnixNanoseconds,
+    ) -> Span {
+        match exchange {
+            Exchange::Http1(exchange) => http1::span(exchange, seen, time, &self.rules),
+            Exchange::Http2(exchange) => http2::span(exchange, seen, time, &self.rules),
+            Exchange::Postgres(exchange) => postgres::span(exchange, seen, time, &mut self.summaries),
+            Exchange::Amqp(exchange) => messaging::span(exchange, seen, time),
+        }
     }
 }

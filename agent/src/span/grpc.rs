@@ -10,7 +10,7 @@ use super::target::Authority;
 use super::{Event, Kind, Span, Status, UnixNanoseconds, http2, semconv as name};
 use crate::connection::{Address, Endpoints};
 use crate::protocol::http2::{Call, Ending, ErrorCode, Exchange, Flow, StatusCode};
-use std::borrow::Cow;
+use smol_str::{SmolStr, ToSmolStr as _};
 
 /// Value of `rpc.system.name`.
 const SYSTEM: &str = "grpc";
@@ -83,7 +83,7 @@ pub(super) fn span<S: Copy>(
         attributes.text(name::ERROR_TYPE, error);
     }
     let first_byte = response.map(|response| Event {
-        name: Cow::Borrowed(name::EVENT_FIRST_BYTE),
+        name: SmolStr::new_static(name::EVENT_FIRST_BYTE),
         time: time(response.first).clamp(start, end),
         attributes: Vec::new(),
         dropped_attributes: 0,
@@ -120,9 +120,9 @@ fn code<S>(exchange: &Exchange<S>, call: &Call, nanoseconds: u64) -> Option<Stat
     call.status
 }
 
-fn code_name(code: StatusCode) -> Cow<'static, str> {
+fn code_name(code: StatusCode) -> SmolStr {
     code.name()
-        .map_or_else(|| code.0.to_string().into(), Cow::Borrowed)
+        .map_or_else(|| code.0.to_smolstr(), SmolStr::new_static)
 }
 
 /// Whether a call that ended so failed: to a client it did unless it succeeded, to a server if it is to blame.
@@ -143,22 +143,17 @@ fn is_error(code: StatusCode, kind: Kind) -> bool {
 
 impl Attributes {
     /// The method, and the span's name made of it. What a server does not implement, anybody may ask for by any name.
-    fn rpc_method(
-        &mut self,
-        method: Option<&str>,
-        kind: Kind,
-        code: Option<StatusCode>,
-    ) -> Cow<'static, str> {
+    fn rpc_method(&mut self, method: Option<&str>, kind: Kind, code: Option<StatusCode>) -> SmolStr {
         match method {
-            None => Cow::Borrowed(SYSTEM),
+            None => SmolStr::new_static(SYSTEM),
             Some(method) if kind == Kind::Server && code == Some(StatusCode::UNIMPLEMENTED) => {
                 self.text(name::RPC_METHOD, name::OTHER);
                 self.copy(name::RPC_METHOD_ORIGINAL, method);
-                Cow::Borrowed(SYSTEM)
+                SmolStr::new_static(SYSTEM)
             }
             Some(method) => {
                 self.copy(name::RPC_METHOD, method);
-                method.to_owned().into()
+                method.into()
             }
         }
     }

@@ -7,7 +7,7 @@
 //! - A consumer that rejects a message says so in an attribute of ours. That is not an error of the operation.
 //! - `error.type` is `nack`, a reply code of AMQP, or how the connection ended.
 
-use std::borrow::Cow;
+use smol_str::{SmolStr, SmolStrBuilder, ToSmolStr as _, format_smolstr};
 
 use super::build::{self, Attributes};
 use super::exchange::Seen;
@@ -59,11 +59,10 @@ pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) ->
         span_id: seen.span_id,
         parent: None,
         kind,
-        name: Cow::Owned(
-            format!("{operation} {}", destination.lasting())
-                .trim_end()
-                .to_owned(),
-        ),
+        name: match destination.lasting() {
+            lasting if lasting.is_empty() => operation.into(),
+            lasting => format_smolstr!("{operation} {lasting}"),
+        },
         start,
         end: time(exchange.ended).max(start),
         attributes: attributes.0,
@@ -86,15 +85,26 @@ impl<'a> Destination<'a> {
     }
 
     /// Those of its parts that `are` so.
-    fn parts(&self, are: impl Fn(&str) -> bool) -> String {
-        let parts = self.0.iter().filter(|part| !part.is_empty() && are(part));
-        parts.copied().collect::<Vec<_>>().join(":")
+    fn parts(&self, are: impl Fn(&str) -> bool) -> SmolStr {
+        let mut text = SmolStrBuilder::new();
+        for (number, part) in self
+            .0
+            .iter()
+            .filter(|part| !part.is_empty() && are(part))
+            .enumerate()
+        {
+            if number > 0 {
+                text.push(':');
+            }
+            text.push_str(part);
+        }
+        text.finish()
     }
 
-    fn name(&self) -> Cow<'static, str> {
+    fn name(&self) -> SmolStr {
         match self.parts(|_| true) {
             name if name.is_empty() => DEFAULT_EXCHANGE.into(),
-            name => name.into(),
+            name => name,
         }
     }
 
@@ -103,9 +113,9 @@ impl<'a> Destination<'a> {
     }
 
     /// What of it is there the next time as well.
-    fn lasting(&self) -> Cow<'static, str> {
+    fn lasting(&self) -> SmolStr {
         match self.is_anonymous() {
-            true => self.parts(|part| !is_made_up(part)).into(),
+            true => self.parts(|part| !is_made_up(part)),
             false => self.name(),
         }
     }
@@ -131,7 +141,7 @@ impl Attributes {
             (name::MESSAGING_MESSAGE_CONVERSATION_ID, properties.correlation_id),
         ] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                self.text(key, String::from_utf8_lossy(value).into_owned());
+                self.text(key, SmolStr::new(String::from_utf8_lossy(value)));
             }
         }
         self.size(
@@ -152,14 +162,14 @@ impl Attributes {
 }
 
 /// `error.type` and status.
-fn outcome<S>(exchange: &Exchange<S>) -> (Option<Cow<'static, str>>, Status) {
+fn outcome<S>(exchange: &Exchange<S>) -> (Option<SmolStr>, Status) {
     let by_code = |code: u16| {
-        let error = Some(Cow::Owned(code.to_string()));
-        (error, Status::Error(Cow::Borrowed(reply(code))))
+        let error = Some(code.to_smolstr());
+        (error, Status::Error(SmolStr::new_static(reply(code))))
     };
     match (exchange.ending, exchange.returned) {
         (Ending::Nack { .. }, _) if exchange.operation == Operation::Publish => {
-            (Some("nack".into()), Status::Error(Cow::Borrowed("")))
+            (Some("nack".into()), Status::Error(SmolStr::new_static("")))
         }
         (Ending::Closed(code), _) | (_, Some(code)) => by_code(code),
         (Ending::Close(close), None) => build::ended(build::Ending::Close(close), None),

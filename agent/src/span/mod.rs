@@ -1,5 +1,6 @@
 //! The span model: what is known of one operation, before anything of OTLP.
 
+use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// UTF-8 text.
-    Text(Cow<'static, str>),
+    Text(SmolStr),
     /// 64-bit integer.
     Integer(i64),
     /// Truth value.
@@ -68,7 +69,7 @@ pub struct Attribute {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Name of the event.
-    pub name: Cow<'static, str>,
+    pub name: SmolStr,
     /// When.
     pub time: UnixNanoseconds,
     /// What else is known.
@@ -83,7 +84,7 @@ pub enum Status {
     /// The default.
     Unset,
     /// The operation failed; the text says how where no attribute does.
-    Error(Cow<'static, str>),
+    Error(SmolStr),
 }
 
 /// Who emitted a span: the attributes of one process, shared by all its spans.
@@ -107,7 +108,7 @@ pub struct Span {
     /// Kind.
     pub kind: Kind,
     /// Low-cardinality name.
-    pub name: Cow<'static, str>,
+    pub name: SmolStr,
     /// First moment.
     pub start: UnixNanoseconds,
     /// Last moment, not before `start`.

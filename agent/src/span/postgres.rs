@@ -3,11 +3,17 @@
 use super::database::{DatabaseExchange, database};
 use super::exchange::Seen;
 use super::http1::text;
+use super::sql::{Memo, Summary};
 use super::{Span, UnixNanoseconds};
 use crate::protocol::postgres::{Ending, Exchange, Failure};
 
 /// The span of `exchange`; `time` reads a stamp.
-pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) -> UnixNanoseconds) -> Span {
+pub fn span<S: Copy>(
+    exchange: &Exchange<S>,
+    seen: Seen<'_>,
+    time: impl Fn(S) -> UnixNanoseconds,
+    summaries: &mut Memo<Summary>,
+) -> Span {
     let request = &exchange.request;
     let response = exchange.response.as_ref();
     // A client that names no database gets the one of its own name.
@@ -15,7 +21,7 @@ pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) ->
     let namespace = session.and_then(|session| session.database.as_deref().or(session.user.as_deref()));
     let statement = request.text.as_deref();
     let shown = statement.map(|statement| text(&statement.bytes));
-    database(DatabaseExchange {
+    let exchange = DatabaseExchange {
         kind: seen.kind,
         trace_id: seen.trace_id,
         span_id: seen.span_id,
@@ -37,5 +43,6 @@ pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) ->
             Ending::Complete => None,
             Ending::Close(close) => Some((close, response.is_some())),
         },
-    })
+    };
+    database(exchange, summaries)
 }

@@ -63,7 +63,7 @@ fn value(identity: &Identity, shared: &[(String, String)], key: &str) -> Option<
         .into_iter()
         .find(|attribute| attribute.key == key)
         .map(|attribute| match attribute.value {
-            Value::Text(text) => text.into_owned(),
+            Value::Text(text) => text.to_string(),
             other => format!("{other:?}"),
         })
 }

@@ -9,6 +9,7 @@ use super::search::Search;
 use super::{Delivery, Ending, Flow, Limits, Malformed, Outcome, Reason};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -41,7 +42,7 @@ struct Side<S> {
     /// Number of the next message.
     ordinals: u64,
     /// Messages in progress, one a channel.
-    incoming: BTreeMap<u16, Incoming<S>>,
+    incoming: HashMap<u16, Incoming<S>>,
     /// Bytes of their properties.
     held: usize,
 }
@@ -54,7 +55,7 @@ impl<S: Copy> Side<S> {
             search: Search::new(),
             mark: None,
             ordinals: 0,
-            incoming: BTreeMap::new(),
+            incoming: HashMap::new(),
             held: 0,
         }
     }
@@ -70,8 +71,8 @@ impl<S: Copy> Side<S> {
     fn lose(&mut self, reason: Reason, out: &mut Vec<Outcome<S>>) {
         self.held = 0;
         let lost = mem::take(&mut self.incoming)
-            .into_iter()
-            .filter(|(_, it)| it.what.is_counted());
+            .into_values()
+            .filter(|it| it.what.is_counted());
         out.extend(lost.map(|_| Outcome::Lost(reason)));
     }
 }
@@ -206,7 +207,7 @@ impl<S: Copy> Connection<S> {
     }
 
     /// Takes a frame that is complete.
-    fn frame(&mut self, flow: Flow, frame: &Frame<S>, out: &mut Vec<Outcome<S>>) {
+    fn frame(&mut self, flow: Flow, frame: &Frame<'_, S>, out: &mut Vec<Outcome<S>>) {
         match frame.head.kind {
             Kind::Method => match method::read(flow, &frame.payload) {
                 Ok((method, _)) => self.method(flow, frame, method, out),
@@ -281,7 +282,7 @@ impl<S: Copy> Connection<S> {
         })
     }
 
-    fn method(&mut self, flow: Flow, frame: &Frame<S>, method: Method<'_>, out: &mut Vec<Outcome<S>>) {
+    fn method(&mut self, flow: Flow, frame: &Frame<'_, S>, method: Method<'_>, out: &mut Vec<Outcome<S>>) {
         let (number, stamp) = (frame.head.channel, frame.last);
         if self.side(flow).incoming.contains_key(&number) {
             // Its content did not come.
@@ -400,7 +401,7 @@ impl<S: Copy> Connection<S> {
     fn told(
         &mut self,
         flow: Flow,
-        frame: &Frame<S>,
+        frame: &Frame<'_, S>,
         [tag, multiple]: [u64; 2],
         ending: Ending,
         out: &mut Vec<Outcome<S>>,

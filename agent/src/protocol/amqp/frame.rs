@@ -8,6 +8,7 @@
 
 use super::Malformed;
 use super::method;
+use std::borrow::Cow;
 
 /// Type, channel and size.
 pub(super) const HEADER: usize = 7;
@@ -53,10 +54,10 @@ impl Head {
 
 /// A frame, read to its end.
 #[derive(Debug)]
-pub(super) struct Frame<S> {
+pub(super) struct Frame<'a, S> {
     pub(super) head: Head,
     /// The payload's beginning, as far as it is of use.
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Cow<'a, [u8]>,
     /// Nothing of the payload is missing behind that.
     pub(super) is_whole: bool,
     /// Stamp of the first byte.
@@ -74,7 +75,7 @@ pub(super) struct Reader<S> {
     /// Bytes of the header that are there.
     filled: usize,
     /// The frame in progress, once its header is complete.
-    frame: Option<Frame<S>>,
+    frame: Option<Frame<'static, S>>,
     first: Option<S>,
     /// Bytes that are still to come, the end octet among them.
     left: u64,
@@ -103,7 +104,14 @@ impl<S: Copy> Reader<S> {
     }
 
     /// Reads up to the end of one frame. Returns how many bytes that took, and the frame if it is complete.
-    pub(super) fn bytes(&mut self, stamp: S, data: &[u8]) -> Result<(usize, Option<Frame<S>>), Malformed> {
+    pub(super) fn bytes<'a>(
+        &mut self,
+        stamp: S,
+        data: &'a [u8],
+    ) -> Result<(usize, Option<Frame<'a, S>>), Malformed> {
+        if let Some((used, frame)) = self.whole(stamp, data)? {
+            return Ok((used, Some(frame)));
+        }
         let mut used = 0;
         if self.filled < HEADER {
             used = (HEADER - self.filled).min(data.len());
@@ -117,7 +125,7 @@ impl<S: Copy> Reader<S> {
             self.left = u64::from(head.size) + 1;
             self.frame = Some(Frame {
                 head,
-                payload: Vec::new(),
+                payload: Cow::Owned(Vec::new()),
                 is_whole: true,
                 first,
                 last: stamp,
@@ -138,9 +146,33 @@ impl<S: Copy> Reader<S> {
         Ok((used, self.finish(stamp)))
     }
 
+    /// The frame that begins with `data`, where all of it is there: nothing has to be copied.
+    fn whole<'a>(&self, stamp: S, data: &'a [u8]) -> Result<Option<(usize, Frame<'a, S>)>, Malformed> {
+        let Some((header, rest)) = data.split_first_chunk().filter(|_| self.is_between()) else {
+            return Ok(None);
+        };
+        let head = Head::read(header).ok_or(Malformed::Frame)?;
+        let size = head.size as usize;
+        let (Some(payload), Some(end)) = (rest.get(..size), rest.get(size)) else {
+            return Ok(None);
+        };
+        if *end != END {
+            return Err(Malformed::Frame);
+        }
+        let kept = &payload[..kept(head.kind, payload, self.limit).min(size)];
+        let frame = Frame {
+            head,
+            payload: Cow::Borrowed(kept),
+            is_whole: kept.len() == size,
+            first: stamp,
+            last: stamp,
+        };
+        Ok(Some((HEADER + size + 1, frame)))
+    }
+
     /// Steps over up to `length` bytes of the frame in progress that were not copied, or were lost. Returns the frame if
     /// it is complete; `None` where there is none to step over, or fewer bytes are left of it.
-    pub(super) fn skip(&mut self, stamp: S, length: u64) -> Option<Option<Frame<S>>> {
+    pub(super) fn skip(&mut self, stamp: S, length: u64) -> Option<Option<Frame<'static, S>>> {
         let frame = self.frame.as_mut()?;
         self.left = self.left.checked_sub(length)?;
         // The end octet is no payload.
@@ -148,7 +180,7 @@ impl<S: Copy> Reader<S> {
         Some(self.finish(stamp))
     }
 
-    fn finish(&mut self, stamp: S) -> Option<Frame<S>> {
+    fn finish(&mut self, stamp: S) -> Option<Frame<'static, S>> {
         if self.left > 0 {
             return None;
         }
@@ -160,22 +192,26 @@ impl<S: Copy> Reader<S> {
     }
 }
 
-impl<S> Frame<S> {
-    /// Keeps what is of use of `more` payload. Which method it is decides how much of it is: nothing where it holds a
-    /// password.
+/// How much is kept of a payload that begins with `payload`. Which method it is decides: nothing where it holds a password.
+fn kept(kind: Kind, payload: &[u8], limit: usize) -> usize {
+    match kind {
+        Kind::Header => limit,
+        Kind::Method => match payload.first_chunk() {
+            None => method::ID,
+            Some(id) if method::is_secret(*id) => method::ID,
+            Some(_) => METHOD,
+        },
+        Kind::Body | Kind::Heartbeat => 0,
+    }
+}
+
+impl<S> Frame<'_, S> {
+    /// Keeps what is of use of `more` payload.
     fn keep(&mut self, mut more: &[u8], limit: usize) {
         while self.is_whole && !more.is_empty() {
-            let keep = match self.head.kind {
-                Kind::Header => limit,
-                Kind::Method => match self.payload.first_chunk() {
-                    None => method::ID,
-                    Some(id) if method::is_secret(*id) => method::ID,
-                    Some(_) => METHOD,
-                },
-                Kind::Body | Kind::Heartbeat => 0,
-            };
+            let keep = kept(self.head.kind, &self.payload, limit);
             let room = keep.saturating_sub(self.payload.len()).min(more.len());
-            self.payload.extend_from_slice(&more[..room]);
+            self.payload.to_mut().extend_from_slice(&more[..room]);
             self.is_whole = room > 0;
             more = &more[room..];
         }

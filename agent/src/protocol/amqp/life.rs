@@ -11,6 +11,7 @@ use super::method::{Consume, Route};
 use super::pending::{Numbered, Origin, Pending, Returned, Told};
 use super::{Ending, Flow, Operation, Outcome};
 use crate::connection::Close;
+use smol_str::SmolStr;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -95,7 +96,7 @@ pub(super) struct Life<S> {
     cost: usize,
 }
 
-pub(super) fn text(bytes: &[u8]) -> Box<str> {
+pub(super) fn text(bytes: &[u8]) -> SmolStr {
     String::from_utf8_lossy(bytes).into()
 }
 
@@ -504,6 +505,6 @@ impl<S: Copy> Life<S> {
 }
 
 /// A message's way, as its method tells it.
-pub(super) fn route(to: Route<'_>) -> [Box<str>; 2] {
+pub(super) fn route(to: Route<'_>) -> [SmolStr; 2] {
     [text(to.exchange), text(to.key)]
 }

@@ -38,6 +38,7 @@ pub use content::{Array, Content, Properties, Table, Value};
 pub use recognise::{Opening, frames, opening};
 
 use crate::connection::Close;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// What one connection may hold in memory.
@@ -128,9 +129,9 @@ pub struct Exchange<S> {
     /// What was done.
     pub operation: Operation,
     /// Exchange that it was published to; empty for the default one.
-    pub exchange: Box<str>,
+    pub exchange: SmolStr,
     /// Routing key.
-    pub routing_key: Box<str>,
+    pub routing_key: SmolStr,
     /// Queue that it came from, where it was delivered and the queue is known.
     pub queue: Option<Arc<str>>,
     /// What is said of a delivery; `None` of a publish.
@@ -165,7 +166,7 @@ pub struct Delivery {
     /// The broker has delivered it before.
     pub redelivered: bool,
     /// Consumer tag; `None` of a get.
-    pub consumer: Option<Box<str>>,
+    pub consumer: Option<SmolStr>,
 }
 
 /// How a message's way ended.

@@ -1,6 +1,7 @@
 //! Messages that wait to be settled, and what settles them by their number (sections 1.8.3.11 ff.).
 
 use super::{Content, Ending, Exchange, Outcome};
+use smol_str::SmolStr;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What an exchange costs beside its texts.
@@ -75,8 +76,8 @@ impl<S: Copy> Pending<S> {
 #[derive(Debug)]
 pub(super) struct Returned {
     pub(super) code: u16,
-    pub(super) exchange: Box<str>,
-    pub(super) routing_key: Box<str>,
+    pub(super) exchange: SmolStr,
+    pub(super) routing_key: SmolStr,
     pub(super) content: Content,
 }
 
@@ -106,7 +107,7 @@ pub(super) struct Told<S> {
 /// Messages that wait to be settled, by their number.
 #[derive(Debug)]
 pub(super) struct Numbered<S> {
-    pub(super) pending: BTreeMap<u64, Pending<S>>,
+    pub(super) pending: BTreeMap<u64, Box<Pending<S>>>,
     /// Settlements of what was not read yet, in their order.
     pub(super) early: VecDeque<Told<S>>,
     /// Greatest number that was read.
@@ -136,7 +137,7 @@ impl<S: Copy> Numbered<S> {
             out.push(pending.settled(number, told));
         } else {
             *cost += pending.cost();
-            if let Some(other) = self.pending.insert(number, pending) {
+            if let Some(other) = self.pending.insert(number, Box::new(pending)) {
                 // The same number twice: neither is known to be the one that is settled.
                 *cost -= other.cost();
                 out.push(other.end(Ending::Unseen, None));
@@ -181,6 +182,6 @@ impl<S: Copy> Numbered<S> {
     pub(super) fn take(&mut self, number: u64, cost: &mut usize) -> Option<Pending<S>> {
         let pending = self.pending.remove(&number)?;
         *cost -= pending.cost();
-        Some(pending)
+        Some(*pending)
     }
 }

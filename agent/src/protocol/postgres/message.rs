@@ -2,6 +2,7 @@
 
 use super::frame::Frame;
 use super::{Failure, Text, Transaction};
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Name of a prepared statement or a portal; the unnamed one's is empty.
@@ -72,7 +73,7 @@ pub(super) fn target<S>(frame: &Frame<S>) -> Option<Target> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     /// The command, without its numbers.
-    pub(super) name: Box<str>,
+    pub(super) name: SmolStr,
     /// Rows, for commands that count them.
     pub(super) rows: Option<u64>,
 }

@@ -32,6 +32,7 @@ pub use connection::Connection;
 pub use recognise::{Frames, Opening, is_opening, opening, recognise};
 
 use crate::connection::Close;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// What one connection may hold in memory.
@@ -120,11 +121,11 @@ pub struct Exchange<S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// `user`.
-    pub user: Option<Box<str>>,
+    pub user: Option<SmolStr>,
     /// `database`; it defaults to the user's name.
-    pub database: Option<Box<str>>,
+    pub database: Option<SmolStr>,
     /// `application_name`.
-    pub application: Option<Box<str>>,
+    pub application: Option<SmolStr>,
 }
 
 /// A statement's text, as it was sent. It is shared by all executions of a prepared statement.
@@ -153,7 +154,7 @@ pub struct Request<S> {
     /// The text; `None` where it was prepared before the connection was seen, or its beginning was lost.
     pub text: Option<Arc<Text>>,
     /// Name of the prepared statement that was executed; `None` where it has none, or where that is not known.
-    pub statement: Option<Box<str>>,
+    pub statement: Option<SmolStr>,
     /// Stamp of the first byte of Query or Execute.
     pub first: S,
     /// Stamp of its last byte.
@@ -168,7 +169,7 @@ pub struct Response<S> {
     /// Stamp of the last byte seen.
     pub last: S,
     /// Command of the last CommandComplete, such as `SELECT` or `CREATE TABLE`.
-    pub command: Option<Box<str>>,
+    pub command: Option<SmolStr>,
     /// Rows returned, `None` where the statement returns none by its nature (or that is not known).
     pub returned: Option<u64>,
     /// Rows inserted, updated, deleted, merged or copied in, as CommandComplete says; all of them together.

@@ -3,6 +3,7 @@
 use super::message::{Bind, Name, Parse, Target};
 use super::{Limits, Text};
 use hashbrown::HashMap;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Portals of one transaction whose statements are known; over it, none is. A session has one, or a few.
@@ -12,7 +13,7 @@ const PORTALS: usize = 128;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bound {
     /// Name of the statement; `None` where it has none, or where that is not known.
-    pub(super) statement: Option<Box<str>>,
+    pub(super) statement: Option<SmolStr>,
     /// `None` where it was prepared unseen.
     pub(super) text: Option<Arc<Text>>,
 }
@@ -155,7 +156,7 @@ impl Statements {
 }
 
 /// A statement's name as it is shown.
-pub(super) fn shown(name: &Name) -> Option<Box<str>> {
+pub(super) fn shown(name: &Name) -> Option<SmolStr> {
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into())
 }
 

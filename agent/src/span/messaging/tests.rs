@@ -218,7 +218,7 @@ fn errors() {
         let attributes = attributes(&span);
         let seen = attributes.iter().find(|(key, _)| *key == "error.type");
         assert_eq!(seen.map(|(_, value)| value.as_str()), error);
-        let status = error.map_or(Status::Unset, |_| Status::Error(Cow::Borrowed(description)));
+        let status = error.map_or(Status::Unset, |_| Status::Error(SmolStr::new(description)));
         assert_eq!(span.status, status);
     }
 }

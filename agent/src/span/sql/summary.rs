@@ -4,6 +4,7 @@
 //! It is found by keywords, without a grammar. What is not understood is left out.
 
 use super::lexer::{Kind, Lexer};
+use smol_str::{SmolStr, SmolStrBuilder};
 
 /// Longest summary, in characters.
 const LENGTH: usize = 255;
@@ -15,11 +16,11 @@ const DEFINED: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Operations and targets, separated by spaces; empty where there is none.
-    pub text: String,
+    pub text: SmolStr,
     /// The operation, where there is one alone.
-    pub operation: Option<String>,
+    pub operation: Option<SmolStr>,
     /// The table or view, where there is one alone.
-    pub collection: Option<String>,
+    pub collection: Option<SmolStr>,
 }
 
 /// The summary of `text`; `is_cut` says that its end is missing, so that its last word may be half of one.
@@ -53,7 +54,7 @@ enum Part {
 #[derive(Debug)]
 struct Scan<'a> {
     tokens: std::iter::Peekable<Significant<'a>>,
-    parts: Vec<(Part, String)>,
+    parts: Vec<(Part, SmolStr)>,
     /// Names that WITH defines: no collections.
     defined: Vec<&'a str>,
     levels: Vec<Level>,
@@ -147,7 +148,7 @@ impl<'a> Scan<'a> {
         if is(word, &["start"]) && self.next_is(&["transaction"]) {
             return self.operation_with_next(word);
         }
-        self.push(Part::Operation, word.to_owned());
+        self.push(Part::Operation, word);
         if is(word, &["truncate", "lock", "copy", "vacuum", "analyze", "table"]) {
             self.level.wants_target = true;
             self.level.is_list = !is(word, &["copy"]);
@@ -258,7 +259,7 @@ impl<'a> Scan<'a> {
 
     /// An operation of a query.
     fn query(&mut self, word: &str) {
-        self.push(Part::Operation, word.to_owned());
+        self.push(Part::Operation, word);
         self.level = Level {
             is_query: true,
             ..Level::default()
@@ -344,8 +345,8 @@ impl<'a> Scan<'a> {
         matches!(self.tokens.peek(), Some((Kind::Word, word)) if is(word, words))
     }
 
-    fn push(&mut self, part: Part, text: String) {
-        self.parts.push((part, text));
+    fn push(&mut self, part: Part, text: impl Into<SmolStr>) {
+        self.parts.push((part, text.into()));
     }
 
     fn finish(self) -> Summary {
@@ -355,7 +356,7 @@ impl<'a> Scan<'a> {
             all.all(|other| wanted == Part::Collection && other.1 == first.1)
                 .then(|| first.1.clone())
         };
-        let mut text = String::new();
+        let mut text = SmolStrBuilder::new();
         let mut length = 0;
         for (_, part) in &self.parts {
             let space = usize::from(length > 0);
@@ -369,7 +370,7 @@ impl<'a> Scan<'a> {
             text.push_str(part);
         }
         Summary {
-            text,
+            text: text.finish(),
             operation: alone(Part::Operation),
             collection: alone(Part::Collection),
         }

@@ -7,13 +7,14 @@ use super::super::method::Route;
 use super::super::pending::{Origin, Pending, Returned};
 use super::super::{Delivery, Ending, Exchange, Flow, Malformed, Operation, Outcome, Reason};
 use super::Connection;
+use smol_str::SmolStr;
 
 /// A message of which not all has come.
 #[derive(Debug)]
 pub(super) struct Incoming<S> {
     pub(super) what: What,
-    pub(super) exchange: Box<str>,
-    pub(super) routing_key: Box<str>,
+    pub(super) exchange: SmolStr,
+    pub(super) routing_key: SmolStr,
     pub(super) first: S,
     pub(super) content: Option<Content>,
     /// Bytes of the body that came.
@@ -50,7 +51,7 @@ impl<S: Copy> Connection<S> {
     pub(super) fn announce(
         &mut self,
         flow: Flow,
-        frame: &Frame<S>,
+        frame: &Frame<'_, S>,
         what: What,
         to: Route<'_>,
         out: &mut Vec<Outcome<S>>,
@@ -72,7 +73,7 @@ impl<S: Copy> Connection<S> {
         side.incoming.insert(frame.head.channel, incoming);
     }
 
-    pub(super) fn header(&mut self, flow: Flow, frame: &Frame<S>, out: &mut Vec<Outcome<S>>) {
+    pub(super) fn header(&mut self, flow: Flow, frame: &Frame<'_, S>, out: &mut Vec<Outcome<S>>) {
         let (channel, limit) = (frame.head.channel, self.limits.in_flight);
         let side = self.side_mut(flow);
         let Some(incoming) = side.incoming.get_mut(&channel) else {
@@ -96,7 +97,7 @@ impl<S: Copy> Connection<S> {
         }
     }
 
-    pub(super) fn body(&mut self, flow: Flow, frame: &Frame<S>, out: &mut Vec<Outcome<S>>) {
+    pub(super) fn body(&mut self, flow: Flow, frame: &Frame<'_, S>, out: &mut Vec<Outcome<S>>) {
         let channel = frame.head.channel;
         let Some(incoming) = self.side_mut(flow).incoming.get_mut(&channel) else {
             return;
@@ -140,7 +141,7 @@ impl<S: Copy> Connection<S> {
     }
 
     /// All of a message is there.
-    fn complete(&mut self, flow: Flow, frame: &Frame<S>, out: &mut Vec<Outcome<S>>) {
+    fn complete(&mut self, flow: Flow, frame: &Frame<'_, S>, out: &mut Vec<Outcome<S>>) {
         let channel = frame.head.channel;
         let side = self.side_mut(flow);
         let Some(incoming) = side.incoming.remove(&channel) else {

@@ -23,10 +23,11 @@ impl<S: Copy> Connection<S> {
     }
 
     pub(super) fn bytes(&mut self, flow: Flow, stamp: S, data: &[u8], out: &mut Vec<Outcome<S>>) {
-        // The next is the last: where a search ends, what it held is read again.
-        let mut parts = vec![(stamp, Cow::Borrowed(data))];
+        // Where a search ends, what it held is read again; the next is the last.
+        let mut parts = Vec::new();
+        let mut next = Some((stamp, Cow::Borrowed(data)));
         while !self.done
-            && let Some((stamp, data)) = parts.pop()
+            && let Some((stamp, data)) = next.take().or_else(|| parts.pop())
         {
             let used = match self.side(flow).state {
                 State::Opening(seen) => self.opening(flow, seen, &data, out),
@@ -46,7 +47,7 @@ impl<S: Copy> Connection<S> {
                     Cow::Borrowed(data) => Cow::Borrowed(&data[used..]),
                     Cow::Owned(mut data) => Cow::Owned(data.split_off(used)),
                 };
-                parts.push((stamp, rest));
+                next = Some((stamp, rest));
             }
         }
     }
