@@ -352,7 +352,7 @@ impl<S: Copy> Connection<S> {
         (header, first, fragment, cut): (Header, S, &[u8], bool),
         out: &mut Vec<Outcome<S>>,
     ) {
-        let mut fields = Fields::new(self.limits.head);
+        let mut fields = Fields::of_block(fragment.len(), self.limits.head);
         let decoder = &mut self.side(flow).decoder;
         let decoded = decoder.decode(fragment, &mut fields);
         if cut || decoded.is_err() {

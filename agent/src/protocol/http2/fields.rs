@@ -14,6 +14,9 @@ impl Range {
     }
 }
 
+/// As many fields as most heads have.
+const USUAL: usize = 12;
+
 /// What a field costs beside its text, of the limit.
 const OVERHEAD: usize = 16;
 
@@ -34,6 +37,16 @@ impl Fields {
             fields: Vec::new(),
             limit,
             cut: false,
+        }
+    }
+
+    /// The same, with memory for the fields of a block of `length` bytes.
+    pub(super) fn of_block(length: usize, limit: usize) -> Self {
+        Self {
+            // Most of them are indexes, or coded by Huffman.
+            raw: Vec::with_capacity((2 * length + 64).min(limit)),
+            fields: Vec::with_capacity(USUAL),
+            ..Self::new(limit)
         }
     }
 
@@ -65,10 +78,10 @@ impl Fields {
         self.raw.len() + self.fields.len() * OVERHEAD
     }
 
-    /// Gives back what it does not need: no field will be added.
+    /// Gives back what it does not need, where that is much: no field will be added.
     pub(super) fn shrink(&mut self) {
-        self.raw.shrink_to_fit();
-        self.fields.shrink_to_fit();
+        self.raw.shrink_to(2 * self.raw.len());
+        self.fields.shrink_to(2 * self.fields.len());
     }
 
     /// Names and values.

@@ -20,7 +20,7 @@ pub(super) struct Block<S> {
 
 #[derive(Debug)]
 pub(super) struct Streams<S> {
-    streams: BTreeMap<u32, Stream<S>>,
+    streams: BTreeMap<u32, Box<Stream<S>>>,
     /// How many of them have a request.
     requests: usize,
     /// Bytes that their fields take.
@@ -55,7 +55,7 @@ impl<S: Copy> Streams<S> {
         self.last = 1;
         self.requests = 1;
         self.held = stream.cost();
-        self.streams.insert(self.last, stream);
+        self.streams.insert(self.last, Box::new(stream));
     }
 
     /// Requests that have not come out.
@@ -100,7 +100,7 @@ impl<S: Copy> Streams<S> {
                 }
             }
             Flow::Response => {
-                self.streams.entry(id).or_insert_with(Stream::new);
+                self.streams.entry(id).or_insert_with(|| Box::new(Stream::new()));
                 self.change(id, |stream| stream.answer(block));
             }
         }
@@ -118,7 +118,10 @@ impl<S: Copy> Streams<S> {
             }
             Flow::Response if self.is_new(id) => {
                 // It is, once the request comes.
-                self.streams.entry(id).or_insert_with(Stream::new).lossy = true;
+                self.streams
+                    .entry(id)
+                    .or_insert_with(|| Box::new(Stream::new()))
+                    .lossy = true;
                 false
             }
             Flow::Request | Flow::Response => self.remove(id).is_some(),
@@ -248,7 +251,7 @@ impl<S: Copy> Streams<S> {
             self.seen_from = id;
         }
         let last = block.last;
-        self.streams.entry(id).or_insert_with(Stream::new);
+        self.streams.entry(id).or_insert_with(|| Box::new(Stream::new()));
         self.requests += 1;
         self.change(id, |stream| {
             let mut request = Half::new(block.first);
@@ -265,24 +268,27 @@ impl<S: Copy> Streams<S> {
     fn forget_unasked(&mut self, id: u32, out: &mut Vec<Outcome<S>>) {
         let ids: Vec<u32> = self.streams.range(self.last + 1..id).map(|(id, _)| *id).collect();
         for id in ids {
-            out.extend(self.remove(id).iter().filter_map(unasked));
+            out.extend(self.remove(id).iter().filter_map(|stream| unasked(stream)));
         }
     }
 
     /// Takes the stream out if it is over.
     fn settle(&mut self, id: u32, out: &mut Vec<Outcome<S>>) {
-        let Some(Stream {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let Stream {
             request: Some(request),
             response,
             reset,
             ..
-        }) = self.streams.get(&id)
+        } = &**stream
         else {
             return;
         };
         let asked = request.complete || request.lossy || reset.is_some();
         let (ending, ended) = match (response, reset) {
-            (Some(response), _) if self.streams[&id].is_tunnel() => (Ending::Upgraded, response.head_last),
+            (Some(response), _) if stream.is_tunnel() => (Ending::Upgraded, response.head_last),
             (Some(response), _) if response.complete && asked => (Ending::Complete, response.last),
             (_, Some((by, code, stamp))) => (Ending::Reset { by: *by, code: *code }, *stamp),
             _ => return,
@@ -310,7 +316,7 @@ impl<S: Copy> Streams<S> {
         })));
     }
 
-    fn remove(&mut self, id: u32) -> Option<Stream<S>> {
+    fn remove(&mut self, id: u32) -> Option<Box<Stream<S>>> {
         let stream = self.streams.remove(&id)?;
         self.held -= stream.cost();
         self.requests -= usize::from(stream.request.is_some());
