@@ -17,26 +17,28 @@ use std::time::Instant;
 /// The service under load. Dropped, it is stopped.
 enum Server {
     Calls(Peer, Service),
-    /// With the protocol of pgbench, `-M`.
-    Postgres(&'static str, Postgres),
+    /// With arguments of pgbench.
+    Postgres(&'static [&'static str], Postgres),
     RabbitMq(RabbitMq),
 }
 
 impl Server {
     fn start(protocol: &str) -> Result<Self> {
         let calls = |peer: Peer| Ok(Self::Calls(peer, peer.serve()?));
-        let statements = |mode| {
+        let statements = |work| {
             let server = Postgres::start()?;
             let mut prepare = server.client("pgbench");
-            prepare.args(["-i", "-q", "shop"]);
+            // As many branches as there are clients: each transaction updates one of them.
+            prepare.args(["-i", "-q", "-s", "8", "shop"]);
             Child::spawn(prepare)?.succeed()?;
-            Ok(Self::Postgres(mode, server))
+            Ok(Self::Postgres(work, server))
         };
         match protocol {
             "http2" => calls(Peer::GoHttp),
             "grpc" => calls(Peer::GrpcGo),
-            "postgres-simple" => statements("simple"),
-            "postgres-prepared" => statements("prepared"),
+            "postgres" => statements(&["-t", "500"]),
+            "postgres-simple" => statements(&["-S", "-t", "4000"]),
+            "postgres-prepared" => statements(&["-S", "-M", "prepared", "-t", "4000"]),
             "amqp" => Ok(Self::RabbitMq(RabbitMq::start()?)),
             other => bail!("no load for {other}"),
         }
@@ -55,11 +57,11 @@ impl Server {
     fn client(&self) -> Result<Command> {
         match self {
             Self::Calls(peer, service) => peer.call(service.address, 10_000, 50),
-            Self::Postgres(mode, server) => {
+            Self::Postgres(work, server) => {
                 let mut client = server.client("pgbench");
                 // The tests want every statement logged; nobody else does.
                 client.env("PGOPTIONS", "-c log_statement=none");
-                client.args(["-n", "-S", "-M", mode, "-c", "8", "-t", "4000", "shop"]);
+                client.args(["-n", "-c", "8"]).args(*work).arg("shop");
                 Ok(client)
             }
             Self::RabbitMq(server) => Library::Amqp091.work(server, 20_000, 4),

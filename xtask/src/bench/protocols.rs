@@ -13,9 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 /// What `load` of the tests knows, what it sends, and whether issue 4 has a goal for its throughput.
-const LOADS: [(&str, &str, bool); 5] = [
+const LOADS: [(&str, &str, bool); 6] = [
     ("http2", "10,000 requests on 50 streams, Go", false),
     ("grpc", "10,000 calls on 50 streams, grpc-go", false),
+    ("postgres", "pgbench, 8 clients", true),
     ("postgres-simple", "pgbench -S -M simple, 8 clients", true),
     ("postgres-prepared", "pgbench -S -M prepared, 8 clients", true),
     ("amqp", "20,000 messages through RabbitMQ, amqp091-go", true),
