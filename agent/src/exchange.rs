@@ -243,6 +243,11 @@ impl Table {
             return;
         };
         let stamp = stamp(origin, None);
+        // No record follows that would tell by its number.
+        let position = connection.half(origin.direction).position;
+        if let Some(length) = origin.position.checked_sub(position).filter(|length| *length > 0) {
+            connection.read(Flow::Response, stamp, Piece::Gap { length }, &mut self.outcomes);
+        }
         if origin.direction == Direction::Sent && close == Close::Closed {
             // A server that closes in order ends a response that has no other end (RFC 9112, section 6.3, rule 8).
             connection.elide_rest(Flow::Response, origin, end, &mut self.outcomes);

@@ -98,3 +98,51 @@ fn heads_that_the_kernel_cut_are_counted() {
     assert_eq!(http1(&finished[0]).request.head.target(), b"/x");
     assert_eq!(health.value(Counter::HeadsCut), 2);
 }
+
+#[test]
+fn an_answer_lost_right_before_the_close_is_no_error_of_the_request() {
+    let request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+    // Behind the records that came, the server has sent so many bytes.
+    for (unseen, spans, lost) in [(0, 1, 0), (20, 0, 1)] {
+        let health = Arc::new(Health::default());
+        let mut table = Table::new(8, Arc::clone(&health));
+        let mut finished = Vec::new();
+        table.accept(&opened(), &mut finished);
+        let of_http2 = |event| match event {
+            Event::Bytes {
+                origin,
+                request,
+                starts,
+                before,
+                data,
+                cut,
+                ..
+            } => Event::Bytes {
+                origin: Origin {
+                    protocol: spanwire_ebpf::protocol::HTTP2,
+                    ..origin
+                },
+                request,
+                starts,
+                before,
+                data,
+                ends: None,
+                cut,
+            },
+            other => other,
+        };
+        table.accept(
+            &of_http2(head(Direction::Received, 0, 0, request, 0)),
+            &mut finished,
+        );
+        let closed = Event::Closed {
+            origin: origin(Direction::Sent, 0, unseen),
+            close: Close::Closed,
+            end: MessageEnd { wire: 0, content: 0 },
+            requests: 1,
+            responses: 0,
+        };
+        table.accept(&closed, &mut finished);
+        assert_eq!((finished.len(), health.value(Counter::Exchanges)), (spans, lost));
+    }
+}

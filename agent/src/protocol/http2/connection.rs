@@ -91,15 +91,20 @@ impl<S: Copy> Connection<S> {
                 self.bytes(Flow::Request, stamp, part, out);
             }
         }
+        self.drop_head(Reason::HeadUnfinished, out);
+        self.streams.close(stamp, how, out);
+        self.finish();
+    }
+
+    /// The rest of a request's head will not come.
+    fn drop_head(&self, reason: Reason, out: &mut Vec<Outcome<S>>) {
         let cut = match &self.requests.state {
             State::Payload(payload) if payload.header.kind == Kind::Headers => Some(payload.header.stream),
             _ => self.requests.block.as_ref().map(|block| block.header.stream),
         };
         if cut.is_some_and(|stream| self.streams.is_new(stream)) {
-            out.push(Outcome::Lost(Reason::HeadUnfinished));
+            out.push(Outcome::Lost(reason));
         }
-        self.streams.close(stamp, how, out);
-        self.finish();
     }
 
     fn finish(&mut self) {
@@ -385,11 +390,16 @@ impl<S: Copy> Connection<S> {
     /// What came is not HTTP/2.
     fn malformed(&mut self, flow: Flow, malformed: Malformed, out: &mut Vec<Outcome<S>>) {
         out.push(Outcome::Lost(Reason::Unparsed(malformed)));
+        let side = self.side(flow);
+        (side.state, side.block) = (State::between(), None);
         self.lose(flow, out);
     }
 
     /// Frames were lost: which, and where the next one begins, is not known.
     fn lose(&mut self, flow: Flow, out: &mut Vec<Outcome<S>>) {
+        if flow == Flow::Request {
+            self.drop_head(Reason::Incomplete, out);
+        }
         let side = self.side(flow);
         side.state = State::Searching(Search::new());
         side.block = None;

@@ -381,6 +381,30 @@ fn losses_within_content_lose_nothing_else() {
 }
 
 #[test]
+fn a_head_of_which_a_part_is_lost_is_an_exchange_lost() {
+    let mut cut = frame(HEADERS, ALL, 1, GET);
+    cut.truncate(10);
+    let next = || {
+        [
+            c(HEADERS, ALL, 3, GET),
+            c(HEADERS, ALL, 5, GET),
+            s(HEADERS, ALL, 3, OK),
+        ]
+    };
+    let lost = [Act::Bytes(Flow::Request, cut), Act::Gap(Flow::Request, 0)];
+    let acts: Vec<_> = lost.into_iter().chain(next()).collect();
+    let told = [
+        "Incomplete",
+        "3 GET / - 3-3 : 200 - 5-5 @5",
+        "5 GET / - 4-4 : - Close(Closed) @99",
+    ];
+    check(&acts, &told);
+    let lost = [c(HEADERS, END_STREAM, 1, GET), Act::Gap(Flow::Request, 0)];
+    let acts: Vec<_> = lost.into_iter().chain(next()).collect();
+    check(&acts, &told);
+}
+
+#[test]
 fn behind_a_loss_frames_in_a_row_are_taken_up() {
     let acts = [
         c(HEADERS, ALL, 1, GET),
