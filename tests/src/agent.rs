@@ -222,11 +222,27 @@ impl Finished {
     }
 }
 
+/// The right to run spanwire, of which there is one on a machine.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "locked as long as it is there")] File);
+
+impl Turn {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// The file that is locked for it cannot be.
+    pub fn take() -> Result<Self> {
+        let lock = File::create(std::env::temp_dir().join("spanwire-tests.lock"))?;
+        lock.lock()?;
+        Ok(Self(lock))
+    }
+}
+
 /// A spanwire that is ready, the only one that tests of this machine run.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
-    _only_one: File,
+    _turn: Turn,
 }
 
 impl Agent {
@@ -235,8 +251,14 @@ impl Agent {
     /// # Errors
     /// It ended before it was ready, or never was.
     pub fn start(options: &Options) -> Result<Self> {
-        let lock = File::create(std::env::temp_dir().join("spanwire-tests.lock"))?;
-        lock.lock()?;
+        Self::start_in(Turn::take()?, options)
+    }
+
+    /// The same in a turn that was taken before.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_in(turn: Turn, options: &Options) -> Result<Self> {
         // Somebody may be trying out a spanwire by hand on the machine that runs the tests: wait for its end.
         let child = wait::until("end of another spanwire", || {
             let mut child = options.spawn()?;
@@ -246,10 +268,7 @@ impl Agent {
                 Err(error) => Err(error),
             }
         })?;
-        Ok(Self {
-            child,
-            _only_one: lock,
-        })
+        Ok(Self { child, _turn: turn })
     }
 
     /// Process id.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::{Result, ensure};
 
-use crate::agent::{Agent, Options};
+use crate::agent::{Agent, Options, Turn};
 use crate::receiver::Receiver;
 use crate::seen::Seen;
 use crate::wait;
@@ -38,14 +38,26 @@ impl Session {
         Self::exporting(Protocol::Http, options)
     }
 
+    /// The same in a turn that was taken before, by a test whose clients are at work already and would not wait.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_in(turn: Turn, options: Options) -> Result<Self> {
+        Self::of(turn, Protocol::Http, options)
+    }
+
     /// The same over either protocol.
     ///
     /// # Errors
     /// spanwire does not become ready.
     pub fn exporting(protocol: Protocol, options: Options) -> Result<Self> {
+        Self::of(Turn::take()?, protocol, options)
+    }
+
+    fn of(turn: Turn, protocol: Protocol, options: Options) -> Result<Self> {
         let receiver = Receiver::start()?;
         let begun = SystemTime::now();
-        let agent = Agent::start(&to(&receiver, protocol, options))?;
+        let agent = Agent::start_in(turn, &to(&receiver, protocol, options))?;
         Ok(Self {
             receiver,
             agent,

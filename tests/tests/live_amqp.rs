@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use spanwire_tests::agent::{Agent, Hooks, Options};
+use spanwire_tests::agent::{Agent, Hooks, Options, Turn};
 use spanwire_tests::calls::{self, Timed};
 use spanwire_tests::child::Child;
 use spanwire_tests::expect::Expected;
@@ -108,6 +108,7 @@ fn joined_late(hooks: Hooks) -> Result<()> {
     const CONNECTIONS: usize = 4;
     let broker = RabbitMq::start()?;
     let port = broker.service.address.port();
+    let turn = Turn::take()?;
     let mut clients = Vec::new();
     for library in Library::ALL {
         let mut command = library.work(&broker, 1000, CONNECTIONS)?;
@@ -116,7 +117,7 @@ fn joined_late(hooks: Hooks) -> Result<()> {
     }
     let connections = Library::ALL.len() * CONNECTIONS;
     port::connected(port, connections)?;
-    let session = Session::start(Options::run(hooks).port(port))?;
+    let session = Session::start_in(turn, Options::run(hooks).port(port))?;
     let from = calls::all_seen_from()?;
     let mut told: Vec<Timed<Message>> = Vec::new();
     for client in clients {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use spanwire_tests::agent::{Agent, Hooks, Options};
+use spanwire_tests::agent::{Agent, Hooks, Options, Turn};
 use spanwire_tests::calls::{self, Timed};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::database::{self, Driver, Statement};
@@ -244,6 +244,7 @@ fn joined_late(hooks: Hooks) -> Result<()> {
         &script,
         "\\set id random(1, 100)\nSELECT name FROM accounts WHERE id = :id;\n",
     )?;
+    let turn = Turn::take()?;
     let mut clients = Vec::new();
     for mode in ["simple", "extended", "prepared"] {
         let mut command = server.client("pgbench");
@@ -265,7 +266,8 @@ fn joined_late(hooks: Hooks) -> Result<()> {
         command.arg("-f").arg(&script).arg("shop");
         clients.push(Child::spawn(command)?);
     }
-    let session = Session::start(Options::run(hooks).port(server.service.address.port()))?;
+    let options = Options::run(hooks).port(server.service.address.port());
+    let session = Session::start_in(turn, options)?;
     let from = calls::all_seen_from()?;
     for client in clients {
         client.succeed()?;
