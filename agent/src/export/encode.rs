@@ -345,7 +345,7 @@ mod tests {
             "[a-zé]{0,140}".prop_map(|text| Value::Text(text.into())),
             any::<i64>().prop_map(Value::Integer),
             any::<bool>().prop_map(Value::Boolean),
-            proptest::collection::vec("[a-z]{0,9}", 0..4).prop_map(Value::Texts),
+            proptest::collection::vec("[a-z]{0,9}", 0..4).prop_map(|texts| Value::Texts(texts.into())),
         ]
     }
 

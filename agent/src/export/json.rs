@@ -258,7 +258,7 @@ mod tests {
             },
             span::Attribute {
                 key: "b".into(),
-                value: Value::Texts(vec!["x".to_owned(), String::new()]),
+                value: Value::Texts(["x", ""].map(str::to_owned).into()),
             },
         ];
         let mut empty = span(3, 3, &shop);

@@ -181,8 +181,8 @@ mod tests {
             let owned = Value::Text(text.to_owned().into());
             assert_eq!(redacted("url.path", owned, &rules), Value::Text(expected.into()));
         }
-        let texts = Value::Texts(vec!["abcd".to_owned(), "x".to_owned()]);
-        let cut = Value::Texts(vec!["abc".to_owned(), "x".to_owned()]);
+        let texts = Value::Texts(["abcd", "x"].map(str::to_owned).into());
+        let cut = Value::Texts(["abc", "x"].map(str::to_owned).into());
         assert_eq!(redacted("http.request.header.a", texts, &rules), cut);
         assert_eq!(
             redacted("server.port", Value::Integer(80_000), &rules),

@@ -412,7 +412,7 @@ impl Attributes {
                 .filter(|(name, _)| name.eq_ignore_ascii_case(allowed));
             let values: Vec<String> = same.map(|(_, value)| (*value).to_owned()).collect();
             if !values.is_empty() {
-                self.push(format!("{prefix}{allowed}"), Value::Texts(values));
+                self.push(format!("{prefix}{allowed}"), Value::Texts(values.into()));
             }
         }
     }

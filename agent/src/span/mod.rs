@@ -53,7 +53,7 @@ pub enum Value {
     /// Truth value.
     Boolean(bool),
     /// Array of texts.
-    Texts(Vec<String>),
+    Texts(Box<[String]>),
 }
 
 /// An attribute: a name of the semantic conventions and its value.
@@ -95,6 +95,9 @@ pub struct Resource {
     /// `service.name` and the rest of the resource attributes.
     pub attributes: Vec<Attribute>,
 }
+
+// As many attributes as a span has are one allocation that malloc has at hand, which are those of up to 1,032 bytes.
+const _: () = assert!(size_of::<Attribute>() == 48);
 
 /// One operation of one service.
 #[derive(Clone, Debug)]
