@@ -44,6 +44,8 @@ counters! {
     StatementsSkipped => "skipped.statements",
     /// Connections that were known, and then encrypted.
     ConnectionsEncrypted => "unclaimed.encrypted",
+    /// Trace contexts in requests that are not as their format says, and count for nothing.
+    ContextsMalformed => "malformed.contexts",
     /// Message heads over the limit: method and path kept, the rest cut.
     HeadsCut => "cut.heads",
 }

@@ -15,6 +15,7 @@ pub mod protocol;
 
 pub mod exchange;
 pub mod span;
+pub mod trace;
 
 pub mod export;
 pub mod redact;

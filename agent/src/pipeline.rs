@@ -18,6 +18,9 @@ use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
+use crate::trace;
+use crate::trace::context::{Context, Extracted};
+use smol_str::SmolStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -306,7 +309,7 @@ impl Pipeline {
         self.shown = now;
         let open: Vec<_> = self.stages.table.open(before, now).collect();
         let spans = open.iter().filter(|open| !is_export(open)).filter_map(|open| {
-            let mut span = self.span(open)?;
+            let mut span = self.span(open, trace::extract(&open.exchange).context)?;
             // Where limits do not reach it.
             let value = Value::Boolean(true);
             let key = semconv::OPEN.into();
@@ -327,7 +330,11 @@ impl Pipeline {
                 self.stages.health.add(Counter::OwnExports, 1);
                 continue;
             }
-            match self.span(&finished) {
+            let Extracted { context, malformed } = trace::extract(&finished.exchange);
+            self.stages
+                .health
+                .add(Counter::ContextsMalformed, malformed.into());
+            match self.span(&finished, context) {
                 Some(span) => spans.push(self.redacted(span)),
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
@@ -345,7 +352,7 @@ impl Pipeline {
     }
 
     /// The span of an exchange; `None` where the record that held its ids was lost.
-    fn span(&mut self, finished: &Finished) -> Option<Span> {
+    fn span(&mut self, finished: &Finished, context: Option<Context>) -> Option<Span> {
         let Finished {
             exchange,
             endpoints,
@@ -354,16 +361,19 @@ impl Pipeline {
         let first = exchange.first();
         let Ids { trace_id, span_id } = first.ids?;
         let (start, _) = self.clock.span(first.time, exchange.ended().time);
-        let seen = Seen {
+        let mut seen = Seen {
             kind: match requests {
                 Direction::Received => Kind::Server,
                 Direction::Sent => Kind::Client,
             },
             trace_id,
             span_id,
+            parent: None,
+            state: SmolStr::default(),
             resource: self.stages.processes.resource(first.pid),
             endpoints,
         };
+        trace::place(&mut seen, context);
         let clock = &self.clock;
         let time = |stamp: Stamp| clock.within(start, first.time, stamp.time);
         Some(self.stages.rules.spans.span(exchange, seen, time))

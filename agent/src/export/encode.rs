@@ -27,6 +27,7 @@ mod field {
     pub(super) const SCOPE_VERSION: u32 = 2;
     pub(super) const SPAN_TRACE_ID: u32 = 1;
     pub(super) const SPAN_SPAN_ID: u32 = 2;
+    pub(super) const SPAN_TRACE_STATE: u32 = 3;
     pub(super) const SPAN_PARENT_SPAN_ID: u32 = 4;
     pub(super) const SPAN_NAME: u32 = 5;
     pub(super) const SPAN_KIND: u32 = 6;
@@ -118,6 +119,9 @@ fn resource_spans(bytes: &mut Vec<u8>, resource: &Resource, spans: &[&Span]) {
 fn span(bytes: &mut Vec<u8>, span: &Span) {
     octets(bytes, field::SPAN_TRACE_ID, &span.trace_id.0);
     octets(bytes, field::SPAN_SPAN_ID, &span.span_id.0);
+    if !span.state.is_empty() {
+        text(bytes, field::SPAN_TRACE_STATE, &span.state);
+    }
     if let Some(parent) = span.parent {
         octets(bytes, field::SPAN_PARENT_SPAN_ID, &parent.0);
     }
@@ -302,6 +306,7 @@ mod tests {
         trace::Span {
             trace_id: span.trace_id.0.to_vec(),
             span_id: span.span_id.0.to_vec(),
+            trace_state: span.state.to_string(),
             parent_span_id: span.parent.map(|parent| parent.0.to_vec()).unwrap_or_default(),
             flags: 1,
             name: span.name.to_string(),
@@ -365,6 +370,7 @@ mod tests {
         fn any_span()(
             ids in any::<([u8; 16], [u8; 8], Option<[u8; 8]>)>(),
             server in any::<bool>(),
+            state in "([a-z]=[0-9])?",
             times in any::<(u64, u64)>(),
             attributes in any_attributes(),
             events in proptest::collection::vec((any::<u64>(), any_attributes(), any_dropped()), 0..3),
@@ -375,6 +381,7 @@ mod tests {
                 trace_id: TraceId(ids.0),
                 span_id: SpanId(ids.1),
                 parent: ids.2.map(SpanId),
+                state: state.into(),
                 kind: if server { Kind::Server } else { Kind::Client },
                 name: "GET".into(),
                 start: UnixNanoseconds(times.0),

@@ -62,6 +62,8 @@ struct Scope {
 struct Span<'a> {
     trace_id: Hex<'a>,
     span_id: Hex<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    trace_state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_span_id: Option<Hex<'a>>,
     flags: u32,
@@ -164,6 +166,7 @@ fn span(span: &span::Span) -> Span<'_> {
     Span {
         trace_id: Hex(&span.trace_id.0),
         span_id: Hex(&span.span_id.0),
+        trace_state: &span.state,
         parent_span_id: span.parent.as_ref().map(|parent| Hex(&parent.0)),
         flags: 1,
         name: &span.name,
@@ -244,6 +247,7 @@ mod tests {
         let (shop, stock) = (resource("shop"), resource("stock"));
         let mut child = span(0xab, 2, &stock);
         child.parent = Some(SpanId([1; 8]));
+        child.state = "a=1".into();
         child.kind = Kind::Client;
         child.status = Status::Error("connection reset before the response".into());
         child.events[0].dropped_attributes = 1;

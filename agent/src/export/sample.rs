@@ -37,6 +37,7 @@ pub(super) fn span(trace: u8, id: u8, resource: &Arc<Resource>) -> Span {
         trace_id: TraceId([trace; 16]),
         span_id: SpanId([id; 8]),
         parent: None,
+        state: "".into(),
         kind: Kind::Server,
         name: "GET".into(),
         start: UnixNanoseconds(start),

@@ -35,12 +35,14 @@ use crate::health::{Counter, Health};
 use crate::pipeline::Rules;
 use crate::span::exchange::Seen;
 use crate::span::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds};
-use crate::{process, run, summary};
+use crate::trace::context::Extracted;
+use crate::{process, run, summary, trace};
 use capture::{Capture, CaptureError, Next, Packet};
 use connections::{Connections, Finished};
 use ip::Fragments;
 use link::Link;
 use outlet::Outlet;
+use smol_str::SmolStr;
 use stats::Stats;
 use talk::Time;
 
@@ -262,14 +264,19 @@ impl<W: Write> Replayer<'_, W> {
 
     fn span(&mut self, finished: &Finished) -> Span {
         let (trace_id, span_id) = ids(finished);
-        let seen = Seen {
+        let Extracted { context, malformed } = trace::extract(&finished.exchange);
+        self.health.add(Counter::ContextsMalformed, malformed.into());
+        let mut seen = Seen {
             // On the wire there is no process yet, but there is a client that asked.
             kind: Kind::Client,
             trace_id,
             span_id,
+            parent: None,
+            state: SmolStr::default(),
             resource: Arc::clone(&self.resource),
             endpoints: &finished.endpoints,
         };
+        trace::place(&mut seen, context);
         self.rules.spans.span(&finished.exchange, seen, UnixNanoseconds)
     }
 }

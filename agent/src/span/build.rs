@@ -131,6 +131,8 @@ pub struct HttpExchange<'a> {
     pub span_id: SpanId,
     /// Parent, `None` at the root.
     pub parent: Option<SpanId>,
+    /// W3C `tracestate`, empty where there is none.
+    pub state: SmolStr,
     /// The process.
     pub resource: Arc<Resource>,
     /// Both ends of the connection.
@@ -218,6 +220,7 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         trace_id: exchange.trace_id,
         span_id: exchange.span_id,
         parent: exchange.parent,
+        state: exchange.state,
         kind: exchange.kind,
         name: method,
         start: exchange.start,

@@ -34,6 +34,8 @@ pub struct DatabaseExchange<'a> {
     pub span_id: SpanId,
     /// Parent, `None` at the root.
     pub parent: Option<SpanId>,
+    /// W3C `tracestate`, empty where there is none.
+    pub state: SmolStr,
     /// The process.
     pub resource: Arc<Resource>,
     /// Both ends of the connection.
@@ -107,6 +109,7 @@ pub fn database(exchange: DatabaseExchange<'_>, summaries: &mut Memo<Summary>) -
         trace_id: exchange.trace_id,
         span_id: exchange.span_id,
         parent: exchange.parent,
+        state: exchange.state,
         kind: exchange.kind,
         name: span_name,
         start: exchange.start,
@@ -184,6 +187,7 @@ mod tests {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([2; 8]),
             parent: None,
+            state: SmolStr::default(),
             resource: Arc::new(Resource {
                 pid: 1,
                 attributes: Vec::new(),

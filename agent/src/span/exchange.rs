@@ -5,6 +5,7 @@ use super::sql::{Memo, Summary};
 use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, http1, http2, messaging, postgres};
 use crate::connection::Endpoints;
 use crate::protocol::Exchange;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// What a span says beside the messages: who saw them, and where.
@@ -16,6 +17,10 @@ pub struct Seen<'a> {
     pub trace_id: TraceId,
     /// Id of the span to be built.
     pub span_id: SpanId,
+    /// The span that the request was sent from, where that is known.
+    pub parent: Option<SpanId>,
+    /// `tracestate` that the request carried.
+    pub state: SmolStr,
     /// Whose span it is.
     pub resource: Arc<Resource>,
     /// Both ends of the connection.

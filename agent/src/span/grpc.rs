@@ -91,7 +91,8 @@ pub(super) fn span<S: Copy>(
     Span {
         trace_id: seen.trace_id,
         span_id: seen.span_id,
-        parent: None,
+        parent: seen.parent,
+        state: seen.state,
         kind: seen.kind,
         name: span_name,
         start,

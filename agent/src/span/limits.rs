@@ -67,6 +67,7 @@ mod tests {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([1; 8]),
             parent: None,
+            state: "".into(),
             kind: Kind::Server,
             name: "GET".into(),
             start: UnixNanoseconds(1),

@@ -57,7 +57,8 @@ pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) ->
     Span {
         trace_id: seen.trace_id,
         span_id: seen.span_id,
-        parent: None,
+        parent: seen.parent,
+        state: seen.state,
         kind,
         name: match destination.lasting() {
             lasting if lasting.is_empty() => operation.into(),

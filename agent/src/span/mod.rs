@@ -108,6 +108,8 @@ pub struct Span {
     pub span_id: SpanId,
     /// Id of the span that caused it, `None` at the root.
     pub parent: Option<SpanId>,
+    /// W3C `tracestate`, empty where there is none.
+    pub state: SmolStr,
     /// Kind.
     pub kind: Kind,
     /// Low-cardinality name.

@@ -58,6 +58,7 @@ impl Row {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([2; 8]),
             parent: None,
+            state: SmolStr::default(),
             resource: Arc::new(Resource {
                 pid: 1,
                 attributes: Vec::new(),
@@ -315,6 +316,7 @@ fn times_never_run_backwards() {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([2; 8]),
             parent: Some(SpanId([3; 8])),
+            state: "a=1".into(),
             resource: Arc::new(Resource {
                 pid: 1,
                 attributes: Vec::new(),
@@ -350,4 +352,5 @@ fn times_never_run_backwards() {
         (UnixNanoseconds(500), UnixNanoseconds(500), UnixNanoseconds(500))
     );
     assert_eq!(span.parent, Some(SpanId([3; 8])));
+    assert_eq!(span.state, "a=1");
 }

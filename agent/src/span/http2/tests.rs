@@ -58,6 +58,8 @@ fn span(kind: Kind, frames: &[(Flow, Vec<u8>)]) -> Span {
         kind,
         trace_id: TraceId([1; 16]),
         span_id: SpanId([2; 8]),
+        parent: None,
+        state: "".into(),
         resource: Arc::new(Resource {
             pid: 1,
             attributes: Vec::new(),
@@ -310,6 +312,8 @@ fn what_is_unknown_has_no_attribute() {
         kind: Kind::Server,
         trace_id: TraceId([1; 16]),
         span_id: SpanId([2; 8]),
+        parent: None,
+        state: "".into(),
         resource: Arc::new(Resource {
             pid: 1,
             attributes: Vec::new(),

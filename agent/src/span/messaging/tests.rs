@@ -62,6 +62,8 @@ fn built(exchange: &Exchange<u64>, kind: Kind) -> Span {
         kind,
         trace_id: TraceId([1; 16]),
         span_id: SpanId([2; 8]),
+        parent: None,
+        state: "".into(),
         resource: Arc::new(Resource {
             pid: 1,
             attributes: Vec::new(),

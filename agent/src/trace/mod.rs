@@ -1,0 +1,20 @@
+//! Traces: which span a request was sent from.
+//!
+//! So far a request's own header fields say it, or nothing does.
+
+pub mod context;
+mod extract;
+
+pub use extract::extract;
+
+use crate::span::exchange::Seen;
+use context::Context;
+
+/// Puts a span to be built where the request's own context says; without one it stays the root of a trace of its own.
+pub fn place(seen: &mut Seen<'_>, context: Option<Context>) {
+    if let Some(context) = context {
+        seen.trace_id = context.trace_id;
+        seen.parent = Some(context.parent);
+        seen.state = context.state;
+    }
+}
