@@ -411,6 +411,7 @@ mod tests {
             trace_id: "1".repeat(32),
             span_id: id.to_owned(),
             parent: String::new(),
+            state: String::new(),
             kind: Kind::Server,
             name: "GET".to_owned(),
             start: 1,

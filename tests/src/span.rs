@@ -51,6 +51,8 @@ pub struct Span {
     pub span_id: String,
     /// Lower-case hex; empty at the root.
     pub parent: String,
+    /// `tracestate`; empty where there is none.
+    pub state: String,
     /// Kind.
     pub kind: Kind,
     /// Name.
@@ -127,6 +129,7 @@ pub fn from_protobuf(request: &ExportTraceServiceRequest) -> Result<Vec<Span>> {
                     trace_id: hex(&span.trace_id),
                     span_id: hex(&span.span_id),
                     parent: hex(&span.parent_span_id),
+                    state: span.trace_state.clone(),
                     kind: Kind::from_number(span.kind)?,
                     name: span.name.clone(),
                     start: span.start_time_unix_nano,
@@ -197,6 +200,7 @@ pub fn from_json(line: &str) -> Result<Vec<Span>> {
                     trace_id: span.trace_id,
                     span_id: span.span_id,
                     parent: span.parent_span_id,
+                    state: span.trace_state,
                     kind: Kind::from_number(span.kind)?,
                     name: span.name,
                     start: span.start_time_unix_nano.parse()?,
@@ -259,6 +263,8 @@ mod json {
     pub(super) struct Span {
         pub(super) trace_id: String,
         pub(super) span_id: String,
+        #[serde(default)]
+        pub(super) trace_state: String,
         #[serde(default)]
         pub(super) parent_span_id: String,
         pub(super) name: String,

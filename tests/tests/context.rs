@@ -1,0 +1,169 @@
+//! Trace context that requests carry: their spans join the trace that it names.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::service::nginx::Nginx;
+use spanwire_tests::service::postgres::Postgres;
+use spanwire_tests::service::rabbitmq::RabbitMq;
+use spanwire_tests::session::Session;
+use spanwire_tests::span::{Kind, Span};
+use spanwire_tests::workload;
+
+spanwire_tests::under_both_hook_sets!(each_protocol_has_its_place_for_it);
+
+/// Ids of request `number`, which no other has.
+fn ids(number: u32) -> [String; 2] {
+    [
+        format!("{number:08x}{:024x}", 7),
+        format!("{number:08x}{:08x}", 9),
+    ]
+}
+
+fn traceparent(number: u32) -> String {
+    let [trace, span] = ids(number);
+    format!("00-{trace}-{span}-01")
+}
+
+/// curl, with these header fields.
+fn curl(url: &str, options: &[&str], fields: &[String]) -> Command {
+    let mut command = child::command("curl");
+    command.args(["-sS", "-o", "/dev/null"]).args(options);
+    for field in fields {
+        command.args(["-H", field]);
+    }
+    command.arg(url);
+    command
+}
+
+const PUBLISH: &str = "
+import pika, sys
+port, *parents = sys.argv[1:]
+connection = pika.BlockingConnection(pika.ConnectionParameters('127.0.0.1', int(port)))
+channel = connection.channel()
+queue = channel.queue_declare('', exclusive=True).method.queue
+for parent in parents:
+    properties = pika.BasicProperties(headers={'traceparent': parent, 'tracestate': 'a=1', 'n': 7})
+    channel.basic_publish('', queue, b'body', properties)
+for method, _, _ in channel.consume(queue):
+    channel.basic_ack(method.delivery_tag)
+    if method.delivery_tag == len(parents):
+        break
+connection.close()
+";
+
+fn each_protocol_has_its_place_for_it(hooks: Hooks) -> Result<()> {
+    let (nginx, postgres, broker) = (Nginx::start(None)?, Postgres::start()?, RabbitMq::start()?);
+    let ports = [
+        nginx.service.address,
+        nginx.http2,
+        postgres.service.address,
+        broker.service.address,
+    ];
+    let options = ports.iter().fold(Options::run(hooks), |options, address| {
+        options.port(address.port())
+    });
+    let session = Session::start(options)?;
+
+    let http1 = |number: u32| format!("http://{}/nothing?n={number}", nginx.service.address);
+    let field = |name: &str, value: &str| format!("{name}: {value}");
+    let w3c = |number: u32| {
+        vec![
+            field("TraceParent", &traceparent(number)),
+            field("tracestate", "a=1"),
+        ]
+    };
+    let [trace, span] = ids(3);
+    let b3 = vec![field("b3", &format!("{trace}-{span}-1"))];
+    let [trace, span] = ids(4);
+    let several = vec![field("X-B3-TraceId", &trace), field("X-B3-SpanId", &span)];
+    let [trace, span] = ids(5);
+    let jaeger = vec![field("uber-trace-id", &format!("{trace}:{span}:0:1"))];
+    let http2 = format!("http://{}/nothing?n=2", nginx.http2);
+    let malformed = vec![field("traceparent", "00-0-0-01")];
+    for command in [
+        curl(&http1(1), &[], &w3c(1)),
+        curl(&http2, &["--http2-prior-knowledge"], &w3c(2)),
+        curl(&http1(3), &[], &b3),
+        curl(&http1(4), &[], &several),
+        curl(&http1(5), &[], &jaeger),
+        curl(&http1(90), &[], &[]),
+        curl(&http1(91), &[], &malformed),
+    ] {
+        Child::spawn(command)?.succeed()?;
+    }
+    let mut psql = postgres.client("psql");
+    psql.args(["-q", "-c"]);
+    psql.arg(format!(
+        "SELECT 6 /*traceparent='{}',tracestate='a%3D1'*/",
+        traceparent(6)
+    ));
+    psql.arg("shop");
+    Child::spawn(psql)?.succeed()?;
+    let mut pika = child::command(&workload::environment("python")?.to_string_lossy());
+    pika.args(["-c", PUBLISH, &broker.service.address.port().to_string()]);
+    pika.args([traceparent(7), traceparent(8)]);
+    Child::spawn(pika)?.succeed()?;
+
+    // Seven requests and a statement at both ends, two messages where they are published and delivered.
+    let count = 2 * 8 + 2 * 2;
+    let seen = session.finish(count)?;
+    ensure!(
+        seen.spans.len() == count,
+        "{}: {:#?}",
+        seen.spans.len(),
+        seen.spans
+    );
+    ensure!(
+        seen.summary.value("malformed.contexts") == 2,
+        "{}",
+        seen.finished.message()
+    );
+    let (placed, roots): (Vec<_>, Vec<_>) = seen.spans.iter().partition(|span| !span.parent.is_empty());
+    for number in 1..=8 {
+        let [trace, parent] = ids(number);
+        let both: Vec<&Span> = placed
+            .iter()
+            .copied()
+            .filter(|span| span.parent == parent)
+            .collect();
+        let kinds: Vec<Kind> = both.iter().map(|span| span.kind).collect();
+        let expected = match number {
+            7 | 8 => [Kind::Producer, Kind::Consumer],
+            _ => [Kind::Client, Kind::Server],
+        };
+        ensure!(
+            kinds.len() == 2 && expected.iter().all(|kind| kinds.contains(kind)),
+            "{number}: {kinds:?}"
+        );
+        ensure!(
+            both.iter().all(|span| span.trace_id == trace),
+            "{number}: {both:#?}"
+        );
+        let state = if matches!(number, 3..=5) { "" } else { "a=1" };
+        ensure!(both.iter().all(|span| span.state == state), "{number}: {both:#?}");
+        ensure!(
+            both[0].span_id != both[1].span_id && both[0].span_id != parent,
+            "{both:#?}"
+        );
+    }
+    // The others begin traces of their own.
+    ensure!(roots.len() == 4, "{roots:#?}");
+    for span in &roots {
+        let query = span
+            .text("url.query")
+            .or(span.text("url.full"))
+            .context("a request")?;
+        ensure!(query.contains("n=9") && span.state.is_empty(), "{span:#?}");
+        ensure!(
+            roots
+                .iter()
+                .filter(|other| other.trace_id == span.trace_id)
+                .count()
+                == 1
+        );
+    }
+    Ok(())
+}
