@@ -60,6 +60,9 @@ pub struct Fields<'a> {
     jaeger: Once<'a>,
 }
 
+/// Reads one format.
+type Read<'a> = fn(&Fields<'a>) -> Option<Context>;
+
 /// A field that may be there once. More of them cannot be told apart, so that none counts.
 #[derive(Clone, Copy, Debug, Default)]
 enum Once<'a> {
@@ -113,7 +116,7 @@ impl<'a> Fields<'a> {
         let mut extracted = Extracted::default();
         // B3 may carry a decision without a trace.
         let has_b3 = self.b3.is_there() && self.b3.value().is_none_or(|value| decision(value).is_none());
-        let formats: [(bool, fn(&Self) -> Option<Context>); 4] = [
+        let formats: [(bool, Read<'a>); 4] = [
             (self.parent.is_there(), Self::w3c),
             (has_b3, Self::b3_single),
             (
