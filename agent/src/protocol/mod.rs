@@ -9,6 +9,7 @@ mod deferred;
 pub mod detect;
 pub mod http1;
 pub mod http2;
+pub(crate) mod percent;
 pub mod postgres;
 
 pub use http1::Flow;

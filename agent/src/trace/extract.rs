@@ -1,7 +1,7 @@
 //! Where in a request of each protocol the fields are that carry a context.
 
 use super::context::{Extracted, Fields};
-use crate::protocol::{Exchange, amqp, postgres};
+use crate::protocol::{Exchange, amqp, percent, postgres};
 use crate::span::sql::{Kind, Lexer};
 use memchr::memmem;
 
@@ -64,21 +64,7 @@ fn statement(text: &[u8]) -> Extracted {
 fn pair(text: &str) -> Option<(&str, Vec<u8>)> {
     let (name, value) = text.trim().split_once('=')?;
     let value = value.strip_prefix('\'')?.strip_suffix('\'')?;
-    Some((name, decoded(value)))
-}
-
-/// Without the escapes of a URL (RFC 3986, section 2.1).
-fn decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.first_chunk::<2>().filter(|_| *first == b'%');
-        let escaped =
-            digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        bytes.push(escaped.unwrap_or(*first));
-        rest = escaped.map_or(behind, |_| &behind[2..]);
-    }
-    bytes
+    Some((name, percent::decoded(value.as_bytes())))
 }
 
 #[cfg(test)]
@@ -111,6 +97,6 @@ mod tests {
         check(format!("SELECT 1 /*{parent}"), None);
         check("SELECT traceparent FROM t".to_owned(), None);
         assert_eq!(statement(b"SELECT 1 /*traceparent='00-1'*/").malformed, 1);
-        assert_eq!(decoded("%41%4%zz%"), b"A%4%zz%");
+        assert_eq!(percent::decoded(b"%41%4%zz%"), b"A%4%zz%");
     }
 }

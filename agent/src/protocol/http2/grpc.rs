@@ -4,6 +4,7 @@
 
 use super::head::Head;
 use super::{Ending, ErrorCode, Exchange, Messages};
+use crate::protocol::percent;
 use std::time::Duration;
 
 /// A call that an exchange is.
@@ -132,22 +133,7 @@ fn parse_timeout(value: &[u8]) -> Option<Duration> {
 
 /// Percent-Encoded text; what is not encoded right stays as it is, as the specification asks.
 fn percent_decoded(value: &[u8]) -> String {
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((byte, behind)) = rest.split_first() {
-        let digit = |at: usize| behind.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                rest = &behind[2..];
-            }
-            _ => {
-                decoded.push(*byte);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    String::from_utf8_lossy(&percent::decoded(value)).into_owned()
 }
 
 /// Status of a call (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>).
