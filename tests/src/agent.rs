@@ -224,7 +224,9 @@ impl Finished {
 
 /// The right to run spanwire, of which there is one on a machine.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "locked as long as it is there")] File);
+pub struct Turn {
+    _lock: File,
+}
 
 impl Turn {
     /// Waits for it.
@@ -234,7 +236,7 @@ impl Turn {
     pub fn take() -> Result<Self> {
         let lock = File::create(std::env::temp_dir().join("spanwire-tests.lock"))?;
         lock.lock()?;
-        Ok(Self(lock))
+        Ok(Self { _lock: lock })
     }
 }
 

@@ -108,33 +108,12 @@ fn an_answer_lost_right_before_the_close_is_no_error_of_the_request() {
         let mut table = Table::new(8, Arc::clone(&health));
         let mut finished = Vec::new();
         table.accept(&opened(), &mut finished);
-        let of_http2 = |event| match event {
-            Event::Bytes {
-                origin,
-                request,
-                starts,
-                before,
-                data,
-                cut,
-                ..
-            } => Event::Bytes {
-                origin: Origin {
-                    protocol: spanwire_ebpf::protocol::HTTP2,
-                    ..origin
-                },
-                request,
-                starts,
-                before,
-                data,
-                ends: None,
-                cut,
-            },
-            other => other,
-        };
-        table.accept(
-            &of_http2(head(Direction::Received, 0, 0, request, 0)),
-            &mut finished,
-        );
+        let mut asked = head(Direction::Received, 0, 0, request, 0);
+        if let Event::Bytes { origin, ends, .. } = &mut asked {
+            origin.protocol = spanwire_ebpf::protocol::HTTP2;
+            *ends = None;
+        }
+        table.accept(&asked, &mut finished);
         let closed = Event::Closed {
             origin: origin(Direction::Sent, 0, unseen),
             close: Close::Closed,

@@ -324,8 +324,7 @@ impl Attributes {
             self.copy(name::HTTP_REQUEST_METHOD_ORIGINAL, method);
             return SmolStr::new_static("HTTP");
         }
-        let fixed = name::KNOWN_METHODS.iter().find(|fixed| **fixed == method);
-        let method: SmolStr = fixed.map_or_else(|| method.to_owned().into(), |fixed| (*fixed).into());
+        let method = SmolStr::new(method);
         self.text(name::HTTP_REQUEST_METHOD, method.clone());
         method
     }

@@ -11,6 +11,7 @@ use smol_str::{SmolStr, SmolStrBuilder, ToSmolStr as _, format_smolstr};
 
 use super::build::{self, Attributes};
 use super::exchange::Seen;
+use super::http1::text;
 use super::semconv as name;
 use super::{Kind, Span, Status, UnixNanoseconds};
 use crate::protocol::amqp::{Ending, Exchange, Operation};
@@ -142,7 +143,7 @@ impl Attributes {
             (name::MESSAGING_MESSAGE_CONVERSATION_ID, properties.correlation_id),
         ] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                self.text(key, SmolStr::new(String::from_utf8_lossy(value)));
+                self.copy(key, &text(value));
             }
         }
         self.size(

@@ -100,7 +100,7 @@ impl<S: Copy> Streams<S> {
                 }
             }
             Flow::Response => {
-                self.streams.entry(id).or_insert_with(|| Box::new(Stream::new()));
+                self.stream(id);
                 self.change(id, |stream| stream.answer(block));
             }
         }
@@ -118,10 +118,7 @@ impl<S: Copy> Streams<S> {
             }
             Flow::Response if self.is_new(id) => {
                 // It is, once the request comes.
-                self.streams
-                    .entry(id)
-                    .or_insert_with(|| Box::new(Stream::new()))
-                    .lossy = true;
+                self.stream(id).lossy = true;
                 false
             }
             Flow::Request | Flow::Response => self.remove(id).is_some(),
@@ -251,7 +248,7 @@ impl<S: Copy> Streams<S> {
             self.seen_from = id;
         }
         let last = block.last;
-        self.streams.entry(id).or_insert_with(|| Box::new(Stream::new()));
+        self.stream(id);
         self.requests += 1;
         self.change(id, |stream| {
             let mut request = Half::new(block.first);
@@ -321,6 +318,11 @@ impl<S: Copy> Streams<S> {
         self.held -= stream.cost();
         self.requests -= usize::from(stream.request.is_some());
         Some(stream)
+    }
+
+    /// What is kept of a stream: nothing yet where it is new.
+    fn stream(&mut self, id: u32) -> &mut Stream<S> {
+        self.streams.entry(id).or_insert_with(|| Box::new(Stream::new()))
     }
 
     /// Changes what is kept of a stream.

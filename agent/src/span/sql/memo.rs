@@ -1,3 +1,5 @@
+//! What was found out about the texts of statements, so that those that come again are not read again.
+
 use hashbrown::DefaultHashBuilder;
 use smol_str::SmolStr;
 use std::hash::BuildHasher as _;
