@@ -1,5 +1,6 @@
 //! What is kept of a connection between two operations on its socket.
 
+use crate::context::{self, Ids, Serving};
 use crate::globals::{global, kernel};
 use crate::log;
 use crate::maps::{CONNECTIONS, PORTS, count};
@@ -120,8 +121,16 @@ pub(crate) struct Dialogue {
     pub(crate) asked: u8,
     /// 1 once HTTP/1.1 was left for another protocol.
     pub(crate) switched: u8,
+    /// What handles requests in the process, one of [`spanwire_ebpf::unit`], as of the last request.
+    pub(crate) unit: u8,
+    /// Direction of the operation that it was first seen in.
+    pub(crate) first: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 5],
+    pub(crate) reserved: [u8; 3],
+    /// Requests that were received here and are being handled.
+    pub(crate) serving: Serving,
+    /// Of an event loop, what the last request was sent for.
+    pub(crate) purpose: Ids,
 }
 
 const _: () = {
@@ -204,6 +213,8 @@ pub(crate) fn create(
     new.dialogue.requests_direction = UNKNOWN_DIRECTION;
     new.dialogue.sequenced = sequenced as u8;
     new.dialogue.inode = inode(sock).unwrap_or(0);
+    new.dialogue.unit = context::unit();
+    new.dialogue.first = direction;
     new.dialogue.compat = (thread_status() & TS_COMPAT != 0) as u8;
     if global!(filter_ports) != 0 && !port_is_watched(sock, family) {
         new.dialogue.protocol = IGNORED;
@@ -298,8 +309,11 @@ fn port_bit(port: u16) -> bool {
 #[inline(never)]
 pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
     out.family = dialogue.family;
-    out.flags = if dialogue.late != 0 { opened::LATE } else { 0 };
+    // Where an answer was the first that was seen, its request had been half on its way.
+    let aligned = dialogue.sequenced != 0 || dialogue.first == dialogue.requests_direction;
+    out.flags = dialogue.late as u16 * opened::LATE | aligned as u16 * opened::ALIGNED;
     out.inode = dialogue.inode;
+    out.peer = 0;
     out.local_path_length = 0;
     out.remote_path_length = 0;
     if dialogue.family == family::UNIX {
@@ -307,6 +321,7 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
         out.remote_port = 0;
         out.local_path_length = path(sock, &mut out.local_path);
         let peer: u64 = kernel(sock, global!(unix_peer)).unwrap_or(0);
+        out.peer = peer;
         if peer != 0 {
             out.remote_path_length = path(peer, &mut out.remote_path);
         }

@@ -8,8 +8,7 @@ use crate::globals::global;
 use crate::maps::{EVENTS, count};
 use crate::operation::{HEADER, Operation, WINDOW, mark};
 use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve,
-    bpf_ringbuf_submit,
+    bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
 };
 use spanwire_ebpf::{Counter, Opened, Record, flag, kind};
 
@@ -48,23 +47,6 @@ fn events() -> *mut core::ffi::c_void {
     (&raw const EVENTS).cast_mut().cast()
 }
 
-/// Eight random bytes, not all zero: the next of the slot's own sequence (SplitMix64, Steele, Lea and Flood, "Fast splittable
-/// pseudorandom number generators", 2014), which begins at a random place. A helper call costs as much as all of it.
-#[inline(always)]
-fn random(operation: &mut Operation) -> u64 {
-    if operation.random == 0 {
-        // SAFETY: the helper has no preconditions.
-        let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
-        operation.random = ((high as u64) << 32) | (low as u64 & 0xffff_ffff);
-    }
-    operation.random = operation.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = operation.random;
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let mixed = mixed ^ (mixed >> 31);
-    if mixed == 0 { 1 } else { mixed }
-}
-
 /// 0, unknown to the compiler, which would otherwise make of some zeroes in a row a call of `memset`, a loop over bytes.
 #[inline(always)]
 fn nothing() -> u64 {
@@ -97,6 +79,9 @@ fn header(record: &mut Record, operation: &Operation, dialogue: &Dialogue, half:
     record.tid = operation.tid;
     record.trace_id = [nothing; 2];
     record.span_id = nothing;
+    record.parent = nothing;
+    record.cause = nothing as u32;
+    record.begins = nothing as u32;
     half.record_sequence += 1;
 }
 
@@ -225,8 +210,11 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
         half.started = 0;
     }
     if marks & mark::EXCHANGE != 0 {
-        record.trace_id = [random(operation), random(operation)];
-        record.span_id = random(operation);
+        record.trace_id = operation.ids.trace;
+        record.span_id = operation.ids.span;
+        record.parent = operation.parent;
+        record.cause = operation.cause;
+        record.begins = operation.begins;
         half.ordinal += framed::has(dialogue) as u32;
     }
     // The other marks have the same meaning and the same order as the flags.
@@ -293,6 +281,9 @@ fn opened(operation: &Operation, dialogue: &mut Dialogue) {
             tid: operation.tid,
             trace_id: [nothing; 2],
             span_id: nothing,
+            parent: nothing,
+            cause: nothing as u32,
+            begins: nothing as u32,
         });
         describe(operation.sock, dialogue, &mut (*room).opened);
         bpf_ringbuf_submit(room.cast(), BPF_RB_NO_WAKEUP);
@@ -395,6 +386,9 @@ pub(crate) fn closed(sock: u64, dialogue: &Dialogue, responses: &Half, error: u8
         tid: 0,
         trace_id: [0; 2],
         span_id: 0,
+        parent: 0,
+        cause: 0,
+        begins: 0,
     };
     put_record(&mut record);
 }
@@ -428,6 +422,9 @@ pub(crate) fn process(kind: u8, tgid: u32, tid: u32, name: [u8; 16]) {
         tid,
         trace_id: [0; 2],
         span_id: 0,
+        parent: 0,
+        cause: 0,
+        begins: 0,
     };
     let mut record = ProcessRecord { record, name };
     // SAFETY: the whole record is behind its header.

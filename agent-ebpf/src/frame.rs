@@ -63,6 +63,8 @@ pub mod mark {
     pub const ROW: u32 = 4;
     /// What of it cannot be read may be stepped over: nothing behind it depends on that.
     pub const BODY: u32 = 8;
+    /// Whoever sends it is done with what it has received.
+    pub const SETTLES: u32 = 16;
 }
 
 impl Frame {

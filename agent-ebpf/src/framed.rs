@@ -5,6 +5,7 @@
 //! a second exchange begins, and at the window's end. Each record says how much was stepped over before it.
 
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
+use crate::context;
 use crate::emit;
 use crate::frames::{Step, operands};
 use crate::globals::global;
@@ -189,6 +190,9 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         half.started = 0;
         return Step::Lost;
     }
+    if frame.marks & frame::mark::SETTLES != 0 {
+        context::answered(operation.sock);
+    }
     half.remaining = frame.length as u64;
     half.value = frame.copy as u64;
     let ends = frame.marks & frame::mark::ENDS != 0;
@@ -230,6 +234,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
             half.ordinal = http2::stream(head);
         }
         dialogue.requests += 1;
+        context::exchange_begins(operation.sock, operation.direction, operation.slot);
         log::message(operation.sock, operation.position(), half.ordinal, request as u8);
     }
     Step::More

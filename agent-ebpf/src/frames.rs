@@ -2,6 +2,7 @@
 //! what was not seen is counted.
 
 use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
+use crate::context;
 use crate::emit;
 use crate::framed::{self, claimed};
 use crate::globals::{global, kernel};
@@ -76,6 +77,10 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
         && !is_ignored(connection)
     {
         operation.identify(sock, direction);
+        if direction == RECEIVED {
+            // SAFETY: a map value.
+            context::turn(unsafe { &*connection });
+        }
         // SAFETY: a map value.
         follow(operation, unsafe { &mut *connection }, bytes, vectors, address);
     }
@@ -369,6 +374,8 @@ pub(crate) fn end_of_stream(sock: u64) {
     let Some(connection) = connection::find(sock) else {
         return;
     };
+    // SAFETY: a map value.
+    context::turn(unsafe { &*connection });
     // SAFETY: a map value.
     let Connection {
         received: half,

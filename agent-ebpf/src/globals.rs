@@ -33,6 +33,8 @@ static GLOBALS: Globals = Globals {
     task_tgid: 0,
     task_signal: 0,
     signal_live: 0,
+    signal_threads: 0,
+    task_fsbase: 0,
     task_stack: 0,
     task_status: 0,
     task_files: 0,

@@ -10,6 +10,7 @@ mod head;
 use self::body::{body, chunk_begins, chunk_size};
 use self::head::{coding, first_line, head_ends, length, length_ends, line};
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
+use crate::context;
 use crate::emit;
 use crate::framed;
 use crate::frames::Step;
@@ -18,7 +19,7 @@ use crate::maps::{COUNTERS, add, count};
 use crate::operation::{LOOK, Operation, mark};
 use crate::state;
 use spanwire_ebpf::word::{SEVEN, bytes_before, digit, equal, find, find_in, pattern};
-use spanwire_ebpf::{Counter, kind};
+use spanwire_ebpf::{Counter, SENT, kind};
 
 pub(crate) use self::head::{copies_head, cut};
 
@@ -239,6 +240,9 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     log::message(operation.sock, operation.position(), half.ordinal, request as u8);
     operation.copy_from = operation.cursor;
     let exchange = if request { mark::EXCHANGE } else { 0 };
+    if request {
+        context::exchange_begins(operation.sock, operation.direction, operation.slot);
+    }
     operation.marks = mark::PENDING | mark::STARTS | exchange;
     half.state = state::FIRST_LINE;
     // No first line is shorter, so no line feed is stepped over.
@@ -399,6 +403,9 @@ fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut H
     half.marks = 0;
     if !request && (half.status >= 200 || half.status == 101) {
         dialogue.responses += 1;
+        if operation.direction == SENT as u32 && dialogue.responses == dialogue.requests {
+            context::answered(operation.sock);
+        }
     }
     let position = operation.position();
     if operation.marks & mark::PENDING != 0 {

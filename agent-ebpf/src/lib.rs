@@ -70,6 +70,48 @@ pub mod flag {
     pub const TUNNEL: u8 = 32;
 }
 
+/// Values of [`Record::cause`]: how the parent of a request that is sent was found.
+pub mod cause {
+    /// It was not: nothing was being handled where it was sent.
+    pub const NONE: u32 = 0;
+    /// The thread that sends it handles one request.
+    pub const THREAD: u32 = 1;
+    /// The goroutine that sends it does, or the one that started it.
+    pub const GOROUTINE: u32 = 2;
+    /// The event loop that sends it has just read something of that request, or has no other in flight.
+    pub const EVENT: u32 = 3;
+    /// The thread that sends it handles several at a time: nobody can tell for which.
+    pub const AMBIGUOUS: u32 = 4;
+}
+
+/// What handles one request at a time in a process: values of [`Runtime::unit`].
+pub mod unit {
+    /// Nothing that is known.
+    pub const UNKNOWN: u32 = 0;
+    /// A thread.
+    pub const THREAD: u32 = 1;
+    /// The process, while it has no more than one thread.
+    pub const PROCESS: u32 = 2;
+    /// What a thread does until it reads from another connection.
+    pub const EVENT: u32 = 3;
+    /// A goroutine.
+    pub const GOROUTINE: u32 = 4;
+    /// A thread, while it has no more than one request in flight: it runs an event loop.
+    pub const LOOP: u32 = 5;
+}
+
+/// What the agent tells the kernel half of a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// One of [`unit`].
+    pub unit: u32,
+    /// Go: where `runtime.g` has its `goid`, in bytes.
+    pub goroutine_id: u32,
+    /// Go: where it has `parentGoid`.
+    pub goroutine_parent: u32,
+}
+
 /// First bytes of every entry of the ring buffer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +151,12 @@ pub struct Record {
     pub trace_id: [u64; 2],
     /// Span id minted for the request that starts here.
     pub span_id: u64,
+    /// Span that the request which starts here is sent for; 0 where that is not known.
+    pub parent: u64,
+    /// How that was found: one of [`cause`].
+    pub cause: u32,
+    /// TCP sequence number of the first byte of the request that starts here; else the low half of its stream position.
+    pub begins: u32,
 }
 
 /// Address families as the kernel numbers them.
@@ -128,6 +176,9 @@ pub const UNIX_PATH_MAX: usize = 108;
 pub mod opened {
     /// The connection was already in use when it was first seen.
     pub const LATE: u16 = 1;
+    /// [`Record::begins`](crate::Record::begins) is the same at both ends: a sequence number of TCP, or a position on a
+    /// connection that was at rest when it was first seen, so that both ends count from the same byte.
+    pub const ALIGNED: u16 = 2;
 }
 
 /// Both ends of a connection.
@@ -144,6 +195,8 @@ pub struct Opened {
     pub remote_port: u16,
     /// Inode of the socket in sockfs.
     pub inode: u64,
+    /// Address of the peer's sock of a Unix socket, 0 where it is gone.
+    pub peer: u64,
     /// IPv6 address, or IPv4 in the first four bytes.
     pub local: [u8; 16],
     /// The same of the remote end.
@@ -165,7 +218,7 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 280;
+pub const CONNECTION_SIZE: usize = 352;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is the number of final responses so far, 32 bits.
@@ -237,6 +290,10 @@ pub struct Globals {
     pub signal_live: u32,
     /// `task_struct.stack`.
     pub task_stack: u32,
+    /// `signal_struct.nr_threads`.
+    pub signal_threads: u32,
+    /// `task_struct.thread.fsbase`.
+    pub task_fsbase: u32,
     /// `task_struct.thread_info.status`.
     pub task_status: u32,
     /// `task_struct.files`.
@@ -333,12 +390,13 @@ counters! {
 }
 
 const _: () = {
-    assert!(size_of::<Record>() == 96);
+    assert!(size_of::<Record>() == 112);
     assert!(offset_of!(Record, sock) == 8);
     assert!(offset_of!(Record, content) == 48);
     assert!(offset_of!(Record, ordinal) == 56);
     assert!(offset_of!(Record, trace_id) == 72);
     assert!(offset_of!(Record, span_id) == 88);
-    assert!(size_of::<Opened>() == 8 + 8 + 32 + 2 * UNIX_PATH_MAX + 8);
+    assert!(offset_of!(Record, begins) == 108);
+    assert!(size_of::<Opened>() == 8 + 8 + 8 + 32 + 2 * UNIX_PATH_MAX + 8);
     assert!(size_of::<Record>().is_multiple_of(8) && size_of::<Opened>().is_multiple_of(8));
 };

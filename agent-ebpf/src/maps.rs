@@ -1,11 +1,12 @@
 //! Every map.
 
 use crate::connection::Connection;
+use crate::context::{Ids, Key, Unit};
 use crate::operation::{Operation, SLOTS};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use spanwire_ebpf::{Counter, PROCESS_LIMIT};
+use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime};
 
 /// Records for the agent. The agent sets the size.
 #[map]
@@ -31,6 +32,18 @@ pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_LIMIT 
 /// One bit a port: set where connections from or to it are watched.
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(65_536 / 64, 0);
+
+/// What is known of processes, by their number.
+#[map]
+pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(32_768, 0);
+
+/// Which requests each unit of execution handles.
+#[map]
+pub(crate) static UNITS: LruHashMap<Key, Unit> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What a connection was opened for, by the address of its sock, until it is first used. Of event loops alone.
+#[map]
+pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4_096, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use crate::emit;
 use crate::globals::{global, kernel};
-use crate::maps::{PROCESSES, add};
+use crate::maps::{PROCESSES, RUNTIMES, add};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -50,6 +50,10 @@ pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
         let watched = ours || bit(parent);
         set_bit(tgid, watched);
         if watched {
+            // SAFETY: a copy of what does not change its shape.
+            if let Some(runtime) = unsafe { RUNTIMES.get(parent) } {
+                let _ = RUNTIMES.insert(tgid, runtime, 0);
+            }
             emit::process(
                 kind::FORK,
                 tgid,
@@ -65,6 +69,7 @@ pub(crate) fn process_fork(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn process_exec(context: RawTracePointContext) -> i32 {
     let tgid: u32 = kernel(context.arg(0), global!(task_tgid)).unwrap_or(0);
+    let _ = RUNTIMES.remove(tgid);
     emit::process(kind::EXEC, tgid, tgid, bpf_get_current_comm().unwrap_or_default());
     0
 }
@@ -75,6 +80,7 @@ pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
     let task: u64 = context.arg(0);
     let tgid: u32 = kernel(task, global!(task_tgid)).unwrap_or(0);
     if bit(tgid) && is_last_thread(task) {
+        let _ = RUNTIMES.remove(tgid);
         emit::process(kind::EXIT, tgid, tgid, bpf_get_current_comm().unwrap_or_default());
     }
     0

@@ -1,6 +1,7 @@
 //! Hook set 1: tracepoints of the socket layer. Nothing is paid by who does not use a socket.
 
 use crate::connection::{self, Connection, HTTP1, Half, IGNORED};
+use crate::context;
 use crate::emit;
 use crate::frames;
 use crate::globals::{global, kernel};
@@ -133,7 +134,9 @@ fn went_unseen(sock: u64, half: &Half, sequence: u32) -> bool {
 /// States of a TCP socket, include/net/tcp_states.h.
 const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
+const TCP_FIN_WAIT1: u32 = 4;
 const TCP_CLOSE: u32 = 7;
+const TCP_LAST_ACK: u32 = 9;
 
 /// include/trace/events/sock.h: TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
@@ -143,6 +146,13 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if matches!(new, TCP_SYN_SENT | TCP_SYN_RECV) {
         // What was still tried on the socket that had this address before, behind its close, is not of this one.
         let _ = CONNECTIONS.remove(sock);
+    }
+    if new == TCP_SYN_SENT {
+        context::connects(sock);
+    }
+    if matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK) {
+        // No more will be written here: what has no answer by now gets none.
+        context::answered(sock);
     }
     if new != TCP_CLOSE {
         return 0;
@@ -181,6 +191,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
             received
         };
         emit::closed(sock, dialogue, responses, error as u8);
+        context::leave(&mut dialogue.serving);
     }
     let _ = CONNECTIONS.remove(sock);
     0

@@ -5,10 +5,11 @@
 
 use crate::connection::piece::Piece;
 use crate::connection::unix::Suspect;
-use crate::connection::{Close, Direction, Endpoints};
+use crate::connection::{Address, Client, Close, Direction, Endpoints};
 use crate::health::{Counter, Health};
 use crate::kernel::events::{ConnectionId, Event, Ids, MessageEnd, Origin};
-use crate::protocol::{self, Exchange, Flow, Loss, Outcome, Protocol};
+use crate::protocol::{self, Exchange, Flow, Loss, Outcome, Protocol, Request};
+use crate::span::SpanId;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -56,6 +57,10 @@ struct Connection {
     sent: Half,
     /// Nothing of it was seen from the beginning.
     late: bool,
+    /// Address of the peer's sock, of a Unix socket.
+    peer: Option<u64>,
+    /// Both ends number their bytes alike.
+    aligned: bool,
     /// Once the kernel half has said which protocol it is.
     parser: Option<protocol::Connection<Stamp>>,
     /// When it was last heard of.
@@ -95,6 +100,36 @@ impl Table {
         self.connections.is_empty()
     }
 
+    /// Whether a connection is kept.
+    #[must_use]
+    pub fn has(&self, id: ConnectionId) -> bool {
+        self.connections.contains_key(&id)
+    }
+
+    /// The end that asks, of a connection on which requests go this way here; `None` where the two ends cannot be told to
+    /// belong together.
+    #[must_use]
+    pub fn client(&self, id: ConnectionId, requests: Direction) -> Option<Client> {
+        let connection = self.connections.get(&id)?;
+        let endpoints = connection.endpoints.as_ref()?;
+        let (address, sock) = match requests {
+            Direction::Sent if !connection.aligned => return None,
+            Direction::Sent => (&endpoints.local, Some(id.sock)),
+            Direction::Received => (&endpoints.remote, connection.peer),
+        };
+        match address {
+            Address::Ip(address) => Some(Client::Ip(*address)),
+            Address::Unix(_) => sock.map(Client::Unix),
+        }
+    }
+
+    /// What the request says that got this span id, of an exchange that is still open.
+    #[must_use]
+    pub fn request(&self, id: ConnectionId, span: SpanId) -> Option<Request<'_>> {
+        let parser = self.connections.get(&id)?.parser.as_ref()?;
+        parser.request(|first| first.ids.is_some_and(|ids| ids.span_id == span))
+    }
+
     /// Takes in one event; what it finishes is added to `finished`.
     pub fn accept(&mut self, event: &Event<'_>, finished: &mut Vec<Finished>) {
         tracing::trace!("{event:?}");
@@ -104,9 +139,13 @@ impl Table {
                 endpoints,
                 inode,
                 late,
+                peer,
+                aligned,
             } => {
                 let connection = self.connection(origin);
                 connection.late = *late;
+                connection.peer = *peer;
+                connection.aligned = *aligned;
                 connection.endpoints = Some(Arc::new(endpoints.clone()));
                 connection.inode = *inode;
             }
@@ -121,8 +160,8 @@ impl Table {
             } => {
                 let flow = flow_of(*request);
                 self.hand_over(origin, flow, *before, finished, |connection, outcomes| {
-                    let (starts, ids) = starts.unzip();
-                    let stamp = stamp(origin, ids.flatten());
+                    let (starts, began) = starts.unzip();
+                    let stamp = stamp(origin, began.flatten().map(|began| began.ids));
                     let starts = starts.map(u64::from);
                     if !data.is_empty() {
                         connection.read(flow, stamp, Piece::Bytes { data, starts }, outcomes);
@@ -276,6 +315,8 @@ impl Table {
                 received: Half::default(),
                 sent: Half::default(),
                 late: false,
+                peer: None,
+                aligned: false,
                 parser: None,
                 touched: origin.time,
             })

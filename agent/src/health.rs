@@ -46,6 +46,12 @@ counters! {
     ConnectionsEncrypted => "unclaimed.encrypted",
     /// Trace contexts in requests that are not as their format says, and count for nothing.
     ContextsMalformed => "malformed.contexts",
+    /// Requests that were sent while more than one was being handled, and nothing told for which.
+    ParentsAmbiguous => "causality.ambiguous",
+    /// Requests whose parent is known to the kernel half, and its record was lost.
+    ParentsLost => "causality.parent_lost",
+    /// Exchanges that begin while there are more open than are remembered: they stand alone.
+    ParentsFull => "causality.full",
     /// Message heads over the limit: method and path kept, the rest cut.
     HeadsCut => "cut.heads",
 }

@@ -14,12 +14,14 @@ use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
+use crate::protocol::Protocol;
 use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
 use crate::trace;
-use crate::trace::context::{Context, Extracted};
+use crate::trace::causality::Causality;
+use crate::trace::context::Extracted;
 use smol_str::SmolStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,6 +121,8 @@ pub struct Stages {
     pub capture: Capture,
     /// Connections.
     pub table: Table,
+    /// What caused what.
+    pub causality: Causality,
     /// Resources.
     pub processes: process::Table,
     /// Which processes are watched.
@@ -182,9 +186,30 @@ impl Stages {
         }
     }
 
-    /// Reads a process while it lives.
+    /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
-        let _ = self.processes.resource(pid);
+        let Some(runtime) = self.processes.read(pid) else {
+            return;
+        };
+        if let Err(error) = self.capture.set_runtime(pid, runtime) {
+            tracing::debug!("cannot tell what handles requests in process {pid}: {error}");
+        }
+    }
+
+    /// Takes in one event; what it finishes is added to `finished`.
+    fn accept(&mut self, event: &Event<'_>, finished: &mut Vec<Finished>) {
+        self.table.accept(event, finished);
+        if let Event::Bytes {
+            origin,
+            starts: Some((_, Some(began))),
+            ..
+        } = event
+        {
+            // A broker's end of a message is no exchange of its own.
+            let is_told = Protocol::numbered(origin.protocol) != Some(Protocol::Amqp);
+            let client = self.table.client(origin.connection, origin.direction);
+            self.causality.began(origin, began, client.filter(|_| is_told));
+        }
     }
 }
 
@@ -194,6 +219,8 @@ pub struct Pipeline {
     ring: Option<Ring>,
     clock: Clock,
     finished: Vec<Finished>,
+    /// All that happened before has been told, in nanoseconds of the kernel's clock.
+    told: u64,
     /// When what no event tells was last looked for.
     swept: u64,
     /// When open streams were last shown.
@@ -212,17 +239,23 @@ impl Pipeline {
             ring,
             clock: Clock::now(),
             finished: Vec::new(),
+            told: 0,
             swept: 0,
             shown: 0,
             early: READ_EARLY,
         }
     }
 
-    /// Names the processes to the kernel half that run already and are wanted.
+    /// Tells the kernel half of the processes that run already and are watched.
     pub fn watch_running(&mut self) {
-        if self.stages.decides() {
-            for pid in Proc::host().pids() {
+        if self.stages.descendants_only {
+            return;
+        }
+        for pid in Proc::host().pids() {
+            if self.stages.decides() {
                 self.stages.decide(pid);
+            } else {
+                self.stages.read(pid);
             }
         }
     }
@@ -242,6 +275,7 @@ impl Pipeline {
             |id| capture.responses(id),
             &mut self.finished,
         );
+        self.told = u64::MAX;
         self.hand_on();
         self.counters()
     }
@@ -272,15 +306,24 @@ impl Pipeline {
         self.clock = Clock::now();
         let Some(ring) = &mut self.ring else { return 0 };
         let (stages, finished, early) = (&mut self.stages, &mut self.finished, &mut self.early);
+        let mut last = 0;
         let count = ring.drain(BATCH, |event| {
             stages.follow(event, early);
-            stages.table.accept(event, finished);
+            stages.accept(event, finished);
+            last = event.time().map_or(last, |time| last.max(time));
         });
+        // Where more waits in the ring buffer, nothing is known of what happened since.
+        self.told = if count < BATCH {
+            self.clock.monotonic()
+        } else {
+            self.told.max(last)
+        };
         stages.capture.flush_log();
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
             self.swept = self.clock.monotonic();
             self.early = READ_EARLY;
             self.sweep();
+            self.stages.causality.sweep(&self.stages.table, self.told);
             self.show_open();
         }
         self.hand_on();
@@ -309,7 +352,8 @@ impl Pipeline {
         self.shown = now;
         let open: Vec<_> = self.stages.table.open(before, now).collect();
         let spans = open.iter().filter(|open| !is_export(open)).filter_map(|open| {
-            let mut span = self.span(open, trace::extract(&open.exchange).context)?;
+            let mut span = self.span(open)?;
+            self.stages.causality.place_open(&mut span, &self.stages.table);
             // Where limits do not reach it.
             let value = Value::Boolean(true);
             let key = semconv::OPEN.into();
@@ -324,21 +368,26 @@ impl Pipeline {
 
     /// Makes spans of what is finished, and hands them to the sinks.
     fn hand_on(&mut self) {
-        let mut spans = Vec::with_capacity(self.finished.len());
+        let mut spans = self.stages.causality.placed(&self.stages.table, self.told);
         for finished in std::mem::take(&mut self.finished) {
+            let Extracted { context, malformed } = trace::extract(finished.exchange.request());
+            self.stages
+                .health
+                .add(Counter::ContextsMalformed, malformed.into());
+            if let Some(ids) = finished.exchange.first().ids {
+                let ended = finished.exchange.ended().time;
+                self.stages.causality.finished(ids.span_id, ended, context);
+            }
             if is_export(&finished) {
                 self.stages.health.add(Counter::OwnExports, 1);
                 continue;
             }
-            let Extracted { context, malformed } = trace::extract(&finished.exchange);
-            self.stages
-                .health
-                .add(Counter::ContextsMalformed, malformed.into());
-            match self.span(&finished, context) {
-                Some(span) => spans.push(self.redacted(span)),
+            match self.span(&finished) {
+                Some(span) => spans.extend(self.stages.causality.place(span, &self.stages.table, self.told)),
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
+        let spans: Vec<_> = spans.into_iter().map(|span| self.redacted(span)).collect();
         if !spans.is_empty() {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
             self.stages.sinks.push(spans);
@@ -351,8 +400,8 @@ impl Pipeline {
         rules.redact.span(span)
     }
 
-    /// The span of an exchange; `None` where the record that held its ids was lost.
-    fn span(&mut self, finished: &Finished, context: Option<Context>) -> Option<Span> {
+    /// The span of an exchange, as the root of a trace of its own; `None` where the record that held its ids was lost.
+    fn span(&mut self, finished: &Finished) -> Option<Span> {
         let Finished {
             exchange,
             endpoints,
@@ -361,7 +410,7 @@ impl Pipeline {
         let first = exchange.first();
         let Ids { trace_id, span_id } = first.ids?;
         let (start, _) = self.clock.span(first.time, exchange.ended().time);
-        let mut seen = Seen {
+        let seen = Seen {
             kind: match requests {
                 Direction::Received => Kind::Server,
                 Direction::Sent => Kind::Client,
@@ -373,7 +422,6 @@ impl Pipeline {
             resource: self.stages.processes.resource(first.pid),
             endpoints,
         };
-        trace::place(&mut seen, context);
         let clock = &self.clock;
         let time = |stamp: Stamp| clock.within(start, first.time, stamp.time);
         Some(self.stages.rules.spans.span(exchange, seen, time))

@@ -21,6 +21,7 @@ use crate::span::build::HttpRules;
 use crate::span::exchange::Builder;
 use crate::span::limits::Limits;
 use crate::summary;
+use crate::trace::causality::Causality;
 use log::LevelFilter;
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -126,6 +127,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
+        causality: Causality::new(Arc::clone(&health)),
         processes: process::Table::new(Proc::host(), config.resource.clone()),
         filter,
         descendants_only: !command.is_empty(),

@@ -1,11 +1,11 @@
 //! What spans a test expects, and the comparison of whole lists: each expected span there once, each attribute
 //! accounted for, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use crate::span::{Kind, Span};
@@ -276,8 +276,6 @@ impl Expected {
                 .then(|| differ("kind", format!("{:?}", self.kind), &format!("{:?}", span.kind))),
             (self.name != span.name).then(|| differ("name", &self.name, &span.name)),
             (self.error != span.error).then(|| differ("error status", self.error, &span.error)),
-            // Every request is a root until context is followed.
-            (!span.parent.is_empty()).then(|| differ("parent", "none", &span.parent)),
             (!events().eq(first_byte.iter().copied()))
                 .then(|| differ("events", format!("{first_byte:?}"), &format!("{:?}", span.events))),
             service.map(|service| differ("service.name", service, &resource("service.name"))),
@@ -346,9 +344,54 @@ pub fn compare(spans: &[Span], expected: &[Expected]) -> Result<()> {
     }
     let surplus: Vec<&Span> = by_subject.into_values().flatten().collect();
     if missing.is_empty() && surplus.is_empty() {
-        return Ok(());
+        return related(spans);
     }
     bail!("{}", report(spans.len(), expected.len(), &missing, &surplus))
+}
+
+/// Whether both ends of each exchange belong together, where both were seen, and what is sent is at most for a request that
+/// the same process received.
+///
+/// # Errors
+/// A span has a parent that it cannot have, or none where it has one.
+fn related(spans: &[Span]) -> Result<()> {
+    let mut senders: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
+    for span in spans.iter().filter(|span| span.kind == Kind::Client) {
+        senders.entry(span.subject()).or_default().insert(&span.span_id);
+    }
+    let by_id: HashMap<&str, &Span> = spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
+    let mut alone: BTreeMap<&str, usize> = BTreeMap::new();
+    for span in spans {
+        if span.parent.is_empty() {
+            if span.kind == Kind::Server {
+                *alone.entry(span.subject()).or_default() += 1;
+            }
+            continue;
+        }
+        let fits = match span.kind {
+            Kind::Server => senders
+                .get_mut(span.subject())
+                .is_some_and(|ids| ids.remove(&*span.parent)),
+            Kind::Client | Kind::Producer => by_id.get(&*span.parent).is_some_and(|parent| {
+                let process = |span: &Span| span.resource.get("process.pid").cloned();
+                matches!(parent.kind, Kind::Server | Kind::Consumer) && process(parent) == process(span)
+            }),
+            _ => false,
+        };
+        let parent = by_id.get(&*span.parent);
+        ensure!(
+            fits && parent.is_some_and(|parent| parent.trace_id == span.trace_id),
+            "a parent that it cannot have: {span:#?}\nparent: {parent:#?}"
+        );
+    }
+    for (subject, alone) in alone {
+        let childless = senders.get(subject).map_or(0, HashSet::len);
+        ensure!(
+            childless == 0 || alone == 0,
+            "{subject}: {alone} spans of servers and {childless} of clients do not find each other"
+        );
+    }
+    Ok(())
 }
 
 /// As much of a report as a person reads.

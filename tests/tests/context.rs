@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::service::nginx::Nginx;
@@ -89,7 +89,7 @@ fn each_protocol_has_its_place_for_it(hooks: Hooks) -> Result<()> {
         curl(&http1(3), &[], &b3),
         curl(&http1(4), &[], &several),
         curl(&http1(5), &[], &jaeger),
-        curl(&http1(90), &[], &[]),
+        curl(&http1(90), &[], &[field("X-Request-Id", "r-90")]),
         curl(&http1(91), &[], &malformed),
     ] {
         Child::spawn(command)?.succeed()?;
@@ -121,49 +121,66 @@ fn each_protocol_has_its_place_for_it(hooks: Hooks) -> Result<()> {
         "{}",
         seen.finished.message()
     );
-    let (placed, roots): (Vec<_>, Vec<_>) = seen.spans.iter().partition(|span| !span.parent.is_empty());
     for number in 1..=8 {
         let [trace, parent] = ids(number);
-        let both: Vec<&Span> = placed
-            .iter()
-            .copied()
-            .filter(|span| span.parent == parent)
-            .collect();
-        let kinds: Vec<Kind> = both.iter().map(|span| span.kind).collect();
-        let expected = match number {
-            7 | 8 => [Kind::Producer, Kind::Consumer],
-            _ => [Kind::Client, Kind::Server],
+        let senders: Vec<&Span> = seen.spans.iter().filter(|span| span.parent == parent).collect();
+        let kinds: Vec<Kind> = senders.iter().map(|span| span.kind).collect();
+        let both = if matches!(number, 7 | 8) {
+            // What the broker does in between has no span.
+            ensure!(
+                kinds.len() == 2 && kinds.contains(&Kind::Producer) && kinds.contains(&Kind::Consumer),
+                "{number}: {kinds:?}"
+            );
+            senders
+        } else {
+            ensure!(kinds == [Kind::Client], "{number}: {kinds:?}");
+            let receiver = seen.spans.iter().filter(|span| span.parent == senders[0].span_id);
+            let both: Vec<&Span> = senders.iter().copied().chain(receiver).collect();
+            ensure!(
+                both.len() == 2 && both[1].kind == Kind::Server,
+                "{number}: {both:#?}"
+            );
+            both
         };
-        ensure!(
-            kinds.len() == 2 && expected.iter().all(|kind| kinds.contains(kind)),
-            "{number}: {kinds:?}"
-        );
         ensure!(
             both.iter().all(|span| span.trace_id == trace),
             "{number}: {both:#?}"
         );
         let state = if matches!(number, 3..=5) { "" } else { "a=1" };
         ensure!(both.iter().all(|span| span.state == state), "{number}: {both:#?}");
-        ensure!(
-            both[0].span_id != both[1].span_id && both[0].span_id != parent,
-            "{both:#?}"
-        );
     }
     // The others begin traces of their own.
-    ensure!(roots.len() == 4, "{roots:#?}");
-    for span in &roots {
-        let query = span
-            .text("url.query")
-            .or(span.text("url.full"))
-            .context("a request")?;
-        ensure!(query.contains("n=9") && span.state.is_empty(), "{span:#?}");
+    for number in [90, 91] {
+        let query = format!("n={number}");
+        let of_it = |span: &&Span| {
+            let text = span.text("url.query").or(span.text("url.full"));
+            text.is_some_and(|text| text.ends_with(&query))
+        };
+        let both: Vec<&Span> = seen.spans.iter().filter(of_it).collect();
+        let [one, other] = both[..] else {
+            bail!("{number}: {both:#?}");
+        };
+        let (client, server) = if one.kind == Kind::Client {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let correlation = (number == 90).then(|| serde_json::json!(["r-90"]));
         ensure!(
-            roots
-                .iter()
-                .filter(|other| other.trace_id == span.trace_id)
-                .count()
-                == 1
+            both.iter()
+                .all(|span| span.attributes.get("http.request.header.x-request-id") == correlation.as_ref()),
+            "{both:#?}"
         );
+        ensure!(
+            client.parent.is_empty() && server.parent == client.span_id,
+            "{both:#?}"
+        );
+        ensure!(
+            client.trace_id == server.trace_id && both.iter().all(|span| span.state.is_empty()),
+            "{both:#?}"
+        );
+        let others = seen.spans.iter().filter(|span| span.trace_id == client.trace_id);
+        ensure!(others.count() == 2, "{client:#?}");
     }
     Ok(())
 }

@@ -49,6 +49,9 @@ mod method {
     pub(super) const GET: u32 = 60 << 16 | 70;
     pub(super) const GET_OK: u32 = 60 << 16 | 71;
     pub(super) const GET_EMPTY: u32 = 60 << 16 | 72;
+    pub(super) const ACK: u32 = 60 << 16 | 80;
+    pub(super) const REJECT: u32 = 60 << 16 | 90;
+    pub(super) const NACK: u32 = 60 << 16 | 120;
 }
 
 #[inline(always)]
@@ -76,12 +79,13 @@ pub const fn frame(head: Head, request: bool) -> Frame {
             } else {
                 method == method::DELIVER || method == method::GET_OK
             };
+            let settles = request && matches!(method, method::ACK | method::REJECT | method::NACK);
             let secret =
                 method == method::START_OK || method == method::SECURE_OK || method == method::UPDATE_SECRET;
             Frame::new(
                 whole,
                 if secret { SECRET } else { METHOD },
-                if begins { mark::EXCHANGE } else { 0 },
+                begins as u32 * mark::EXCHANGE | settles as u32 * mark::SETTLES,
             )
         }
         // A class, a weight of 0, a length and flags.

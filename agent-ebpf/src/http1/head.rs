@@ -2,6 +2,7 @@
 
 use super::{marked, message_ends, past_line_feed};
 use crate::connection::{Dialogue, Half, IGNORED, UNDECIDED};
+use crate::context;
 use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
@@ -26,6 +27,7 @@ pub(super) fn first_line(operation: &mut Operation, dialogue: &mut Dialogue, hal
         let version = operation.word(operation.cursor - 9 - (before == b'\r') as u32);
         if version & SEVEN != pattern(b"HTTP/1.") {
             operation.marks = 0;
+            context::answered(operation.sock);
             dialogue.requests = dialogue.requests.wrapping_sub(1);
             if dialogue.requests == 0 && dialogue.announced == 0 {
                 dialogue.protocol = IGNORED;

@@ -56,13 +56,12 @@ fn limit(period: Period) -> Option<Duration> {
     Some(period.0).filter(|duration| !duration.is_zero())
 }
 
+/// Request headers by which people find a request in logs; all others may hold secrets.
+const CORRELATION: [&str; 2] = ["x-correlation-id", "x-request-id"];
+
 fn http(section: &layer::Http) -> Http {
-    let names = |names: &Option<Vec<super::value::FieldName>>| {
-        let mut names: Vec<String> = names
-            .iter()
-            .flatten()
-            .map(|name| name.as_str().to_owned())
-            .collect();
+    let names = |names: &[super::value::FieldName]| {
+        let mut names: Vec<String> = names.iter().map(|name| name.as_str().to_owned()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -70,8 +69,11 @@ fn http(section: &layer::Http) -> Http {
     let known_methods = section.known_methods.as_ref();
     Http {
         known_methods: known_methods.map(|methods| methods.iter().map(ToString::to_string).collect()),
-        captured_request_headers: names(&section.captured_request_headers),
-        captured_response_headers: names(&section.captured_response_headers),
+        captured_request_headers: section
+            .captured_request_headers
+            .as_deref()
+            .map_or_else(|| CORRELATION.map(str::to_owned).to_vec(), names),
+        captured_response_headers: names(section.captured_response_headers.as_deref().unwrap_or_default()),
     }
 }
 

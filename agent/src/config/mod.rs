@@ -82,7 +82,7 @@ pub struct Capture {
 pub struct Http {
     /// Methods that spans may be named after; `None` for those of the semantic conventions.
     pub known_methods: Option<Vec<String>>,
-    /// Request headers that become attributes.
+    /// Request headers that become attributes; those that correlate requests unless it is said.
     pub captured_request_headers: Vec<String>,
     /// Response headers that become attributes.
     pub captured_response_headers: Vec<String>,

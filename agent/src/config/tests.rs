@@ -199,6 +199,16 @@ fn names_of_headers_are_in_lower_case_and_once() {
     assert_eq!(http.captured_request_headers, ["accept", "x-request-id"]);
     assert_eq!(http.captured_response_headers, ["server"]);
     assert!(from("http: {captured_request_headers: ['a b']}\n", &[], "").is_err());
+    let default = from("", &[], "").unwrap().config.http;
+    assert_eq!(
+        default.captured_request_headers,
+        ["x-correlation-id", "x-request-id"]
+    );
+    let none = from("http: {captured_request_headers: []}\n", &[], "")
+        .unwrap()
+        .config
+        .http;
+    assert!(none.captured_request_headers.is_empty());
 }
 
 #[test]

@@ -54,6 +54,15 @@ pub struct Endpoints {
     pub remote: Address,
 }
 
+/// The end of a connection that asks, by what both ends know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// Its address: also behind a translation of the server's address, as kube-proxy makes it.
+    Ip(SocketAddr),
+    /// Address of its sock in the kernel.
+    Unix(u64),
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {

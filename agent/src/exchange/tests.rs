@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::connection::Address;
+use crate::kernel::events::{Began, Cause};
 use crate::span::{SpanId, TraceId};
 
 const ID: ConnectionId = ConnectionId { sock: 1, born: 2 };
@@ -30,19 +31,26 @@ fn opened() -> Event<'static> {
         endpoints,
         inode: None,
         late: false,
+        peer: None,
+        aligned: false,
     }
 }
 
 fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content: u64) -> Event<'_> {
     let request = direction == Direction::Received;
-    let ids = Ids {
-        trace_id: TraceId([1; 16]),
-        span_id: SpanId([2; 8]),
+    let began = Began {
+        ids: Ids {
+            trace_id: TraceId([1; 16]),
+            span_id: SpanId([2; 8]),
+        },
+        parent: None,
+        cause: Cause::Unknown,
+        at: 0,
     };
     Event::Bytes {
         origin: origin(direction, sequence, 0),
         request,
-        starts: Some((ordinal, request.then_some(ids))),
+        starts: Some((ordinal, request.then_some(began))),
         before: None,
         data,
         ends: Some(MessageEnd {

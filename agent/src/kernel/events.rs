@@ -2,7 +2,7 @@
 
 use crate::connection::{Address, Close, Direction, Endpoints};
 use crate::span::{SpanId, TraceId};
-use spanwire_ebpf::{Opened, RECEIVED, Record, family, flag, kind, opened};
+use spanwire_ebpf::{Opened, RECEIVED, Record, cause, family, flag, kind, opened};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Identity of a connection on one side: its sock's address, and when it was first seen.
@@ -44,6 +44,32 @@ pub struct Ids {
     pub span_id: SpanId,
 }
 
+/// How the kernel half found what a request is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing was being handled where it was sent, for all that is known.
+    Unknown,
+    /// What sends it handles that one request: a thread, a goroutine.
+    Unit,
+    /// The event loop that sends it has just read something of that request, or has no other in flight.
+    Event,
+    /// What sends it handles several requests.
+    Ambiguous,
+}
+
+/// An exchange that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Began {
+    /// Its ids.
+    pub ids: Ids,
+    /// The span that it is sent for.
+    pub parent: Option<SpanId>,
+    /// How that was found.
+    pub cause: Cause,
+    /// Where its first byte is, in numbers that are the same at both ends.
+    pub at: u32,
+}
+
 /// The end of a message, as the kernel's walker found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageEnd {
@@ -66,6 +92,10 @@ pub enum Event<'a> {
         inode: Option<u64>,
         /// It had been in use before.
         late: bool,
+        /// Address of the peer's sock, of a Unix socket.
+        peer: Option<u64>,
+        /// Both ends number their bytes alike.
+        aligned: bool,
     },
     /// Bytes of a message's head.
     Bytes {
@@ -73,9 +103,9 @@ pub enum Event<'a> {
         origin: Origin,
         /// Part of a request, else of a response.
         request: bool,
-        /// A message begins here, or a frame: the ordinal of the exchange that it belongs to, or that comes next, and the
-        /// ids of an exchange that begins in these bytes.
-        starts: Option<(u32, Option<Ids>)>,
+        /// A message begins here, or a frame: the ordinal of the exchange that it belongs to, or that comes next, and an
+        /// exchange that begins in these bytes.
+        starts: Option<(u32, Option<Began>)>,
         /// What was stepped over in front of these bytes.
         before: Option<MessageEnd>,
         /// The bytes.
@@ -179,24 +209,25 @@ impl<'a> Event<'a> {
                 let opened = read::<Opened>(data)?;
                 let inode = (opened.family == family::UNIX).then_some(opened.inode);
                 let late = opened.flags & opened::LATE != 0;
+                let aligned = opened.flags & opened::ALIGNED != 0;
+                let peer = (opened.peer != 0).then_some(opened.peer);
                 Self::Opened {
                     origin,
                     endpoints: endpoints(&opened),
                     inode,
                     late,
+                    peer,
+                    aligned,
                 }
             }
             kind::BYTES => {
                 let elided = (end.wire > 0).then_some(end);
                 let ends = has(flag::MESSAGE_ENDS);
-                let ids = (record.span_id != 0).then(|| Ids {
-                    trace_id: trace_id(record.trace_id),
-                    span_id: SpanId(record.span_id.to_ne_bytes()),
-                });
+                let began = (record.span_id != 0).then(|| began(&record));
                 Self::Bytes {
                     origin,
                     request: has(flag::REQUEST),
-                    starts: has(flag::STARTS).then_some((record.ordinal, ids)),
+                    starts: has(flag::STARTS).then_some((record.ordinal, began)),
                     before: elided.filter(|_| !ends),
                     data,
                     ends: ends.then_some(end),
@@ -235,6 +266,40 @@ impl<'a> Event<'a> {
             },
             _ => return None,
         })
+    }
+}
+
+impl Event<'_> {
+    /// When it happened, in nanoseconds of `CLOCK_MONOTONIC`; `None` of what happens to processes.
+    #[must_use]
+    pub const fn time(&self) -> Option<u64> {
+        match self {
+            Self::Opened { origin, .. }
+            | Self::Bytes { origin, .. }
+            | Self::End { origin, .. }
+            | Self::Gap { origin, .. }
+            | Self::EndOfStream { origin, .. }
+            | Self::Closed { origin, .. } => Some(origin.time),
+            Self::Fork { .. } | Self::Exec { .. } | Self::Exit { .. } => None,
+        }
+    }
+}
+
+fn began(record: &Record) -> Began {
+    let span = |id: u64| SpanId(id.to_ne_bytes());
+    Began {
+        ids: Ids {
+            trace_id: trace_id(record.trace_id),
+            span_id: span(record.span_id),
+        },
+        parent: (record.parent != 0).then(|| span(record.parent)),
+        cause: match record.cause {
+            cause::THREAD | cause::GOROUTINE => Cause::Unit,
+            cause::EVENT => Cause::Event,
+            cause::AMBIGUOUS => Cause::Ambiguous,
+            _ => Cause::Unknown,
+        },
+        at: record.begins,
     }
 }
 

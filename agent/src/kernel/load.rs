@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals};
+use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::fs;
@@ -227,6 +227,7 @@ pub struct Capture {
     processes: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
+    runtimes: HashMap<MapData, u32, [u32; 3]>,
     log: Option<EbpfLogger<Diagnostics>>,
     skipped: u64,
 }
@@ -328,6 +329,7 @@ impl Capture {
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
+        let runtimes = HashMap::try_from(take(&mut ebpf, "RUNTIMES")?)?;
         let log = match options.log {
             LevelFilter::Off => None,
             _ => Some(EbpfLogger::init_with_logger(&mut ebpf, Diagnostics)?),
@@ -340,6 +342,7 @@ impl Capture {
             processes,
             connections,
             counters,
+            runtimes,
             log,
             skipped: 0,
         };
@@ -357,6 +360,7 @@ impl Capture {
                 .remove(program.name)
                 .unwrap_or(Err(ProgramError::NotLoaded));
             if let Err(source) = result.and_then(|()| attach(&mut ebpf, program)) {
+                tracing::trace!("{}: {source}", program.name);
                 if program.required {
                     return Ok(Err(Refusal {
                         program: program.name,
@@ -424,6 +428,20 @@ impl Capture {
         } else {
             Ok(())
         }
+    }
+
+    /// Tells what handles requests in a process.
+    ///
+    /// # Errors
+    /// Where the map refuses: it is full.
+    pub fn set_runtime(&mut self, pid: u32, runtime: Runtime) -> Result<(), MapError> {
+        let Runtime {
+            unit,
+            goroutine_id,
+            goroutine_parent,
+        } = runtime;
+        self.runtimes
+            .insert(pid, [unit, goroutine_id, goroutine_parent], 0)
     }
 
     /// The kernel half's counters, summed over all CPUs, in the order of [`Counter::ALL`].

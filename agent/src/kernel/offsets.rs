@@ -49,6 +49,9 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         task_tgid: need("task_struct", "tgid")?,
         task_signal: need("task_struct", "signal")?,
         signal_live: need("signal_struct", "live")?,
+        signal_threads: need("signal_struct", "nr_threads")?,
+        // Where there is none, there are no goroutines to be found.
+        task_fsbase: maybe("task_struct", "thread.fsbase"),
         task_stack: need("task_struct", "stack")?,
         task_status: need("task_struct", "thread_info.status")?,
         task_files: need("task_struct", "files")?,

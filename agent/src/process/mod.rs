@@ -17,6 +17,7 @@ mod resource;
 mod root;
 mod runtime;
 mod table;
+mod unit;
 pub mod watch;
 
 pub use container::Container;

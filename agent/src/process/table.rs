@@ -1,6 +1,6 @@
 //! Processes that were asked for, each read once.
 
-use super::{Host, Identity, Proc, Unreadable, resource};
+use super::{Host, Identity, Proc, Unreadable, resource, unit};
 use crate::span::Resource;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +32,8 @@ struct Entry {
     copy_of: Option<(u32, u64)>,
     comm: Option<String>,
     ended: bool,
+    /// What handles requests in it was asked for.
+    told: bool,
     known: Option<Known>,
 }
 
@@ -60,6 +62,16 @@ impl Table {
     /// The resource of a process, always the same one for the same life of it.
     pub fn resource(&mut self, pid: u32) -> Arc<Resource> {
         self.known(pid).resource
+    }
+
+    /// Reads a process while it lives; what handles requests in it, the first time that this is asked.
+    pub fn read(&mut self, pid: u32) -> Option<spanwire_ebpf::Runtime> {
+        let known = self.known(pid);
+        let entry = self.entries.get_mut(&pid)?;
+        if std::mem::replace(&mut entry.told, true) {
+            return None;
+        }
+        known.identity.map(|identity| unit::of(&identity))
     }
 
     /// Whether anything is known of a process, be it only that it was forked.
@@ -115,6 +127,7 @@ impl Table {
             copy_of: None,
             comm: None,
             ended: false,
+            told: false,
             known: None,
         };
         self.entries.entry(pid).insert_entry(entry).into_mut()

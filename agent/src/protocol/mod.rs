@@ -143,6 +143,20 @@ impl<S: Copy> Exchange<S> {
         }
     }
 
+    /// What the request says.
+    #[must_use]
+    pub fn request(&self) -> Request<'_> {
+        match self {
+            Self::Http1(exchange) => Request::Http1(&exchange.request.head),
+            Self::Http2(exchange) => Request::Http2(&exchange.request.head),
+            Self::Postgres(exchange) => {
+                let text = exchange.request.text.as_deref();
+                Request::Postgres(text.filter(|_| exchange.request.protocol == postgres::Protocol::Simple))
+            }
+            Self::Amqp(exchange) => Request::Amqp(&exchange.content),
+        }
+    }
+
     /// `User-Agent` of a request of HTTP.
     #[must_use]
     pub fn user_agent(&self) -> Option<&[u8]> {
@@ -152,6 +166,19 @@ impl<S: Copy> Exchange<S> {
             Self::Postgres(_) | Self::Amqp(_) => None,
         }
     }
+}
+
+/// What a request says beside its stamps; of an exchange that is over, or still open.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// Request line and fields.
+    Http1(&'a http1::RequestHead),
+    /// Fields.
+    Http2(&'a http2::Head),
+    /// Text of a simple query; `None` of any other, and where it was lost.
+    Postgres(Option<&'a postgres::Text>),
+    /// Properties of the message.
+    Amqp(&'a amqp::Content),
 }
 
 /// What came of reading.
@@ -368,6 +395,16 @@ impl<S: Copy> Connection<S> {
                     .collect()
             }
             Parser::Http1(_) | Parser::Postgres(_) | Parser::Amqp(_) => Vec::new(),
+        }
+    }
+
+    /// What the request says that begins at a stamp of which `is_it` holds, and has not come out.
+    pub fn request(&self, is_it: impl Fn(S) -> bool) -> Option<Request<'_>> {
+        match &self.parser {
+            Parser::Http1(connection) => connection.request(is_it).map(Request::Http1),
+            Parser::Http2(connection) => connection.request(is_it).map(Request::Http2),
+            Parser::Postgres(connection) => connection.request(is_it).map(Request::Postgres),
+            Parser::Amqp(connection) => connection.request(is_it).map(Request::Amqp),
         }
     }
 

@@ -264,7 +264,7 @@ impl<W: Write> Replayer<'_, W> {
 
     fn span(&mut self, finished: &Finished) -> Span {
         let (trace_id, span_id) = ids(finished);
-        let Extracted { context, malformed } = trace::extract(&finished.exchange);
+        let Extracted { context, malformed } = trace::extract(finished.exchange.request());
         self.health.add(Counter::ContextsMalformed, malformed.into());
         let mut seen = Seen {
             // On the wire there is no process yet, but there is a client that asked.

@@ -134,6 +134,8 @@ pub const REQUEST_HEAD_UNKNOWN_FIELDS: &str = "spanwire.request.head.unknown_fie
 pub const RESPONSE_HEAD_UNKNOWN_FIELDS: &str = "spanwire.response.head.unknown_fields";
 /// Attribute of ours: the exchange is not over; the span says how far it has come, and comes again.
 pub const OPEN: &str = "spanwire.open";
+/// Attribute of ours: the parent was concluded from what the process had in flight, and not seen.
+pub const PARENT_INFERRED: &str = "spanwire.parent.inferred";
 /// Attribute of ours: bytes of the request may have been lost.
 pub const REQUEST_LOSSY: &str = "spanwire.request.lossy";
 /// Attribute of ours: bytes of the response may have been lost.

@@ -1,23 +1,23 @@
 //! Where in a request of each protocol the fields are that carry a context.
 
 use super::context::{Extracted, Fields};
-use crate::protocol::{Exchange, amqp, percent, postgres};
+use crate::protocol::{Request, amqp, percent};
 use crate::span::sql::{Kind, Lexer};
 use memchr::memmem;
 
-/// The context that the request of `exchange` carries.
+/// The context that a request carries.
 ///
 /// - HTTP and gRPC: header fields. Of a head that was cut, or is known in part, those that are there.
 /// - AMQP: headers of the message, where they are texts.
 /// - PostgreSQL: a comment as sqlcommenter writes it (<https://google.github.io/sqlcommenter/spec/>), of a simple query alone.
 ///   The text of a prepared statement was written for another execution.
 #[must_use]
-pub fn extract<S>(exchange: &Exchange<S>) -> Extracted {
-    match exchange {
-        Exchange::Http1(exchange) => of(exchange.request.head.headers()),
-        Exchange::Http2(exchange) => of(exchange.request.head.known()),
-        Exchange::Amqp(exchange) => {
-            let headers = exchange.content.properties().headers;
+pub fn extract(request: Request<'_>) -> Extracted {
+    match request {
+        Request::Http1(head) => of(head.headers()),
+        Request::Http2(head) => of(head.known()),
+        Request::Amqp(content) => {
+            let headers = content.properties().headers;
             of(headers
                 .into_iter()
                 .flatten()
@@ -26,11 +26,7 @@ pub fn extract<S>(exchange: &Exchange<S>) -> Extracted {
                     _ => None,
                 }))
         }
-        Exchange::Postgres(exchange) => {
-            let text = exchange.request.text.as_deref();
-            let text = text.filter(|_| exchange.request.protocol == postgres::Protocol::Simple);
-            text.map_or_else(Extracted::default, |text| statement(&text.bytes))
-        }
+        Request::Postgres(text) => text.map_or_else(Extracted::default, |text| statement(&text.bytes)),
     }
 }
 

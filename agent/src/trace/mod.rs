@@ -1,7 +1,6 @@
 //! Traces: which span a request was sent from.
-//!
-//! So far a request's own header fields say it, or nothing does.
 
+pub mod causality;
 pub mod context;
 mod extract;
 

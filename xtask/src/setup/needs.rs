@@ -64,6 +64,9 @@ pub(crate) const TESTS: &[Need] = &[
     program("curl", "curl"),
     program("openssl", "openssl"),
     program("runc", "runc"),
+    // Network namespaces, and translation of addresses between them.
+    program("ip", "iproute2"),
+    program("nft", "nftables"),
     // Captures, and what others make of them.
     program("tcpdump", "tcpdump"),
     program("tshark", "tshark"),

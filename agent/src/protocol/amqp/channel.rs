@@ -4,7 +4,7 @@
 //! has a life that it is in, and a life is over for good when both have left it.
 
 use super::life::Life;
-use super::{Flow, Outcome};
+use super::{Content, Flow, Outcome};
 use crate::connection::Close;
 use std::collections::VecDeque;
 
@@ -41,6 +41,11 @@ impl<S: Copy> Channel<S> {
             at: [1; 2],
             is_unsure: false,
         }
+    }
+
+    /// As [`super::Connection::request`].
+    pub(super) fn request(&self, is_it: &impl Fn(S) -> bool) -> Option<&Content> {
+        self.lives.iter().find_map(|life| life.request(is_it))
     }
 
     /// The life that `flow` is in.

@@ -6,7 +6,7 @@ use super::life::{Life, text};
 use super::method::{self, Method};
 use super::pending::{Origin, Told};
 use super::search::Search;
-use super::{Delivery, Ending, Flow, Limits, Malformed, Outcome, Reason};
+use super::{Content, Delivery, Ending, Flow, Limits, Malformed, Outcome, Reason};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
 use hashbrown::HashMap;
@@ -122,6 +122,11 @@ impl<S: Copy> Connection<S> {
     pub fn in_flight(&self) -> usize {
         let incoming = [&self.requests, &self.responses].map(|side| side.incoming.len());
         self.channels.values().map(Channel::in_flight).sum::<usize>() + incoming.iter().sum::<usize>()
+    }
+
+    /// The content that was published or delivered from a stamp on of which `is_it` holds, and has not come out.
+    pub fn request(&self, is_it: impl Fn(S) -> bool) -> Option<&Content> {
+        self.channels.values().find_map(|channel| channel.request(&is_it))
     }
 
     /// Whether both sides have closed the connection, or it never was one: what is read is ignored.

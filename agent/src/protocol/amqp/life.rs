@@ -9,7 +9,7 @@
 use super::calls::Calls;
 use super::method::{Consume, Route};
 use super::pending::{Numbered, Origin, Pending, Returned, Told};
-use super::{Ending, Flow, Operation, Outcome};
+use super::{Content, Ending, Flow, Operation, Outcome};
 use crate::connection::Close;
 use smol_str::SmolStr;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -124,6 +124,15 @@ impl<S: Copy> Life<S> {
             declared: VecDeque::new(),
             cost: 0,
         }
+    }
+
+    /// As [`super::Connection::request`].
+    pub(super) fn request(&self, is_it: &impl Fn(S) -> bool) -> Option<&Content> {
+        let numbered = [&self.deliveries, &self.publishes].map(|numbered| numbered.pending.values().rev());
+        let numbered = numbered.into_iter().flatten().map(|pending| &pending.exchange);
+        let all = numbered.chain(self.mandatory.iter().map(|pending| &pending.exchange));
+        let exchange = all.into_iter().find(|exchange| is_it(exchange.first));
+        exchange.map(|exchange| &exchange.content)
     }
 
     /// Exchanges that have not come out.

@@ -6,7 +6,7 @@
 
 use super::pairing::{Asked, Pairing};
 use super::side::{Side, State};
-use super::{Flow, Limits, Outcome, Reason};
+use super::{Flow, Limits, Outcome, Reason, RequestHead};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
 use crate::protocol::deferred::Released;
@@ -67,6 +67,14 @@ impl<S: Copy> Connection<S> {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.pairing.in_flight()
+    }
+
+    /// Head of the request that begins at a stamp of which `is_it` holds, and has not come out.
+    pub fn request(&self, is_it: impl Fn(S) -> bool) -> Option<&RequestHead> {
+        self.pairing
+            .requests()
+            .find(|request| is_it(request.first))
+            .map(|request| &request.head)
     }
 
     /// Whether the connection speaks another protocol by now, or is closed: what is read is ignored.

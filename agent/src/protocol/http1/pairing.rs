@@ -60,6 +60,11 @@ impl<S> InFlight<S> {
 }
 
 impl<S: Copy> Pairing<S> {
+    /// Requests that have not come out.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request<S>> {
+        self.in_flight.iter().map(|it| &it.request)
+    }
+
     pub(super) fn new(limit: usize) -> Self {
         Self {
             in_flight: VecDeque::new(),

@@ -54,6 +54,11 @@ impl<S: Copy> Connection<S> {
         self.streams.so_far(now, is_due)
     }
 
+    /// Head of the request that begins at a stamp of which `is_it` holds, and has not come out.
+    pub fn request(&self, is_it: impl Fn(S) -> bool) -> Option<&Head> {
+        self.streams.request(is_it)
+    }
+
     /// Whether the connection is closed, or was never one of HTTP/2: what is read is ignored.
     #[must_use]
     pub fn is_done(&self) -> bool {

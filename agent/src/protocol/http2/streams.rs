@@ -82,6 +82,17 @@ impl<S: Copy> Streams<S> {
         })
     }
 
+    /// Head of the request that begins at a stamp of which `is_it` holds. The newest are asked first.
+    pub(super) fn request(&self, is_it: impl Fn(S) -> bool) -> Option<&Head> {
+        let requests = self
+            .streams
+            .values()
+            .rev()
+            .filter_map(|stream| stream.request.as_ref());
+        let request = requests.into_iter().find(|request| is_it(request.first))?;
+        request.head.as_ref()
+    }
+
     /// A head, an interim one, or trailers.
     pub(super) fn block(&mut self, flow: Flow, id: u32, block: Block<S>, out: &mut Vec<Outcome<S>>) {
         match flow {

@@ -8,7 +8,7 @@ use super::frame::{Frame, Reader};
 use super::message;
 use super::pairing::{Asked, Pairing, Taken};
 use super::startup::{self, LENGTHS, Packet};
-use super::{Flow, Limits, Malformed, Outcome, Reason};
+use super::{Flow, Limits, Malformed, Outcome, Reason, Text};
 use crate::connection::Close;
 use crate::connection::piece::Piece;
 use crate::protocol::deferred::Deferred;
@@ -83,6 +83,12 @@ impl<S: Copy> Connection<S> {
             pairing: Pairing::new(limits),
             done: false,
         }
+    }
+
+    /// Text of the Query or Execute that begins at a stamp of which `is_it` holds, and has not come out; no text where that
+    /// is not a simple query.
+    pub fn request(&self, is_it: impl Fn(S) -> bool) -> Option<Option<&Text>> {
+        self.pairing.request(is_it)
     }
 
     /// Exchanges that have not come out yet.

@@ -164,6 +164,20 @@ pub(super) struct Pairing<S> {
 }
 
 impl<S: Copy> Pairing<S> {
+    /// As [`super::Connection::request`].
+    pub(super) fn request(&self, is_it: impl Fn(S) -> bool) -> Option<Option<&Text>> {
+        let asked = self.asked.iter().rev();
+        let asked = asked
+            .into_iter()
+            .find(|asked| asked.sent().is_some_and(|sent| is_it(sent.first)));
+        let last = self.last.as_ref().filter(|last| is_it(last.request.first));
+        let text = asked.map(|asked| match asked {
+            Asked::Query { text, .. } => Some(&**text),
+            _ => None,
+        });
+        text.or_else(|| last.map(|_| None))
+    }
+
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             asked: VecDeque::new(),

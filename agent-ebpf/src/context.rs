@@ -1,0 +1,427 @@
+//! Which request a request is sent for: ids, and what each unit of execution is handling at the moment.
+//!
+//! A *unit* is what handles one request at a time: a thread, a process of one thread, a goroutine. It is entered when a
+//! request begins to be read, and left when its response has been written. A request that a unit sends is for the one that
+//! it handles; where it handles more than one, nobody can tell, and nothing is claimed. An *event loop* that is known to
+//! act on what it has just read is asked for that instead, whatever else it handles.
+//!
+//! A unit adds up the ids of what it handles. While that is one request, the sum is its id: no list is needed, and
+//! addition is the atomic operation that every kernel's BPF has.
+
+use crate::connection::{self, Connection, Dialogue};
+use crate::frames::operands;
+use crate::globals::{global, kernel};
+use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add};
+use crate::operation::{Operation, user};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
+use core::ptr::{read_volatile, write_volatile};
+use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
+use spanwire_ebpf::unit::{EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
+use spanwire_ebpf::{RECEIVED, Runtime, SENT, cause};
+
+/// A span and its trace; all zero where there is none.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ids {
+    pub(crate) trace: [u64; 2],
+    pub(crate) span: u64,
+}
+
+const NOBODY: Ids = Ids {
+    trace: [0; 2],
+    span: 0,
+};
+
+/// In place of a span: of several requests, nobody can tell which.
+const SEVERAL: u64 = u64::MAX;
+
+impl Ids {
+    /// Becomes `other`. Word by word, since the compiler would call a function for it, which goes byte by byte.
+    #[inline(always)]
+    fn set(&mut self, other: &Self) {
+        // SAFETY: of references.
+        unsafe {
+            write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
+            write_volatile(&raw mut self.trace[1], read_volatile(&raw const other.trace[1]));
+            write_volatile(&raw mut self.span, read_volatile(&raw const other.span));
+        }
+    }
+
+    /// Becomes part of the trace of `other`.
+    #[inline(always)]
+    fn join(&mut self, other: &Self) {
+        // SAFETY: as above.
+        unsafe {
+            write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
+            write_volatile(&raw mut self.trace[1], read_volatile(&raw const other.trace[1]));
+        }
+    }
+
+    /// Becomes the ids of nobody, or of [`SEVERAL`].
+    #[inline(always)]
+    fn clear(&mut self, span: u64) {
+        // SAFETY: as above.
+        unsafe {
+            write_volatile(&raw mut self.trace[0], 0);
+            write_volatile(&raw mut self.trace[1], 0);
+            write_volatile(&raw mut self.span, span);
+        }
+    }
+}
+
+/// A unit of execution.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    tgid: u32,
+    /// One of [`spanwire_ebpf::unit`].
+    unit: u32,
+    /// Thread or goroutine.
+    id: u64,
+}
+
+/// What a unit handles.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Unit {
+    /// How many requests.
+    requests: u64,
+    /// Sum of their ids, each word for itself.
+    sum: Ids,
+    /// Address of the sock on which the last one was received.
+    sock: u64,
+    /// 1 once there was more than one at a time.
+    shared: u64,
+    /// Of an event loop, the request of which it has read something since it last read from another connection.
+    current: Ids,
+}
+
+/// A unit that handles nothing.
+static IDLE: Unit = Unit {
+    requests: 0,
+    sum: NOBODY,
+    sock: 0,
+    shared: 0,
+    current: NOBODY,
+};
+
+/// Added to a unit's requests, and never taken off: it has been seen to handle several at a time in a way that is not
+/// followed.
+const MANY: u64 = 1 << 32;
+
+/// The requests that were received on one connection and have not been answered.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Serving {
+    /// How many.
+    requests: u64,
+    /// Sum of their ids.
+    sum: Ids,
+    /// Who handles them.
+    by: Key,
+}
+
+/// Eight random bytes, not all zero: the next of the slot's own sequence (SplitMix64, Steele, Lea and Flood, "Fast splittable
+/// pseudorandom number generators", 2014), which begins at a random place. A helper call costs as much as all of it.
+#[inline(always)]
+fn random(operation: &mut Operation) -> u64 {
+    if operation.random == 0 {
+        // SAFETY: the helper has no preconditions.
+        let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
+        operation.random = ((high as u64) << 32) | (low as u64 & 0xffff_ffff);
+    }
+    operation.random = operation.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = operation.random;
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let mixed = mixed ^ (mixed >> 31);
+    if mixed == 0 { 1 } else { mixed }
+}
+
+/// Makes the ids of the exchange that begins at the operation's cursor, and says what it is part of. A global function,
+/// for the reason that [`operands`] gives.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
+    let Some((operation, dialogue, half)) = operands(sock, direction, slot) else {
+        return 0;
+    };
+    operation.ids.trace[0] = random(operation);
+    operation.ids.trace[1] = random(operation);
+    operation.ids.span = random(operation);
+    operation.parent = 0;
+    operation.cause = cause::NONE;
+    // All of the operation's positions are relative to where it began.
+    let offset = operation.position().wrapping_sub(half.position);
+    operation.begins = half.kernel_sequence.wrapping_add(offset as u32);
+    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
+    let Some(runtime) = (unsafe { RUNTIMES.get(operation.tgid) }) else {
+        return 0;
+    };
+    dialogue.unit = runtime.unit as u8;
+    if direction == RECEIVED as u32 {
+        received(operation, dialogue, runtime);
+    } else if direction == SENT as u32 {
+        sent(operation, dialogue, runtime);
+    }
+    0
+}
+
+/// What handles requests in the current process.
+#[inline(always)]
+pub(crate) fn unit() -> u8 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: as above.
+    unsafe { RUNTIMES.get(tgid) }.map_or(0, |runtime| runtime.unit as u8)
+}
+
+/// The unit that runs.
+#[inline(always)]
+fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
+    let unit = runtime.unit;
+    let id = match unit {
+        THREAD | LOOP | EVENT => tid as u64,
+        PROCESS if has_one_thread() => tid as u64,
+        GOROUTINE => user(goroutine()? + runtime.goroutine_id as u64)?,
+        _ => return None,
+    };
+    Some(Key { tgid, unit, id })
+}
+
+/// Address of the `runtime.g` of the goroutine that runs (runtime/runtime-gdb.py, runtime/tls_amd64.s: `-8(FS)`).
+#[inline(always)]
+fn goroutine() -> Option<u64> {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let base: u64 = kernel(task, global!(task_fsbase))?;
+    user(base.wrapping_sub(8))
+}
+
+#[inline(always)]
+fn has_one_thread() -> bool {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let signal: u64 = kernel(task, global!(task_signal)).unwrap_or(0);
+    kernel::<u32>(signal, global!(signal_threads)) == Some(1)
+}
+
+/// A request was received.
+#[inline(always)]
+fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
+    let Some(key) = current(runtime, operation.tgid, operation.tid) else {
+        return;
+    };
+    let Some(unit) = unit_of(&key) else { return };
+    // SAFETY: a map value.
+    let unit = unsafe { &mut *unit };
+    if key.unit == EVENT {
+        // More than one in what was read at once: which of them it is about to act on cannot be told.
+        if unit.current.span == 0 {
+            unit.current.set(&operation.ids);
+        } else {
+            unit.current.clear(SEVERAL);
+        }
+    }
+    if dialogue.protocol == HTTP2 {
+        // Streams are handled side by side, and their ends are not followed.
+        if key.unit != EVENT && key.unit != GOROUTINE {
+            add(&raw mut unit.requests, MANY);
+        }
+        return;
+    }
+    if unit.requests == 1 && unit.sock != operation.sock && is_gone(unit.sock) {
+        unit.requests = 0;
+        unit.sum.clear(0);
+    }
+    let serving = &mut dialogue.serving;
+    // A backend answers one at a time, whatever is in its queue.
+    if dialogue.protocol == POSTGRES || serving.by.id != key.id {
+        leave(serving);
+    }
+    serving.by = key;
+    unit.sock = operation.sock;
+    unit.shared |= (unit.requests != 0) as u64;
+    enter(&raw mut serving.requests, &raw mut serving.sum, 1, &operation.ids);
+    enter(&raw mut unit.requests, &raw mut unit.sum, 1, &operation.ids);
+}
+
+/// Whether a connection is over: no hook shows the end of a Unix socket.
+#[inline(always)]
+fn is_gone(sock: u64) -> bool {
+    connection::find(sock).is_none()
+}
+
+#[inline(always)]
+fn unit_of(key: &Key) -> Option<*mut Unit> {
+    if let Some(unit) = UNITS.get_ptr_mut(key) {
+        return Some(unit);
+    }
+    UNITS.insert(key, &IDLE, 0).ok()?;
+    UNITS.get_ptr_mut(key)
+}
+
+/// Adds to what is handled, or takes off it by adding the negative.
+#[inline(always)]
+fn enter(requests: *mut u64, sum: *mut Ids, count: u64, ids: &Ids) {
+    // SAFETY: callers pass fields of map values.
+    let (first, second, span) = unsafe {
+        (
+            &raw mut (*sum).trace[0],
+            &raw mut (*sum).trace[1],
+            &raw mut (*sum).span,
+        )
+    };
+    add(first, ids.trace[0]);
+    add(second, ids.trace[1]);
+    add(span, ids.span);
+    add(requests, count);
+}
+
+/// What a connection has received is answered, or will not be.
+#[inline(always)]
+pub(crate) fn leave(serving: &mut Serving) {
+    let count = serving.requests;
+    if count == 0 {
+        return;
+    }
+    serving.requests = 0;
+    if let Some(unit) = UNITS.get_ptr_mut(&serving.by) {
+        // SAFETY: a map value.
+        let unit = unsafe { &mut *unit };
+        if unit.current.span == serving.sum.span {
+            unit.current.clear(0);
+        }
+        // Fewer: it made room for others in the meantime, and is another.
+        if unit.requests as u32 as u64 >= count {
+            let Ids { trace, span } = &mut serving.sum;
+            trace[0] = trace[0].wrapping_neg();
+            trace[1] = trace[1].wrapping_neg();
+            *span = span.wrapping_neg();
+            enter(
+                &raw mut unit.requests,
+                &raw mut unit.sum,
+                count.wrapping_neg(),
+                &serving.sum,
+            );
+        }
+    }
+    serving.sum.clear(0);
+}
+
+/// [`leave`], as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn answered(sock: u64) -> u32 {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a map value.
+        leave(unsafe { &mut (*connection).dialogue.serving });
+    }
+    0
+}
+
+/// A request is sent.
+#[inline(always)]
+fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
+    let Some(key) = current(runtime, operation.tgid, operation.tid) else {
+        return;
+    };
+    if key.unit == EVENT {
+        sent_by_loop(operation, dialogue, &key);
+        return;
+    }
+    let mut unit = UNITS.get_ptr_mut(&key);
+    if key.unit == GOROUTINE && !unit.is_some_and(is_busy) {
+        let parent = goroutine().and_then(|goroutine| user(goroutine + runtime.goroutine_parent as u64));
+        unit = parent.and_then(|id| UNITS.get_ptr_mut(&Key { id, ..key }));
+    }
+    let Some(unit) = unit else { return };
+    // SAFETY: a map value.
+    let unit = unsafe { &*unit };
+    if unit.requests == 1 {
+        operation.parent = unit.sum.span;
+        operation.ids.join(&unit.sum);
+        operation.cause = if key.unit == GOROUTINE {
+            cause::GOROUTINE
+        } else {
+            cause::THREAD
+        };
+    } else if unit.requests != 0 {
+        operation.cause = cause::AMBIGUOUS;
+    }
+}
+
+#[inline(always)]
+fn is_busy(unit: *mut Unit) -> bool {
+    // SAFETY: callers pass map values.
+    unsafe { (*unit).requests != 0 }
+}
+
+/// An event loop sends a request: the first on a connection for what it was opened for, each other for what was just read.
+#[inline(always)]
+fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
+    let purpose = &mut dialogue.purpose;
+    purpose.clear(0);
+    // SAFETY: as in `exchange_begins`.
+    if let Some(origin) = unsafe { ORIGINS.get(operation.sock) } {
+        purpose.set(origin);
+        let _ = ORIGINS.remove(operation.sock);
+    }
+    if purpose.span == 0
+        && let Some(unit) = UNITS.get_ptr_mut(key)
+    {
+        // SAFETY: a map value.
+        purpose.set(unsafe { &(*unit).current });
+    }
+    if purpose.span == SEVERAL {
+        operation.cause = cause::AMBIGUOUS;
+        purpose.clear(0);
+    } else if purpose.span != 0 {
+        operation.parent = purpose.span;
+        operation.ids.join(purpose);
+        operation.cause = cause::EVENT;
+    }
+}
+
+/// The event loop that the current thread is.
+#[inline(always)]
+fn event_loop() -> Key {
+    let id = bpf_get_current_pid_tgid();
+    Key {
+        tgid: (id >> 32) as u32,
+        unit: EVENT,
+        id: id as u32 as u64,
+    }
+}
+
+/// Something was read on a connection, or its end: an event loop acts on that next.
+#[inline(always)]
+pub(crate) fn turn(connection: &Connection) {
+    if connection.dialogue.unit != EVENT as u8 {
+        return;
+    }
+    let key = event_loop();
+    if let Some(unit) = UNITS.get_ptr_mut(&key) {
+        let Dialogue { serving, purpose, .. } = &connection.dialogue;
+        // SAFETY: a map value.
+        let current = unsafe { &mut (*unit).current };
+        if serving.requests == 1 {
+            current.set(&serving.sum);
+        } else {
+            current.set(purpose);
+        }
+    }
+}
+
+/// A socket begins to connect, in the turn of who wants it.
+#[inline(always)]
+pub(crate) fn connects(sock: u64) {
+    if unit() != EVENT as u8 {
+        return;
+    }
+    let key = event_loop();
+    if let Some(unit) = UNITS.get_ptr_mut(&key) {
+        // SAFETY: a map value.
+        let _ = ORIGINS.insert(sock, unsafe { &(*unit).current }, 0);
+    }
+}

@@ -1,0 +1,343 @@
+//! Which span a request was sent for, and so which trace it belongs to.
+//!
+//! The kernel half links each request that is sent to the one that was being handled (`agent-ebpf/src/context.rs`). What
+//! links the two ends of one exchange is the place of its first byte in the stream, which both ends number alike. Both are
+//! links from span to span; here they are followed up to where the trace begins, and a trace that a request's own fields
+//! name takes the place of the one that was minted.
+//!
+//! A parent is looked for in this order:
+//! - of a request that was received: who sent it, where that was seen on this host; what its own fields say.
+//! - of a request that is sent: its own fields, unless they were only passed on from the request that is being handled;
+//!   that request; the only one that the process has in flight, which is marked as inferred.
+//!
+//! The record of the sender may come behind that of the receiver, so a received request without a sender waits a moment.
+
+use super::context::Context;
+use crate::connection::{Client, Direction};
+use crate::exchange::Table;
+use crate::health::{Counter, Health};
+use crate::kernel::events::{Began, Cause, ConnectionId, Origin};
+use crate::span::{Attribute, Span, SpanId, TraceId, Value, semconv};
+use crate::trace::extract;
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How long the record of a request's sender may come behind that of its receiver, in nanoseconds. Both are written right
+/// behind their system calls, so only a thread that is stopped there is later.
+const PATIENCE: u64 = 50_000_000;
+
+/// How long an exchange that is over is remembered for those that it caused, in nanoseconds.
+const REMEMBERED: u64 = 2_000_000_000;
+
+/// Exchanges that are remembered.
+const LIMIT: usize = 256 * 1024;
+
+/// Spans that wait for their sender.
+const WAITING: usize = 16 * 1024;
+
+/// Links from a span up to its root that are followed.
+const DEPTH: u32 = 64;
+
+/// The place of an exchange's first byte: who sent it, and where in the stream it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    client: Client,
+    at: u32,
+}
+
+/// Where a span belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Position {
+    trace_id: TraceId,
+    parent: Option<SpanId>,
+    state: SmolStr,
+    /// The parent was concluded, and not seen.
+    is_inferred: bool,
+}
+
+/// An exchange that began not long ago, or has not ended.
+#[derive(Debug)]
+struct Node {
+    connection: ConnectionId,
+    pid: u32,
+    direction: Direction,
+    start: u64,
+    ended: Option<u64>,
+    place: Option<Place>,
+    minted: TraceId,
+    /// What it was sent for.
+    parent: Option<SpanId>,
+    /// That was concluded, and not seen.
+    is_inferred: bool,
+    /// What its own fields say, once they have been read.
+    context: Option<Option<Context>>,
+    position: Option<Position>,
+}
+
+/// The requests that a process has in flight: how many, and their ids added up, which is the id of the only one.
+#[derive(Debug, Default)]
+struct Handled {
+    count: u32,
+    sum: u64,
+}
+
+/// What is in flight on this host, and what caused what.
+#[derive(Debug)]
+pub struct Causality {
+    nodes: HashMap<SpanId, Node>,
+    /// Requests that were sent.
+    sent: HashMap<Place, SpanId>,
+    handled: HashMap<u32, Handled>,
+    waiting: VecDeque<Span>,
+    health: Arc<Health>,
+}
+
+impl Causality {
+    /// Nothing is in flight.
+    #[must_use]
+    pub fn new(health: Arc<Health>) -> Self {
+        Self {
+            nodes: HashMap::new(),
+            sent: HashMap::new(),
+            handled: HashMap::new(),
+            waiting: VecDeque::new(),
+            health,
+        }
+    }
+
+    /// An exchange begins. `client` is the end that asks, where both ends number their bytes alike.
+    pub fn began(&mut self, origin: &Origin, began: &Began, client: Option<Client>) {
+        if self.nodes.len() >= LIMIT {
+            self.health.add(Counter::ParentsFull, 1);
+            return;
+        }
+        let id = began.ids.span_id;
+        let place = client.map(|client| Place { client, at: began.at });
+        let mut parent = began.parent;
+        let mut is_inferred = began.cause == Cause::Event;
+        match origin.direction {
+            Direction::Received => {
+                let handled = self.handled.entry(origin.pid).or_default();
+                handled.count += 1;
+                handled.sum = handled.sum.wrapping_add(number(id));
+            }
+            Direction::Sent => {
+                if let Some(place) = place {
+                    self.sent.insert(place, id);
+                }
+                if parent.is_none() {
+                    parent = self.only_one(origin.pid, began.cause);
+                    is_inferred = true;
+                }
+            }
+        }
+        let node = Node {
+            connection: origin.connection,
+            pid: origin.pid,
+            direction: origin.direction,
+            start: origin.time,
+            ended: None,
+            place,
+            minted: began.ids.trace_id,
+            parent,
+            is_inferred,
+            context: None,
+            position: None,
+        };
+        self.nodes.insert(id, node);
+    }
+
+    /// The only request that a process has in flight.
+    fn only_one(&self, pid: u32, cause: Cause) -> Option<SpanId> {
+        let handled = self.handled.get(&pid)?;
+        if handled.count == 1 {
+            return Some(SpanId(handled.sum.to_ne_bytes()));
+        }
+        if handled.count > 1 || cause == Cause::Ambiguous {
+            self.health.add(Counter::ParentsAmbiguous, 1);
+        }
+        None
+    }
+
+    /// An exchange is over. `context` is what its request's own fields say.
+    pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.context.get_or_insert(context);
+        if node.ended.replace(time).is_none() {
+            answer(&mut self.handled, id, node);
+        }
+    }
+
+    /// Puts a span where it belongs; `None` where that is not known yet. All that happened before `now` has been told, in
+    /// nanoseconds of the kernel's clock.
+    pub fn place(&mut self, mut span: Span, table: &Table, now: u64) -> Option<Span> {
+        if self.settle(&mut span, table, now) {
+            return Some(span);
+        }
+        self.waiting.push_back(span);
+        if self.waiting.len() <= WAITING {
+            return None;
+        }
+        let mut oldest = self.waiting.pop_front()?;
+        self.settle(&mut oldest, table, u64::MAX);
+        Some(oldest)
+    }
+
+    /// Puts the span of an exchange that is still open where it belongs, as far as that is known.
+    pub fn place_open(&mut self, span: &mut Span, table: &Table) {
+        self.settle(span, table, u64::MAX);
+    }
+
+    /// Spans that waited and are placed by now.
+    pub fn placed(&mut self, table: &Table, now: u64) -> Vec<Span> {
+        let mut placed = Vec::new();
+        for mut span in std::mem::take(&mut self.waiting) {
+            if self.settle(&mut span, table, now) {
+                placed.push(span);
+            } else {
+                self.waiting.push_back(span);
+            }
+        }
+        placed
+    }
+
+    /// Whether the span is where it belongs now.
+    fn settle(&mut self, span: &mut Span, table: &Table, now: u64) -> bool {
+        let Some(position) = self.position(span.span_id, table, now, DEPTH) else {
+            return !self.nodes.contains_key(&span.span_id);
+        };
+        if position.is_inferred {
+            let value = Value::Boolean(true);
+            let key = semconv::PARENT_INFERRED.into();
+            span.attributes.push(Attribute { key, value });
+        }
+        span.trace_id = position.trace_id;
+        span.parent = position.parent;
+        span.state = position.state;
+        true
+    }
+
+    /// Where a span belongs; `None` where that is not known yet, or nothing is known of it.
+    fn position(&mut self, id: SpanId, table: &Table, now: u64, depth: u32) -> Option<Position> {
+        let node = self.nodes.get(&id)?;
+        if let Some(position) = &node.position {
+            return Some(position.clone());
+        }
+        let (minted, start, is_inferred) = (node.minted, node.start, node.is_inferred);
+        let parent = match node.direction {
+            Direction::Received => {
+                let sender = node.place.and_then(|place| self.sender(place, start));
+                if sender.is_none() && node.place.is_some() && now < start.saturating_add(PATIENCE) {
+                    return None;
+                }
+                sender
+            }
+            Direction::Sent => node.parent.filter(|parent| self.is_for(id, *parent, table)),
+        };
+        let position = match parent.filter(|_| depth > 0) {
+            Some(parent) => Position {
+                parent: Some(parent),
+                is_inferred,
+                ..self.position(parent, table, now, depth - 1)?
+            },
+            None => match self.context(id, table) {
+                Some(context) => Position {
+                    trace_id: context.trace_id,
+                    parent: Some(context.parent),
+                    state: context.state.clone(),
+                    is_inferred: false,
+                },
+                None => Position {
+                    trace_id: minted,
+                    parent: None,
+                    state: SmolStr::default(),
+                    is_inferred: false,
+                },
+            },
+        };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.position = Some(position.clone());
+        }
+        Some(position)
+    }
+
+    /// Who sent what was received from `start` on. What was over by then had the same place on an earlier connection.
+    fn sender(&self, place: Place, start: u64) -> Option<SpanId> {
+        let id = self.sent.get(&place)?;
+        let is_over = self.nodes.get(id)?.ended.is_some_and(|ended| ended < start);
+        (!is_over).then_some(*id)
+    }
+
+    /// Whether a request is put below the one that was being handled: it names no span itself, or that which the other
+    /// names, too.
+    fn is_for(&mut self, id: SpanId, handled: SpanId, table: &Table) -> bool {
+        if !self.nodes.contains_key(&handled) {
+            self.health.add(Counter::ParentsLost, 1);
+            return false;
+        }
+        let Some(own) = self.context(id, table) else {
+            return true;
+        };
+        let own = (own.trace_id, own.parent);
+        let passed_on = self.context(handled, table);
+        passed_on.is_some_and(|theirs| (theirs.trace_id, theirs.parent) == own)
+    }
+
+    /// What a request's own fields say.
+    fn context(&mut self, id: SpanId, table: &Table) -> Option<&Context> {
+        let node = self.nodes.get_mut(&id)?;
+        if node.context.is_none() {
+            node.context = table
+                .request(node.connection, id)
+                .map(|request| extract(request).context);
+        }
+        node.context.as_ref()?.as_ref()
+    }
+
+    /// Forgets what has been over for a while, and what was lost.
+    pub fn sweep(&mut self, table: &Table, now: u64) {
+        let (handled, sent) = (&mut self.handled, &mut self.sent);
+        self.nodes.retain(|id, node| {
+            let keeps = match node.ended {
+                Some(ended) => ended.saturating_add(REMEMBERED) > now,
+                None => table.has(node.connection),
+            };
+            if !keeps {
+                if node.ended.is_none() {
+                    answer(handled, *id, node);
+                }
+                if let Some(place) = node.place
+                    && sent.get(&place) == Some(id)
+                {
+                    sent.remove(&place);
+                }
+            }
+            keeps
+        });
+    }
+}
+
+/// A request is no longer in flight.
+fn answer(handled: &mut HashMap<u32, Handled>, id: SpanId, node: &Node) {
+    if node.direction != Direction::Received {
+        return;
+    }
+    if let Some(of) = handled.get_mut(&node.pid) {
+        of.count = of.count.saturating_sub(1);
+        of.sum = of.sum.wrapping_sub(number(id));
+        if of.count == 0 {
+            handled.remove(&node.pid);
+        }
+    }
+}
+
+const fn number(id: SpanId) -> u64 {
+    u64::from_ne_bytes(id.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Exchanges that begin and end in, and where their spans belong out.
+
+use super::*;
+use crate::kernel::events::Ids;
+use crate::span::{Kind, Resource, Status, UnixNanoseconds};
+use std::net::SocketAddr;
+
+const SECOND: u64 = 1_000_000_000;
+
+struct Host {
+    causality: Causality,
+    table: Table,
+    health: Arc<Health>,
+}
+
+fn id(number: u8) -> SpanId {
+    SpanId([number; 8])
+}
+
+fn trace(number: u8) -> TraceId {
+    TraceId([number; 16])
+}
+
+fn context(trace_id: TraceId, parent: u8) -> Context {
+    Context {
+        trace_id,
+        parent: id(parent),
+        flags: 1,
+        state: "a=b".into(),
+    }
+}
+
+fn client() -> Client {
+    let address: SocketAddr = "127.0.0.1:40000".parse().expect("address");
+    Client::Ip(address)
+}
+
+/// A span of that number, as the root of a trace of the same number.
+fn span(number: u8) -> Span {
+    Span {
+        trace_id: trace(number),
+        span_id: id(number),
+        parent: None,
+        state: SmolStr::default(),
+        kind: Kind::Server,
+        name: "GET".into(),
+        start: UnixNanoseconds(0),
+        end: UnixNanoseconds(0),
+        attributes: Vec::new(),
+        dropped_attributes: 0,
+        events: Vec::new(),
+        dropped_events: 0,
+        status: Status::Unset,
+        resource: Arc::new(Resource {
+            pid: 0,
+            attributes: Vec::new(),
+        }),
+    }
+}
+
+impl Host {
+    fn new() -> Self {
+        let health = Arc::new(Health::default());
+        Self {
+            causality: Causality::new(Arc::clone(&health)),
+            table: Table::new(8, Arc::clone(&health)),
+            health,
+        }
+    }
+
+    /// Span `number` begins in process `pid`, at second `time`.
+    fn begin(
+        &mut self,
+        number: u8,
+        pid: u32,
+        direction: Direction,
+        time: u64,
+        parent: Option<u8>,
+        at: Option<u32>,
+    ) {
+        let origin = Origin {
+            connection: ConnectionId { sock: 1, born: 1 },
+            direction,
+            protocol: 0,
+            time: time * SECOND,
+            pid,
+            tid: pid,
+            sequence: 0,
+            position: 0,
+        };
+        let began = Began {
+            ids: Ids {
+                trace_id: trace(number),
+                span_id: id(number),
+            },
+            parent: parent.map(id),
+            cause: parent.map_or(Cause::Unknown, |_| Cause::Unit),
+            at: at.unwrap_or_default(),
+        };
+        self.causality.began(&origin, &began, at.map(|_| client()));
+    }
+
+    fn received(&mut self, number: u8, pid: u32, time: u64, at: Option<u32>) {
+        self.begin(number, pid, Direction::Received, time, None, at);
+    }
+
+    fn sent(&mut self, number: u8, pid: u32, time: u64, parent: Option<u8>, at: Option<u32>) {
+        self.begin(number, pid, Direction::Sent, time, parent, at);
+    }
+
+    fn end(&mut self, number: u8, time: u64, context: Option<Context>) {
+        self.causality.finished(id(number), time * SECOND, context);
+    }
+
+    /// Trace and parent of span `number` at second `now`, once they are known.
+    fn place(&mut self, number: u8, now: u64) -> Option<(TraceId, Option<SpanId>)> {
+        let placed = self.causality.place(span(number), &self.table, now * SECOND)?;
+        Some((placed.trace_id, placed.parent))
+    }
+}
+
+#[test]
+fn both_ends_of_an_exchange_and_what_it_caused() {
+    let mut host = Host::new();
+    host.sent(1, 10, 1, None, Some(7));
+    host.received(2, 20, 1, Some(7));
+    host.sent(3, 20, 1, Some(2), Some(9));
+    host.received(4, 30, 1, Some(9));
+    assert_eq!(host.place(4, 1), Some((trace(1), Some(id(3)))));
+    assert_eq!(host.place(3, 1), Some((trace(1), Some(id(2)))));
+    assert_eq!(host.place(2, 1), Some((trace(1), Some(id(1)))));
+    assert_eq!(host.place(1, 1), Some((trace(1), None)));
+}
+
+#[test]
+fn a_receiver_waits_for_its_sender_and_so_does_what_it_caused() {
+    let mut host = Host::new();
+    host.received(2, 20, 1, Some(7));
+    host.sent(3, 20, 1, Some(2), None);
+    assert_eq!(host.place(3, 1), None);
+    assert_eq!(host.place(2, 1), None);
+    assert!(host.causality.placed(&host.table, SECOND).is_empty());
+    host.sent(1, 10, 1, None, Some(7));
+    let placed = host.causality.placed(&host.table, SECOND);
+    let placed: Vec<_> = placed
+        .iter()
+        .map(|span| (span.span_id, span.trace_id, span.parent))
+        .collect();
+    assert_eq!(
+        placed,
+        [(id(3), trace(1), Some(id(2))), (id(2), trace(1), Some(id(1)))]
+    );
+}
+
+#[test]
+fn a_receiver_whose_sender_is_elsewhere_is_a_root_after_a_moment() {
+    let mut host = Host::new();
+    host.received(2, 20, 1, Some(7));
+    assert_eq!(host.place(2, 1), None);
+    let placed = host.causality.placed(&host.table, 2 * SECOND);
+    assert_eq!(placed.len(), 1);
+    assert_eq!((placed[0].trace_id, placed[0].parent), (trace(2), None));
+}
+
+#[test]
+fn what_a_request_says_itself() {
+    let mut host = Host::new();
+    // From elsewhere: its fields count, and all that it causes belongs to that trace.
+    host.received(2, 20, 1, Some(7));
+    host.sent(3, 20, 1, Some(2), Some(9));
+    host.end(2, 2, Some(context(trace(50), 51)));
+    let placed = host
+        .causality
+        .place(span(3), &host.table, 2 * SECOND)
+        .expect("placed");
+    assert_eq!(
+        (placed.trace_id, placed.parent, &*placed.state),
+        (trace(50), Some(id(2)), "a=b")
+    );
+    assert_eq!(host.place(2, 2), Some((trace(50), Some(id(51)))));
+    // What the service says of its own request counts more than what it was handling.
+    host.sent(4, 20, 2, Some(2), None);
+    host.end(4, 3, Some(context(trace(50), 52)));
+    assert_eq!(host.place(4, 3), Some((trace(50), Some(id(52)))));
+    // What it only passes on does not.
+    host.sent(5, 20, 2, Some(2), None);
+    host.end(5, 3, Some(context(trace(50), 51)));
+    assert_eq!(host.place(5, 3), Some((trace(50), Some(id(2)))));
+}
+
+#[test]
+fn the_sender_on_this_host_counts_more_than_the_fields_it_wrote() {
+    let mut host = Host::new();
+    host.sent(1, 10, 1, None, Some(7));
+    host.received(2, 20, 1, Some(7));
+    host.end(2, 2, Some(context(trace(50), 51)));
+    host.end(1, 2, Some(context(trace(50), 51)));
+    assert_eq!(host.place(2, 2), Some((trace(50), Some(id(1)))));
+    assert_eq!(host.place(1, 2), Some((trace(50), Some(id(51)))));
+}
+
+#[test]
+fn an_earlier_connection_from_the_same_place() {
+    let mut host = Host::new();
+    host.sent(1, 10, 1, None, Some(0));
+    host.end(1, 2, None);
+    host.received(2, 20, 3, Some(0));
+    assert_eq!(host.place(2, 3), None);
+    host.sent(3, 10, 3, None, Some(0));
+    let placed = host.causality.placed(&host.table, 3 * SECOND);
+    assert_eq!(placed.len(), 1);
+    assert_eq!(placed[0].parent, Some(id(3)));
+}
+
+#[test]
+fn the_only_request_in_flight_is_the_one_and_several_are_none() {
+    let mut host = Host::new();
+    host.received(1, 20, 1, None);
+    host.sent(2, 20, 1, None, None);
+    host.received(3, 20, 1, None);
+    host.sent(4, 20, 1, None, None);
+    host.end(1, 1, None);
+    host.sent(5, 20, 1, None, None);
+    host.end(3, 1, None);
+    host.sent(6, 20, 1, None, None);
+    let inferred = host
+        .causality
+        .place(span(2), &host.table, SECOND)
+        .expect("placed");
+    assert_eq!(inferred.parent, Some(id(1)));
+    assert!(
+        inferred
+            .attributes
+            .iter()
+            .any(|it| it.key == semconv::PARENT_INFERRED)
+    );
+    assert_eq!(host.place(4, 1), Some((trace(4), None)));
+    assert_eq!(host.health.value(Counter::ParentsAmbiguous), 1);
+    assert_eq!(host.place(5, 1), Some((trace(3), Some(id(3)))));
+    assert_eq!(host.place(6, 1), Some((trace(6), None)));
+}
+
+#[test]
+fn a_parent_that_was_lost_is_none() {
+    let mut host = Host::new();
+    host.sent(2, 20, 1, Some(1), None);
+    assert_eq!(host.place(2, 1), Some((trace(2), None)));
+    assert_eq!(host.health.value(Counter::ParentsLost), 1);
+}
+
+#[test]
+fn what_is_over_is_forgotten_and_what_is_in_flight_is_not() {
+    let mut host = Host::new();
+    host.sent(1, 10, 1, None, Some(7));
+    host.end(1, 1, None);
+    host.causality.sweep(&host.table, 2 * SECOND);
+    assert_eq!(host.causality.nodes.len(), 1);
+    host.causality.sweep(&host.table, 4 * SECOND);
+    assert!(host.causality.nodes.is_empty() && host.causality.sent.is_empty());
+    // Its connection is gone, and it never came out.
+    host.received(2, 20, 5, None);
+    host.causality.sweep(&host.table, 6 * SECOND);
+    assert!(host.causality.nodes.is_empty() && host.causality.handled.is_empty());
+}
+
+#[test]
+fn spans_do_not_wait_without_bound() {
+    let mut host = Host::new();
+    host.received(1, 20, 1, Some(7));
+    for _ in 0..WAITING {
+        assert_eq!(host.place(1, 1), None);
+    }
+    assert_eq!(host.place(1, 1), Some((trace(1), None)));
+}
