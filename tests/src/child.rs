@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -68,6 +69,31 @@ pub fn command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--", program]);
     command
+}
+
+/// `command`, but not before there is a file `turn`: its process is known before it begins. Its environment has to be set
+/// on what this gives.
+#[must_use]
+pub fn held(command: &Command, turn: &Path) -> Command {
+    let mut held = self::command("sh");
+    held.args(["-c", r#"until [ -e "$0" ]; do sleep 0.1; done; exec "$@""#]);
+    held.arg(turn).arg(command.get_program()).args(command.get_args());
+    held
+}
+
+/// The processes that `process` has started, without theirs, once there are `count` of them.
+///
+/// # Errors
+/// There are not so many in time.
+pub fn children(process: u32, count: usize) -> Result<Vec<u32>> {
+    wait::until(&format!("{count} children of {process}"), || {
+        let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+        let children: Vec<u32> = list
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        Ok((children.len() >= count).then_some(children))
+    })
 }
 
 impl Child {

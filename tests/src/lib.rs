@@ -26,5 +26,6 @@ pub mod service;
 pub mod session;
 pub mod span;
 pub mod summary;
+pub mod truth;
 pub mod wait;
 pub mod workload;

@@ -75,6 +75,14 @@ impl Seen {
     /// Something of that is not so.
     pub fn spans_are(&self, expected: &[Expected]) -> Result<()> {
         expect::compare(&self.spans, expected).with_context(|| self.finished.message())?;
+        self.counted()
+    }
+
+    /// Each span is well-formed, and they are as many as were built and exported.
+    ///
+    /// # Errors
+    /// Something of that is not so.
+    pub fn counted(&self) -> Result<()> {
         self.well_formed()?;
         for counter in ["spans.built", "spans.exported"] {
             let value = self.summary.value(counter);

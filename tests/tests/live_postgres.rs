@@ -141,14 +141,6 @@ SELECT 1;
 SELECT 2;
 ";
 
-/// `command`, but not before there is a file `turn`: its process is known before it begins.
-fn held(command: &Command, turn: &Path) -> Command {
-    let mut held = child::command("sh");
-    held.args(["-c", r#"until [ -e "$0" ]; do sleep 0.1; done; exec "$@""#]);
-    held.arg(turn).arg(command.get_program()).args(command.get_args());
-    held
-}
-
 /// Of every statement that pgbench says it made, five a transaction, there are two spans, and no others. `watch` takes its
 /// processes.
 fn pgbench(
@@ -172,7 +164,7 @@ fn pgbench(
         command.args(["-n", "-M", mode, "-c", &CLIENTS.to_string()]);
         command.args(["-t", &transactions.to_string(), "-f"]);
         command.arg(&file).arg("shop");
-        clients.push((Child::spawn(held(&command, &turn))?, turn));
+        clients.push((Child::spawn(child::held(&command, &turn))?, turn));
     }
     let processes: Vec<u32> = clients.iter().map(|(client, _)| client.pid()).collect();
     let agent = Agent::start(&watch(&processes))?;

@@ -1,4 +1,4 @@
-//! nginx: static files by sendfile, and a proxy that keeps its upstream connections.
+//! nginx: static files by sendfile, and a proxy that keeps its upstream connections, or does not.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::child::{self, Child};
 use crate::port;
 use crate::service::Service;
 
-/// A running nginx: files put there by [`Nginx::file`], `/proxy/` handed on.
+/// A running nginx: files put there by [`Nginx::file`], `/proxy/` and `/once/` handed on.
 #[derive(Debug)]
 pub struct Nginx {
     /// Master process and IPv4 address.
@@ -25,11 +25,19 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it with one worker; `upstream` is where `/proxy/` goes.
+    /// Starts it with one worker; `upstream` is where `/proxy/` goes, and `/once/` on a connection for each request.
     ///
     /// # Errors
     /// It does not start.
     pub fn start(upstream: Option<SocketAddr>) -> Result<Self> {
+        Self::with_workers(1, upstream)
+    }
+
+    /// The same with `count` workers.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn with_workers(count: usize, upstream: Option<SocketAddr>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path().display().to_string();
         std::fs::create_dir(folder.path().join("www"))?;
@@ -37,12 +45,15 @@ impl Nginx {
         let proxy = upstream.map_or_else(String::new, |upstream| {
             format!("upstream backend {{ server {upstream}; keepalive 64; keepalive_requests 100000; }}")
         });
-        let location = upstream.map_or("", |_| {
-            "location /proxy/ { proxy_pass http://backend; proxy_http_version 1.1;
-                proxy_set_header Connection ''; proxy_set_header Host $http_host; }"
+        let location = upstream.map_or_else(String::new, |upstream| {
+            format!(
+                "location /proxy/ {{ proxy_pass http://backend; proxy_http_version 1.1;
+                    proxy_set_header Connection ''; proxy_set_header Host $http_host; }}
+                location /once/ {{ proxy_pass http://{upstream}; }}"
+            )
         });
         let configuration = format!(
-            "daemon off; user root; worker_processes 1; pid {root}/pid; error_log stderr warn;
+            "daemon off; user root; worker_processes {count}; pid {root}/pid; error_log stderr warn;
             events {{ worker_connections 1024; }}
             http {{
                 access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; client_max_body_size 100m;

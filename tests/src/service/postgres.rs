@@ -125,6 +125,13 @@ impl Postgres {
         command
     }
 
+    /// What a workload is told of where to go over the Unix socket, as the superuser.
+    #[must_use]
+    pub fn local_url(&self) -> String {
+        let (socket, port) = (self.socket.display(), self.service.address.port());
+        format!("postgresql:///shop?host={socket}&port={port}&user=postgres")
+    }
+
     /// psql with statements of every kind, several of which fail.
     ///
     /// # Errors
