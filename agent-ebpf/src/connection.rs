@@ -311,7 +311,7 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
     out.family = dialogue.family;
     // Where an answer was the first that was seen, its request had been half on its way.
     let aligned = dialogue.sequenced != 0 || dialogue.first == dialogue.requests_direction;
-    out.flags = dialogue.late as u16 * opened::LATE | aligned as u16 * opened::ALIGNED;
+    out.flags = (dialogue.late as u16 * opened::LATE) | (aligned as u16 * opened::ALIGNED);
     out.inode = dialogue.inode;
     out.peer = 0;
     out.local_path_length = 0;

@@ -14,7 +14,7 @@ use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
@@ -205,6 +205,10 @@ impl Stages {
             ..
         } = event
         {
+            let request = self.table.request(origin.connection, began.ids.span_id);
+            if request.is_some_and(|request| is_export(origin.direction, request)) {
+                return;
+            }
             // A broker's end of a message is no exchange of its own.
             let is_told = Protocol::numbered(origin.protocol) != Some(Protocol::Amqp);
             let client = self.table.client(origin.connection, origin.direction);
@@ -323,8 +327,10 @@ impl Pipeline {
             self.swept = self.clock.monotonic();
             self.early = READ_EARLY;
             self.sweep();
-            self.stages.causality.sweep(&self.stages.table, self.told);
             self.show_open();
+            self.hand_on();
+            // Behind them: what is finished and not handed on has no connection any more.
+            self.stages.causality.sweep(&self.stages.table, self.told);
         }
         self.hand_on();
         count
@@ -351,7 +357,8 @@ impl Pipeline {
         }
         self.shown = now;
         let open: Vec<_> = self.stages.table.open(before, now).collect();
-        let spans = open.iter().filter(|open| !is_export(open)).filter_map(|open| {
+        let is_told = |open: &&Finished| !is_export(open.requests, open.exchange.request());
+        let spans = open.iter().filter(is_told).filter_map(|open| {
             let mut span = self.span(open)?;
             self.stages.causality.place_open(&mut span, &self.stages.table);
             // Where limits do not reach it.
@@ -368,8 +375,9 @@ impl Pipeline {
 
     /// Makes spans of what is finished, and hands them to the sinks.
     fn hand_on(&mut self) {
-        let mut spans = self.stages.causality.placed(&self.stages.table, self.told);
-        for finished in std::mem::take(&mut self.finished) {
+        let finished = std::mem::take(&mut self.finished);
+        // All of them before the first is placed: they may be each other's parents.
+        for finished in &finished {
             let Extracted { context, malformed } = trace::extract(finished.exchange.request());
             self.stages
                 .health
@@ -378,7 +386,10 @@ impl Pipeline {
                 let ended = finished.exchange.ended().time;
                 self.stages.causality.finished(ids.span_id, ended, context);
             }
-            if is_export(&finished) {
+        }
+        let mut spans = self.stages.causality.placed(&self.stages.table, self.told);
+        for finished in finished {
+            if is_export(finished.requests, finished.exchange.request()) {
                 self.stages.health.add(Counter::OwnExports, 1);
                 continue;
             }
@@ -428,11 +439,12 @@ impl Pipeline {
     }
 }
 
-/// Whether an exchange is the receiving end of an export of spanwire's, this one's or another host's: a span of it would
-/// have to be exported, too. (The sending end is left out in the kernel.)
-fn is_export(finished: &Finished) -> bool {
-    let agent = finished.exchange.user_agent();
+/// Whether a request is the receiving end of an export of spanwire's, this one's or another host's: a span of it would have
+/// to be exported, too. (The sending end is left out in the kernel.)
+fn is_export(direction: Direction, request: Request<'_>) -> bool {
     // A library of gRPC adds its own name.
-    finished.requests == Direction::Received
-        && agent.is_some_and(|agent| agent.starts_with(USER_AGENT.as_bytes()))
+    direction == Direction::Received
+        && request
+            .user_agent()
+            .is_some_and(|agent| agent.starts_with(USER_AGENT.as_bytes()))
 }

@@ -69,7 +69,9 @@ fn both_ends(seen: &Seen, count: usize) -> Result<()> {
     let clients: HashMap<&str, &Span> = clients.map(|span| (span.path(), span)).collect();
     ensure!(clients.len() == count, "{} clients", clients.len());
     for span in seen.spans.iter().filter(|span| span.kind == Kind::Server) {
-        let client = clients.get(span.path()).with_context(|| format!("{span:#?}"))?;
+        let client = clients
+            .get(span.path())
+            .with_context(|| format!("nobody asked: {span:#?}\n{:?}", clients.keys()))?;
         ensure!(
             client.parent.is_empty() && span.parent == client.span_id && span.trace_id == client.trace_id,
             "{client:#?}\n{span:#?}"
@@ -150,7 +152,7 @@ impl Namespaces {
         let a = &self.0[0];
         ip(&format!("-n {a} route add {} via 10.77.0.2", from.ip()))?;
         let rules = format!(
-            "table ip t {{ chain c {{ type nat hook output priority -100; ip daddr {} tcp dport {} dnat to {to}; }} }}",
+            "table ip t {{ chain c {{ type nat hook output priority -100; ip daddr {} tcp dport {} dnat to {to}\n}}\n}}",
             from.ip(),
             from.port()
         );

@@ -85,7 +85,7 @@ pub const fn frame(head: Head, request: bool) -> Frame {
             Frame::new(
                 whole,
                 if secret { SECRET } else { METHOD },
-                begins as u32 * mark::EXCHANGE | settles as u32 * mark::SETTLES,
+                (begins as u32 * mark::EXCHANGE) | (settles as u32 * mark::SETTLES),
             )
         }
         // A class, a weight of 0, a length and flags.

@@ -156,16 +156,6 @@ impl<S: Copy> Exchange<S> {
             Self::Amqp(exchange) => Request::Amqp(&exchange.content),
         }
     }
-
-    /// `User-Agent` of a request of HTTP.
-    #[must_use]
-    pub fn user_agent(&self) -> Option<&[u8]> {
-        match self {
-            Self::Http1(exchange) => exchange.request.head.header("user-agent"),
-            Self::Http2(exchange) => exchange.request.head.field("user-agent"),
-            Self::Postgres(_) | Self::Amqp(_) => None,
-        }
-    }
 }
 
 /// What a request says beside its stamps; of an exchange that is over, or still open.
@@ -179,6 +169,18 @@ pub enum Request<'a> {
     Postgres(Option<&'a postgres::Text>),
     /// Properties of the message.
     Amqp(&'a amqp::Content),
+}
+
+impl<'a> Request<'a> {
+    /// `User-Agent` of a request of HTTP.
+    #[must_use]
+    pub fn user_agent(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Http1(head) => head.header("user-agent"),
+            Self::Http2(head) => head.field("user-agent"),
+            Self::Postgres(_) | Self::Amqp(_) => None,
+        }
+    }
 }
 
 /// What came of reading.

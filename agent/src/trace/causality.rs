@@ -24,9 +24,9 @@ use smol_str::SmolStr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How long the record of a request's sender may come behind that of its receiver, in nanoseconds. Both are written right
-/// behind their system calls, so only a thread that is stopped there is later.
-const PATIENCE: u64 = 50_000_000;
+/// How long the record of a request's sender may come behind that of its receiver, in nanoseconds. Both are written at the
+/// end of their system calls, so it takes a thread that loses its processor right there.
+const PATIENCE: u64 = 200_000_000;
 
 /// How long an exchange that is over is remembered for those that it caused, in nanoseconds.
 const REMEMBERED: u64 = 2_000_000_000;
@@ -228,15 +228,20 @@ impl Causality {
             return Some(position.clone());
         }
         let (minted, start, is_inferred) = (node.minted, node.start, node.is_inferred);
-        let parent = match node.direction {
+        let (direction, place, parent) = (node.direction, node.place, node.parent);
+        let is_young = now < start.saturating_add(PATIENCE);
+        if is_young && self.is_untold(id, table) {
+            return None;
+        }
+        let parent = match direction {
             Direction::Received => {
-                let sender = node.place.and_then(|place| self.sender(place, start));
-                if sender.is_none() && node.place.is_some() && now < start.saturating_add(PATIENCE) {
+                let sender = place.and_then(|place| self.sender(place, start));
+                if is_young && sender.is_none() && place.is_some() {
                     return None;
                 }
                 sender
             }
-            Direction::Sent => node.parent.filter(|parent| self.is_for(id, *parent, table)),
+            Direction::Sent => parent.filter(|parent| self.is_for(id, *parent, table)),
         };
         let position = match parent.filter(|_| depth > 0) {
             Some(parent) => Position {
@@ -285,6 +290,13 @@ impl Causality {
         let own = (own.trace_id, own.parent);
         let passed_on = self.context(handled, table);
         passed_on.is_some_and(|theirs| (theirs.trace_id, theirs.parent) == own)
+    }
+
+    /// Whether a request's head is still on its way, and may name a context.
+    fn is_untold(&mut self, id: SpanId, table: &Table) -> bool {
+        self.context(id, table);
+        let node = self.nodes.get(&id);
+        node.is_some_and(|node| node.context.is_none() && table.has(node.connection))
     }
 
     /// What a request's own fields say.
