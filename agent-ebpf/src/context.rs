@@ -8,6 +8,11 @@
 //! A unit adds up the ids of what it handles. While that is one request, the sum is its id: no list is needed, and
 //! addition is the atomic operation that every kernel's BPF has.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use crate::connection::{self, Connection, Dialogue};
 use crate::frames::operands;
 use crate::globals::{global, kernel};

@@ -104,7 +104,7 @@ pub mod unit {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runtime {
-    /// One of [`unit`].
+    /// One of [`mod@unit`].
     pub unit: u32,
     /// Go: where `runtime.g` has its `goid`, in bytes.
     pub goroutine_id: u32,

@@ -52,7 +52,10 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             max_connections: 65_536,
             kernel_log: KernelLog::Off,
         },
-        http: Http::default(),
+        http: Http {
+            captured_request_headers: vec!["x-correlation-id".to_owned(), "x-request-id".to_owned()],
+            ..Http::default()
+        },
         messaging: Messaging { broker_spans: false },
         output: Output {
             format: Format::Tree,
