@@ -348,6 +348,8 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
         operation.ids.join(&unit.sum);
         operation.cause = if key.unit == GOROUTINE {
             cause::GOROUTINE
+        } else if key.unit == LOOP || unit.shared != 0 {
+            cause::EVENT
         } else {
             cause::THREAD
         };

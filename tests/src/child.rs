@@ -78,6 +78,11 @@ pub fn held(command: &Command, turn: &Path) -> Command {
     let mut held = self::command("sh");
     held.args(["-c", r#"until [ -e "$0" ]; do sleep 0.1; done; exec "$@""#]);
     held.arg(turn).arg(command.get_program()).args(command.get_args());
+    let set = command.get_envs().filter_map(|(key, value)| Some((key, value?)));
+    held.envs(set);
+    if let Some(directory) = command.get_current_dir() {
+        held.current_dir(directory);
+    }
     held
 }
 

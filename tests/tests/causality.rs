@@ -11,6 +11,7 @@ use spanwire_tests::child::{self, Child};
 use spanwire_tests::service::Service;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::postgres::{self, Postgres};
+use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::truth::{self, Shape};
 use spanwire_tests::{port, workload};
@@ -18,6 +19,7 @@ use spanwire_tests::{port, workload};
 spanwire_tests::under_both_hook_sets!(
     threads_that_take_one_request_at_a_time,
     nginx_as_a_proxy,
+    messages_consumed_one_at_a_time,
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
 );
@@ -32,13 +34,9 @@ const LEVELS: [usize; 3] = [1, 10, 50];
 fn python(program: &str, name: &str) -> Result<Command> {
     let mut command = child::command(&workload::environment(program)?.to_string_lossy());
     command.current_dir(workload::file("chain")?);
-    in_python(&mut command, name);
-    Ok(command)
-}
-
-fn in_python(command: &mut Command, name: &str) {
     command.env("OTEL_SERVICE_NAME", name);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
 }
 
 /// `script` as a service, with its port and `argument`.
@@ -69,13 +67,11 @@ fn front(stock: SocketAddr, database: &str) -> Result<Service> {
 
 /// `load.py` on each of `urls`, once there is a file `turn`.
 fn load(urls: &[String], turn: &Path) -> Result<Child> {
-    let mut command = Command::new(workload::environment("python")?);
-    command.arg(workload::file("chain/load.py")?);
-    command.args([COUNT.to_string(), LEVELS.map(|level| level.to_string()).join(",")]);
+    let mut command = python("python", "load")?;
+    command.args(["load.py", &COUNT.to_string()]);
+    command.arg(LEVELS.map(|level| level.to_string()).join(","));
     command.args(urls);
-    let mut held = child::held(&command, turn);
-    in_python(&mut held, "load");
-    Child::spawn(held)
+    Child::spawn(child::held(&command, turn))
 }
 
 /// The requests to `paths` of the service at `address`, each with the shape of its tree, while nothing is watched but their
@@ -108,6 +104,11 @@ fn trees(hooks: Hooks, processes: &[u32], address: SocketAddr, paths: &[(&str, &
         "{}",
         expected.len()
     );
+    grown(session, &expected)
+}
+
+/// The spans are those of `expected`, each id's in trees of its shape.
+fn grown(session: Session, expected: &BTreeMap<String, &Shape>) -> Result<()> {
     let seen = session.finish(expected.values().map(|shape| shape.size()).sum())?;
     seen.counted()?;
     ensure!(
@@ -115,7 +116,7 @@ fn trees(hooks: Hooks, processes: &[u32], address: SocketAddr, paths: &[(&str, &
         "{}",
         seen.finished.message()
     );
-    print!("{}", truth::forest(&seen.spans, &expected)?);
+    print!("{}", truth::forest(&seen.spans, expected)?);
     Ok(())
 }
 
@@ -161,6 +162,42 @@ CLIENT load GET: /{path}/ID
     });
     let paths = [("proxy", &*kept), ("once", &*once)];
     trees(hooks, &processes, nginx.service.address, &paths)
+}
+
+/// What a consumer asks between a delivery and its acknowledgement. Nothing in the message says who published it.
+fn messages_consumed_one_at_a_time(hooks: Hooks) -> Result<()> {
+    let broker = RabbitMq::start()?;
+    let stock = serve("stock.py", None)?;
+    let messages = |what: &str| -> Result<Command> {
+        let mut command = python("python", what)?;
+        let port = broker.service.address.port().to_string();
+        command.args(["messages.py", what, &port, &COUNT.to_string()]);
+        Ok(command)
+    };
+    let mut consumer = messages("consume")?;
+    consumer.arg(stock.address.to_string());
+    let mut consumer = Child::spawn(consumer)?;
+    consumer.line("listening")?;
+    let folder = tempfile::tempdir()?;
+    let turn = folder.path().join("turn");
+    let publisher = Child::spawn(child::held(&messages("publish")?, &turn))?;
+    let options = [consumer.pid(), publisher.pid(), stock.child.pid()];
+    let options = options.into_iter().fold(Options::run(hooks), Options::pid);
+    let session = Session::start(options)?;
+    std::fs::write(turn, "")?;
+    publisher.succeed()?;
+    let shape = Shape::parse(
+        "
+PRODUCER publish publish orders: ID
+  ? CONSUMER consume deliver orders: ID
+    CLIENT consume GET: /stock/ID
+      SERVER stock GET: /stock/ID
+",
+    )?;
+    let done = consumer.succeed()?;
+    let expected: BTreeMap<_, _> = done.into_iter().skip(1).map(|id| (id, &shape)).collect();
+    ensure!(expected.len() == COUNT, "{}", expected.len());
+    grown(session, &expected)
 }
 
 /// Requests to a service that nobody can say of, by what its threads send and receive, for which request it asks stock.
