@@ -287,7 +287,10 @@ impl Expected {
             (!matcher.accepts(value)).then(|| differ(key, format!("{matcher:?}"), &found()))
         });
         let over = span.attributes.iter();
-        let over = over.filter(|(key, _)| !self.attributes.contains_key(key.as_str()));
+        // How a parent was found is for the tests of parents to say.
+        let over = over.filter(|(key, _)| {
+            !self.attributes.contains_key(key.as_str()) && *key != "spanwire.parent.inferred"
+        });
         let over = over.map(|(key, value)| differ(key, "nothing", value));
         of_all.into_iter().flatten().chain(wanted).chain(over)
     }
@@ -363,6 +366,10 @@ fn related(spans: &[Span]) -> Result<()> {
     let mut alone: BTreeMap<&str, usize> = BTreeMap::new();
     for span in spans {
         if span.parent.is_empty() {
+            ensure!(
+                !span.attributes.contains_key("spanwire.parent.inferred"),
+                "{span:#?}"
+            );
             if span.kind == Kind::Server {
                 *alone.entry(span.subject()).or_default() += 1;
             }

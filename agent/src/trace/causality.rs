@@ -153,12 +153,22 @@ impl Causality {
     fn only_one(&self, pid: u32, cause: Cause) -> Option<SpanId> {
         let handled = self.handled.get(&pid)?;
         if handled.count == 1 {
-            return Some(SpanId(handled.sum.to_ne_bytes()));
+            let only = SpanId(handled.sum.to_ne_bytes());
+            // Who asks itself may well be at its next request before the end of this one is told.
+            return (!self.is_own(only, pid)).then_some(only);
         }
         if handled.count > 1 || cause == Cause::Ambiguous {
             self.health.add(Counter::ParentsAmbiguous, 1);
         }
         None
+    }
+
+    /// Whether what a process has received was sent by itself.
+    fn is_own(&self, id: SpanId, pid: u32) -> bool {
+        let place = self.nodes.get(&id).and_then(|node| node.place);
+        let sender = place.and_then(|place| self.sent.get(&place));
+        let sender = sender.and_then(|sender| self.nodes.get(sender));
+        sender.is_some_and(|sender| sender.pid == pid)
     }
 
     /// An exchange is over. `context` is what its request's own fields say.

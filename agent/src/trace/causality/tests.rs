@@ -241,6 +241,15 @@ fn the_only_request_in_flight_is_the_one_and_several_are_none() {
 }
 
 #[test]
+fn who_asks_itself_is_not_taken_to_ask_for_that() {
+    let mut host = Host::new();
+    host.sent(1, 20, 1, None, Some(7));
+    host.received(2, 20, 1, Some(7));
+    host.sent(3, 20, 1, None, None);
+    assert_eq!(host.place(3, 1), Some((trace(3), None)));
+}
+
+#[test]
 fn a_parent_that_was_lost_is_none() {
     let mut host = Host::new();
     host.sent(2, 20, 1, Some(1), None);
