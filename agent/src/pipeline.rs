@@ -201,6 +201,7 @@ impl Stages {
         self.table.accept(event, finished);
         if let Event::Bytes {
             origin,
+            request: asks,
             starts: Some((_, Some(began))),
             ..
         } = event
@@ -209,10 +210,12 @@ impl Stages {
             if request.is_some_and(|request| is_export(origin.direction, request)) {
                 return;
             }
-            // A broker's end of a message is no exchange of its own.
-            let is_told = Protocol::numbered(origin.protocol) != Some(Protocol::Amqp);
+            let is_message = Protocol::numbered(origin.protocol) == Some(Protocol::Amqp);
+            let passes = is_message && *asks == (origin.direction == Direction::Received);
             let client = self.table.client(origin.connection, origin.direction);
-            self.causality.began(origin, began, client.filter(|_| is_told));
+            // A message has one end only: its broker is another's.
+            self.causality
+                .began(origin, began, client.filter(|_| !is_message), passes);
         }
     }
 }

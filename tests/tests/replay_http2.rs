@@ -346,7 +346,9 @@ fn disorder_and_repetition_change_nothing() -> Result<()> {
             }
             format!("{} {attributes:?} {}", span.name, span.error)
         };
-        spans.iter().map(told).collect()
+        // An answer that crosses with the client's giving up may come out on either side of it.
+        let crosses = |span: &&Span| span.text("rpc.response.status_code") == Some("DEADLINE_EXCEEDED");
+        spans.iter().filter(|span| !crosses(span)).map(told).collect()
     };
     for distance in [1, 2, 5] {
         let (found, said) = replayed(&capture::disordered(packets, distance))?;

@@ -63,6 +63,8 @@ struct Node {
     connection: ConnectionId,
     pid: u32,
     direction: Direction,
+    /// It is among what its process has in flight.
+    is_handled: bool,
     start: u64,
     ended: Option<u64>,
     place: Option<Place>,
@@ -107,8 +109,9 @@ impl Causality {
         }
     }
 
-    /// An exchange begins. `client` is the end that asks, where both ends number their bytes alike.
-    pub fn began(&mut self, origin: &Origin, began: &Began, client: Option<Client>) {
+    /// An exchange begins. `client` is the end that asks, where both ends number their bytes alike. What `passes` a broker
+    /// has nothing to do with what else does.
+    pub fn began(&mut self, origin: &Origin, began: &Began, client: Option<Client>, passes: bool) {
         if self.nodes.len() >= LIMIT {
             self.health.add(Counter::ParentsFull, 1);
             return;
@@ -118,6 +121,7 @@ impl Causality {
         let mut parent = began.parent;
         let mut is_inferred = began.cause == Cause::Event;
         match origin.direction {
+            _ if passes => {}
             Direction::Received => {
                 let handled = self.handled.entry(origin.pid).or_default();
                 handled.count += 1;
@@ -137,6 +141,7 @@ impl Causality {
             connection: origin.connection,
             pid: origin.pid,
             direction: origin.direction,
+            is_handled: origin.direction == Direction::Received && !passes,
             start: origin.time,
             ended: None,
             place,
@@ -345,10 +350,7 @@ impl Causality {
 
 /// A request is no longer in flight.
 fn answer(handled: &mut HashMap<u32, Handled>, id: SpanId, node: &Node) {
-    if node.direction != Direction::Received {
-        return;
-    }
-    if let Some(of) = handled.get_mut(&node.pid) {
+    if let Some(of) = handled.get_mut(&node.pid).filter(|_| node.is_handled) {
         of.count = of.count.saturating_sub(1);
         of.sum = of.sum.wrapping_sub(number(id));
         if of.count == 0 {

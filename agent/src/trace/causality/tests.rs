@@ -97,7 +97,7 @@ impl Host {
             cause: parent.map_or(Cause::Unknown, |_| Cause::Unit),
             at: at.unwrap_or_default(),
         };
-        self.causality.began(&origin, &began, at.map(|_| client()));
+        self.causality.began(&origin, &began, at.map(|_| client()), false);
     }
 
     fn received(&mut self, number: u8, pid: u32, time: u64, at: Option<u32>) {
