@@ -285,11 +285,13 @@ impl Causality {
         Some(position)
     }
 
-    /// Who sent what was received from `start` on. What was over by then had the same place on an earlier connection.
+    /// Who sent what was received from `start` on. Places of TCP do not come again; of Unix sockets, what was over by then
+    /// was sent on an earlier connection.
     fn sender(&self, place: Place, start: u64) -> Option<SpanId> {
         let id = self.sent.get(&place)?;
         let is_over = self.nodes.get(id)?.ended.is_some_and(|ended| ended < start);
-        (!is_over).then_some(*id)
+        let comes_again = matches!(place.client, Client::Unix(_));
+        (!is_over || !comes_again).then_some(*id)
     }
 
     /// Whether a request is put below the one that was being handled: it names no span itself, or that which the other

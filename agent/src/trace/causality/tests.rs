@@ -11,6 +11,7 @@ struct Host {
     causality: Causality,
     table: Table,
     health: Arc<Health>,
+    client: Client,
 }
 
 fn id(number: u8) -> SpanId {
@@ -30,7 +31,7 @@ fn context(trace_id: TraceId, parent: u8) -> Context {
     }
 }
 
-fn client() -> Client {
+fn tcp() -> Client {
     let address: SocketAddr = "127.0.0.1:40000".parse().expect("address");
     Client::Ip(address)
 }
@@ -65,6 +66,7 @@ impl Host {
             causality: Causality::new(Arc::clone(&health)),
             table: Table::new(8, Arc::clone(&health)),
             health,
+            client: tcp(),
         }
     }
 
@@ -97,7 +99,8 @@ impl Host {
             cause: parent.map_or(Cause::Unknown, |_| Cause::Unit),
             at: at.unwrap_or_default(),
         };
-        self.causality.began(&origin, &began, at.map(|_| client()), false);
+        self.causality
+            .began(&origin, &began, at.map(|_| self.client), false);
     }
 
     fn received(&mut self, number: u8, pid: u32, time: u64, at: Option<u32>) {
@@ -202,6 +205,7 @@ fn the_sender_on_this_host_counts_more_than_the_fields_it_wrote() {
 #[test]
 fn an_earlier_connection_from_the_same_place() {
     let mut host = Host::new();
+    host.client = Client::Unix(1);
     host.sent(1, 10, 1, None, Some(0));
     host.end(1, 2, None);
     host.received(2, 20, 3, Some(0));
@@ -210,6 +214,15 @@ fn an_earlier_connection_from_the_same_place() {
     let placed = host.causality.placed(&host.table, 3 * SECOND);
     assert_eq!(placed.len(), 1);
     assert_eq!(placed[0].parent, Some(id(3)));
+}
+
+#[test]
+fn who_gave_up_before_it_was_received() {
+    let mut host = Host::new();
+    host.sent(1, 10, 1, None, Some(7));
+    host.end(1, 2, None);
+    host.received(2, 20, 3, Some(7));
+    assert_eq!(host.place(2, 3), Some((trace(1), Some(id(1)))));
 }
 
 #[test]
