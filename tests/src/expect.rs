@@ -261,6 +261,12 @@ impl Expected {
         self
     }
 
+    /// Whether `span` is this, whatever its parent.
+    #[must_use]
+    pub fn is_this(&self, span: &Span) -> bool {
+        self.differences(span).next().is_none()
+    }
+
     /// Every way in which `span` is not this; empty where it is. Said only as far as it is asked for: of many spans most are
     /// another's.
     fn differences<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = String> + 'a {
@@ -336,9 +342,7 @@ pub fn compare(spans: &[Span], expected: &[Expected]) -> Result<()> {
         let found = by_subject
             .get_mut(&(expected.kind, expected.subject.as_str()))
             .and_then(|group| {
-                let index = group
-                    .iter()
-                    .position(|span| expected.differences(span).next().is_none())?;
+                let index = group.iter().position(|span| expected.is_this(span))?;
                 Some(group.swap_remove(index))
             });
         if found.is_none() {

@@ -109,10 +109,7 @@ fn right_or_counted(run: &Run) -> Result<()> {
     let missing = run.expected.len() - run.seen.spans.len();
     let mut rest = run.expected.clone();
     for span in &run.seen.spans {
-        let index = rest.iter().position(|expected| {
-            spanwire_tests::expect::compare(std::slice::from_ref(span), std::slice::from_ref(expected))
-                .is_ok()
-        });
+        let index = rest.iter().position(|expected| expected.is_this(span));
         rest.swap_remove(index.with_context(|| format!("wrong: {:?} {:?}", span.kind, span.attributes))?);
     }
     let gaps = run.seen.summary.losses();

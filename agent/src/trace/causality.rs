@@ -68,6 +68,8 @@ struct Node {
     start: u64,
     ended: Option<u64>,
     place: Option<Place>,
+    /// Of what was sent, who received it.
+    receiver: Option<SpanId>,
     minted: TraceId,
     /// What it was sent for.
     parent: Option<SpanId>,
@@ -145,6 +147,7 @@ impl Causality {
             start: origin.time,
             ended: None,
             place,
+            receiver: None,
             minted: began.ids.trace_id,
             parent,
             is_inferred,
@@ -250,7 +253,7 @@ impl Causality {
         }
         let parent = match direction {
             Direction::Received => {
-                let sender = place.and_then(|place| self.sender(place, start));
+                let sender = place.and_then(|place| self.sender(id, place, start));
                 if is_young && sender.is_none() && place.is_some() {
                     return None;
                 }
@@ -285,13 +288,15 @@ impl Causality {
         Some(position)
     }
 
-    /// Who sent what was received from `start` on. Places of TCP do not come again; of Unix sockets, what was over by then
-    /// was sent on an earlier connection.
-    fn sender(&self, place: Place, start: u64) -> Option<SpanId> {
+    /// Who sent `receiver`, which began at `place` at `start`. Places of TCP do not come again; on Unix sockets, what was
+    /// received already or over by then was sent on an earlier connection.
+    fn sender(&mut self, receiver: SpanId, place: Place, start: u64) -> Option<SpanId> {
         let id = self.sent.get(&place)?;
-        let is_over = self.nodes.get(id)?.ended.is_some_and(|ended| ended < start);
+        let sender = self.nodes.get_mut(id)?;
+        let is_over = sender.ended.is_some_and(|ended| ended < start);
+        let is_others = *sender.receiver.get_or_insert(receiver) != receiver;
         let comes_again = matches!(place.client, Client::Unix(_));
-        (!is_over || !comes_again).then_some(*id)
+        (!comes_again || !(is_over || is_others)).then_some(*id)
     }
 
     /// Whether a request is put below the one that was being handled: it names no span itself, or that which the other

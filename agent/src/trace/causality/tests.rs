@@ -206,6 +206,13 @@ fn the_sender_on_this_host_counts_more_than_the_fields_it_wrote() {
 fn an_earlier_connection_from_the_same_place() {
     let mut host = Host::new();
     host.client = Client::Unix(1);
+    // Its end was never told.
+    host.sent(4, 10, 1, None, Some(9));
+    host.received(5, 20, 1, Some(9));
+    assert_eq!(host.place(5, 1), Some((trace(4), Some(id(4)))));
+    host.received(6, 20, 1, Some(9));
+    assert_eq!(host.place(6, 2), Some((trace(6), None)));
+    // Its end was told.
     host.sent(1, 10, 1, None, Some(0));
     host.end(1, 2, None);
     host.received(2, 20, 3, Some(0));
