@@ -28,6 +28,10 @@ use std::sync::Arc;
 /// end of their system calls, so it takes a thread that loses its processor right there.
 const PATIENCE: u64 = 200_000_000;
 
+/// How much later than its receiver's end a sender's beginning may be stamped, in nanoseconds: on Unix sockets that is the
+/// return of the send. Places on Unix sockets come again, and what is further apart was on two connections.
+const INVERSION: u64 = 5_000_000;
+
 /// How long an exchange that is over is remembered for those that it caused, in nanoseconds.
 const REMEMBERED: u64 = 2_000_000_000;
 
@@ -68,8 +72,8 @@ struct Node {
     start: u64,
     ended: Option<u64>,
     place: Option<Place>,
-    /// Of what was sent, who received it.
-    receiver: Option<SpanId>,
+    /// Of what was received, who sent it.
+    sender: Option<SpanId>,
     minted: TraceId,
     /// What it was sent for.
     parent: Option<SpanId>,
@@ -91,8 +95,8 @@ struct Handled {
 #[derive(Debug)]
 pub struct Causality {
     nodes: HashMap<SpanId, Node>,
-    /// Requests that were sent.
-    sent: HashMap<Place, SpanId>,
+    /// Of each place, the end that was told of first, until the other is.
+    alone: HashMap<Place, SpanId>,
     handled: HashMap<u32, Handled>,
     waiting: VecDeque<Span>,
     health: Arc<Health>,
@@ -104,7 +108,7 @@ impl Causality {
     pub fn new(health: Arc<Health>) -> Self {
         Self {
             nodes: HashMap::new(),
-            sent: HashMap::new(),
+            alone: HashMap::new(),
             handled: HashMap::new(),
             waiting: VecDeque::new(),
             health,
@@ -130,9 +134,6 @@ impl Causality {
                 handled.sum = handled.sum.wrapping_add(number(id));
             }
             Direction::Sent => {
-                if let Some(place) = place {
-                    self.sent.insert(place, id);
-                }
                 if parent.is_none() {
                     parent = self.only_one(origin.pid, began.cause);
                     is_inferred = true;
@@ -147,7 +148,7 @@ impl Causality {
             start: origin.time,
             ended: None,
             place,
-            receiver: None,
+            sender: None,
             minted: began.ids.trace_id,
             parent,
             is_inferred,
@@ -155,6 +156,39 @@ impl Causality {
             position: None,
         };
         self.nodes.insert(id, node);
+        if let Some(place) = place {
+            self.meet(id, place);
+        }
+    }
+
+    /// Brings both ends of an exchange together, when the second of them is told.
+    fn meet(&mut self, id: SpanId, place: Place) {
+        let other = self.alone.get(&place).copied();
+        let own = self.nodes.get(&id);
+        let pair = other.and_then(|other| {
+            let (own, node) = (own?, self.nodes.get(&other)?);
+            match (own.direction, node.direction) {
+                (Direction::Received, Direction::Sent) => Some((other, id, node, own)),
+                (Direction::Sent, Direction::Received) => Some((id, other, own, node)),
+                _ => None,
+            }
+        });
+        let pair = pair.filter(|(_, _, sender, receiver)| {
+            let is_before = |one: &Node, other: &Node| {
+                let ended = one.ended.unwrap_or(u64::MAX);
+                ended.saturating_add(INVERSION) < other.start
+            };
+            let comes_again = matches!(place.client, Client::Unix(_));
+            !comes_again || !(is_before(sender, receiver) || is_before(receiver, sender))
+        });
+        let Some((sender, receiver, ..)) = pair else {
+            self.alone.insert(place, id);
+            return;
+        };
+        self.alone.remove(&place);
+        if let Some(node) = self.nodes.get_mut(&receiver) {
+            node.sender = Some(sender);
+        }
     }
 
     /// The only request that a process has in flight.
@@ -173,9 +207,8 @@ impl Causality {
 
     /// Whether what a process has received was sent by itself.
     fn is_own(&self, id: SpanId, pid: u32) -> bool {
-        let place = self.nodes.get(&id).and_then(|node| node.place);
-        let sender = place.and_then(|place| self.sent.get(&place));
-        let sender = sender.and_then(|sender| self.nodes.get(sender));
+        let sender = self.nodes.get(&id).and_then(|node| node.sender);
+        let sender = sender.and_then(|sender| self.nodes.get(&sender));
         sender.is_some_and(|sender| sender.pid == pid)
     }
 
@@ -246,14 +279,13 @@ impl Causality {
             return Some(position.clone());
         }
         let (minted, start, is_inferred) = (node.minted, node.start, node.is_inferred);
-        let (direction, place, parent) = (node.direction, node.place, node.parent);
+        let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
         let is_young = now < start.saturating_add(PATIENCE);
         if is_young && self.is_untold(id, table) {
             return None;
         }
         let parent = match direction {
             Direction::Received => {
-                let sender = place.and_then(|place| self.sender(id, place, start));
                 if is_young && sender.is_none() && place.is_some() {
                     return None;
                 }
@@ -286,17 +318,6 @@ impl Causality {
             node.position = Some(position.clone());
         }
         Some(position)
-    }
-
-    /// Who sent `receiver`, which began at `place` at `start`. Places of TCP do not come again; on Unix sockets, what was
-    /// received already or over by then was sent on an earlier connection.
-    fn sender(&mut self, receiver: SpanId, place: Place, start: u64) -> Option<SpanId> {
-        let id = self.sent.get(&place)?;
-        let sender = self.nodes.get_mut(id)?;
-        let is_over = sender.ended.is_some_and(|ended| ended < start);
-        let is_others = *sender.receiver.get_or_insert(receiver) != receiver;
-        let comes_again = matches!(place.client, Client::Unix(_));
-        (!comes_again || !(is_over || is_others)).then_some(*id)
     }
 
     /// Whether a request is put below the one that was being handled: it names no span itself, or that which the other
@@ -334,7 +355,7 @@ impl Causality {
 
     /// Forgets what has been over for a while, and what was lost.
     pub fn sweep(&mut self, table: &Table, now: u64) {
-        let (handled, sent) = (&mut self.handled, &mut self.sent);
+        let (handled, alone) = (&mut self.handled, &mut self.alone);
         self.nodes.retain(|id, node| {
             let keeps = match node.ended {
                 Some(ended) => ended.saturating_add(REMEMBERED) > now,
@@ -345,9 +366,9 @@ impl Causality {
                     answer(handled, *id, node);
                 }
                 if let Some(place) = node.place
-                    && sent.get(&place) == Some(id)
+                    && alone.get(&place) == Some(id)
                 {
-                    sent.remove(&place);
+                    alone.remove(&place);
                 }
             }
             keeps

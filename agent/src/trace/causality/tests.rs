@@ -221,6 +221,13 @@ fn an_earlier_connection_from_the_same_place() {
     let placed = host.causality.placed(&host.table, 3 * SECOND);
     assert_eq!(placed.len(), 1);
     assert_eq!(placed[0].parent, Some(id(3)));
+    // Two connections from there, before anybody asks.
+    host.received(10, 20, 4, Some(0));
+    host.sent(11, 10, 4, None, Some(0));
+    host.sent(12, 10, 4, None, Some(0));
+    host.received(13, 20, 4, Some(0));
+    assert_eq!(host.place(10, 4), Some((trace(11), Some(id(11)))));
+    assert_eq!(host.place(13, 4), Some((trace(12), Some(id(12)))));
 }
 
 #[test]
@@ -285,7 +292,7 @@ fn what_is_over_is_forgotten_and_what_is_in_flight_is_not() {
     host.causality.sweep(&host.table, 2 * SECOND);
     assert_eq!(host.causality.nodes.len(), 1);
     host.causality.sweep(&host.table, 4 * SECOND);
-    assert!(host.causality.nodes.is_empty() && host.causality.sent.is_empty());
+    assert!(host.causality.nodes.is_empty() && host.causality.alone.is_empty());
     // Its connection is gone, and it never came out.
     host.received(2, 20, 5, None);
     host.causality.sweep(&host.table, 6 * SECOND);
