@@ -7,11 +7,9 @@ use crate::maps::{CONNECTIONS, PORTS, count};
 use crate::operation::Operation;
 use crate::state;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
-use spanwire_ebpf::{CONNECTION_SIZE, Counter, Opened, RECEIVED, UNIX_PATH_MAX, family, opened};
+use spanwire_ebpf::{CONNECTION_SIZE, Counter, Opened, RECEIVED, SENT, UNIX_PATH_MAX, family, opened};
 
-pub(crate) use spanwire_ebpf::protocol::{HTTP1, UNDECIDED};
-/// Not ours: left at the first lookup.
-pub(crate) const IGNORED: u8 = 255;
+pub(crate) use spanwire_ebpf::protocol::{HTTP1, IGNORED, UNDECIDED};
 
 /// No direction has carried a request yet.
 pub(crate) const UNKNOWN_DIRECTION: u8 = 2;
@@ -131,12 +129,45 @@ pub(crate) struct Dialogue {
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.
     pub(crate) purpose: Ids,
+    /// What injection knows of the sends.
+    pub(crate) sending: Sending,
+}
+
+/// What injection knows of the sends on a connection. Written under the socket's lock, in the order of the sends.
+///
+/// Sequence numbers are those of TCP, which count what was injected as well; less `injected`, they are those that the rest
+/// of the kernel half knows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Sending {
+    /// Ids of the request whose head is being sent.
+    pub(crate) ids: Ids,
+    /// Bytes that are left of the body.
+    pub(crate) remaining: u64,
+    /// How many bytes were injected so far.
+    pub(crate) injected: u32,
+    /// Sequence number at which the last run of the program began.
+    pub(crate) began: u32,
+    /// Sequence number behind what that run let pass.
+    pub(crate) next: u32,
+    /// How many bytes it injected, and the end of these, from `began` on.
+    pub(crate) added: u32,
+    pub(crate) added_end: u32,
+    /// Where in a message the next byte is: one of the protocol's own states.
+    pub(crate) state: u8,
+    /// The protocol's own marks.
+    pub(crate) marks: u8,
+    /// 1 once the socket is in the sockhash.
+    pub(crate) enrolled: u8,
+    /// Padding, always zero.
+    pub(crate) reserved: u8,
 }
 
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<Connection>() == CONNECTION_SIZE);
     assert!(offset_of!(Connection, dialogue.born) == spanwire_ebpf::CONNECTION_BORN);
+    assert!(offset_of!(Connection, dialogue.protocol) == spanwire_ebpf::CONNECTION_PROTOCOL);
     assert!(offset_of!(Connection, dialogue.responses) == spanwire_ebpf::CONNECTION_RESPONSES);
 };
 
@@ -216,7 +247,7 @@ pub(crate) fn create(
     new.dialogue.unit = context::unit();
     new.dialogue.first = direction;
     new.dialogue.compat = (thread_status() & TS_COMPAT != 0) as u8;
-    if global!(filter_ports) != 0 && !port_is_watched(sock, family) {
+    if !has_watched_port(sock, family) {
         new.dialogue.protocol = IGNORED;
     }
     if sequenced {
@@ -288,8 +319,19 @@ fn thread_status() -> u32 {
     kernel(task, global!(task_status)).unwrap_or(0)
 }
 
+/// Whether connections of a socket's kind and ports are watched, whoever uses it.
 #[inline(always)]
-fn port_is_watched(sock: u64, family: u16) -> bool {
+pub(crate) fn is_of_interest(sock: u64) -> bool {
+    let family: u16 = kernel(sock, global!(sock_family)).unwrap_or(0);
+    let protocol: u16 = kernel(sock, global!(sock_protocol)).unwrap_or(0);
+    protocol == IPPROTO_TCP && has_watched_port(sock, family)
+}
+
+#[inline(always)]
+fn has_watched_port(sock: u64, family: u16) -> bool {
+    if global!(filter_ports) == 0 {
+        return true;
+    }
     if family == family::UNIX {
         return false;
     }
@@ -311,7 +353,11 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
     out.family = dialogue.family;
     // Where an answer was the first that was seen, its request had been half on its way.
     let aligned = dialogue.sequenced != 0 || dialogue.first == dialogue.requests_direction;
-    out.flags = (dialogue.late as u16 * opened::LATE) | (aligned as u16 * opened::ALIGNED);
+    let client = dialogue.requests_direction == SENT;
+    out.flags = (dialogue.late as u16 * opened::LATE)
+        | (aligned as u16 * opened::ALIGNED)
+        | (client as u16 * opened::CLIENT)
+        | (dialogue.sending.enrolled as u16 * opened::ENROLLED);
     out.inode = dialogue.inode;
     out.peer = 0;
     out.local_path_length = 0;

@@ -16,7 +16,7 @@
 use crate::connection::{self, Connection, Dialogue};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
-use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add};
+use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add};
 use crate::operation::{Operation, user};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
@@ -31,12 +31,43 @@ use spanwire_ebpf::{RECEIVED, Runtime, SENT, cause};
 pub(crate) struct Ids {
     pub(crate) trace: [u64; 2],
     pub(crate) span: u64,
+    /// The trace's flags (W3C Trace Context, section 3.2.2.5).
+    pub(crate) flags: u64,
 }
 
 const NOBODY: Ids = Ids {
     trace: [0; 2],
     span: 0,
+    flags: 0,
 };
+
+/// What is known of an exchange from its beginning.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Exchange {
+    /// Its span.
+    pub(crate) ids: Ids,
+    /// Span that it is sent for.
+    pub(crate) parent: u64,
+    /// [`spanwire_ebpf::Record::begins`].
+    pub(crate) begins: u32,
+    /// [`spanwire_ebpf::Record::cause`].
+    pub(crate) cause: u32,
+}
+
+/// An exchange that was begun before its bytes were sent, so that they can name it: by the sock, and by the sequence number
+/// of its first byte among those that the application has sent.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Promise {
+    sock: u64,
+    sequence: u32,
+    /// Padding, always zero.
+    reserved: u32,
+}
+
+/// Flags of a trace that begins here: sampled.
+const SAMPLED: u64 = 1;
 
 /// In place of a span: of several requests, nobody can tell which.
 const SEVERAL: u64 = u64::MAX;
@@ -50,6 +81,7 @@ impl Ids {
             write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
             write_volatile(&raw mut self.trace[1], read_volatile(&raw const other.trace[1]));
             write_volatile(&raw mut self.span, read_volatile(&raw const other.span));
+            write_volatile(&raw mut self.flags, read_volatile(&raw const other.flags));
         }
     }
 
@@ -60,6 +92,7 @@ impl Ids {
         unsafe {
             write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
             write_volatile(&raw mut self.trace[1], read_volatile(&raw const other.trace[1]));
+            write_volatile(&raw mut self.flags, read_volatile(&raw const other.flags));
         }
     }
 
@@ -71,6 +104,7 @@ impl Ids {
             write_volatile(&raw mut self.trace[0], 0);
             write_volatile(&raw mut self.trace[1], 0);
             write_volatile(&raw mut self.span, span);
+            write_volatile(&raw mut self.flags, 0);
         }
     }
 }
@@ -152,25 +186,88 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
     let Some((operation, dialogue, half)) = operands(sock, direction, slot) else {
         return 0;
     };
-    operation.ids.trace[0] = random(operation);
-    operation.ids.trace[1] = random(operation);
-    operation.ids.span = random(operation);
-    operation.parent = 0;
-    operation.cause = cause::NONE;
     // All of the operation's positions are relative to where it began.
     let offset = operation.position().wrapping_sub(half.position);
-    operation.begins = half.kernel_sequence.wrapping_add(offset as u32);
+    let sequence = half.kernel_sequence.wrapping_add(offset as u32);
+    operation.exchange.begins = sequence;
+    if direction == SENT as u32 && dialogue.sending.enrolled != 0 {
+        if keeps_promise(operation, sequence) {
+            return 0;
+        }
+        operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
+    }
+    begin(operation, dialogue, direction);
+    0
+}
+
+/// Makes ids, and finds what the exchange is part of.
+#[inline(always)]
+fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32) {
+    operation.exchange.ids.trace[0] = random(operation);
+    operation.exchange.ids.trace[1] = random(operation);
+    operation.exchange.ids.span = random(operation);
+    operation.exchange.ids.flags = SAMPLED;
+    operation.exchange.parent = 0;
+    operation.exchange.cause = cause::NONE;
     // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
     let Some(runtime) = (unsafe { RUNTIMES.get(operation.tgid) }) else {
-        return 0;
+        return;
     };
     dialogue.unit = runtime.unit as u8;
     if direction == RECEIVED as u32 {
         received(operation, dialogue, runtime);
-    } else if direction == SENT as u32 {
+    } else {
         sent(operation, dialogue, runtime);
     }
+}
+
+/// Begins the exchange whose first byte is about to be sent, as byte `sequence` of the connection: a promise to
+/// [`exchange_begins`], which will see it when it was sent. Its ids are in the connection's [`Sending`] then. Asked again
+/// where the send came to nothing, it is the same exchange. A global function, for the reason that [`operands`] gives.
+///
+/// [`Sending`]: crate::connection::Sending
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
+        return 0;
+    };
+    let key = Promise {
+        sock,
+        sequence: sequence.wrapping_sub(dialogue.sending.injected),
+        reserved: 0,
+    };
+    if let Some(promise) = PROMISES.get_ptr(&key) {
+        // SAFETY: a map value.
+        dialogue.sending.ids.set(unsafe { &(*promise).ids });
+        return 0;
+    }
+    operation.exchange.begins = sequence;
+    begin(operation, dialogue, SENT as u32);
+    dialogue.sending.ids.set(&operation.exchange.ids);
+    let _ = PROMISES.insert(&key, &operation.exchange, 0);
     0
+}
+
+/// Takes over what was promised of the exchange that begins at `sequence`; whether anything was.
+#[inline(always)]
+fn keeps_promise(operation: &mut Operation, sequence: u32) -> bool {
+    let key = Promise {
+        sock: operation.sock,
+        sequence,
+        reserved: 0,
+    };
+    let Some(promise) = PROMISES.get_ptr(&key) else {
+        return false;
+    };
+    // SAFETY: a map value.
+    let promise = unsafe { &*promise };
+    operation.exchange.ids.set(&promise.ids);
+    operation.exchange.parent = promise.parent;
+    operation.exchange.begins = promise.begins;
+    operation.exchange.cause = promise.cause;
+    let _ = PROMISES.remove(&key);
+    true
 }
 
 /// What handles requests in the current process.
@@ -223,7 +320,7 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     if key.unit == EVENT {
         // More than one in what was read at once: which of them it is about to act on cannot be told.
         if unit.current.span == 0 {
-            unit.current.set(&operation.ids);
+            unit.current.set(&operation.exchange.ids);
         } else {
             unit.current.clear(SEVERAL);
         }
@@ -247,8 +344,18 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     serving.by = key;
     unit.sock = operation.sock;
     unit.shared |= (unit.requests != 0) as u64;
-    enter(&raw mut serving.requests, &raw mut serving.sum, 1, &operation.ids);
-    enter(&raw mut unit.requests, &raw mut unit.sum, 1, &operation.ids);
+    enter(
+        &raw mut serving.requests,
+        &raw mut serving.sum,
+        1,
+        &operation.exchange.ids,
+    );
+    enter(
+        &raw mut unit.requests,
+        &raw mut unit.sum,
+        1,
+        &operation.exchange.ids,
+    );
 }
 
 /// Whether a connection is over: no hook shows the end of a Unix socket.
@@ -270,16 +377,18 @@ fn unit_of(key: &Key) -> Option<*mut Unit> {
 #[inline(always)]
 fn enter(requests: *mut u64, sum: *mut Ids, count: u64, ids: &Ids) {
     // SAFETY: callers pass fields of map values.
-    let (first, second, span) = unsafe {
+    let (first, second, span, flags) = unsafe {
         (
             &raw mut (*sum).trace[0],
             &raw mut (*sum).trace[1],
             &raw mut (*sum).span,
+            &raw mut (*sum).flags,
         )
     };
     add(first, ids.trace[0]);
     add(second, ids.trace[1]);
     add(span, ids.span);
+    add(flags, ids.flags);
     add(requests, count);
 }
 
@@ -299,10 +408,11 @@ pub(crate) fn leave(serving: &mut Serving) {
         }
         // Fewer: it made room for others in the meantime, and is another.
         if unit.requests as u32 as u64 >= count {
-            let Ids { trace, span } = &mut serving.sum;
+            let Ids { trace, span, flags } = &mut serving.sum;
             trace[0] = trace[0].wrapping_neg();
             trace[1] = trace[1].wrapping_neg();
             *span = span.wrapping_neg();
+            *flags = flags.wrapping_neg();
             enter(
                 &raw mut unit.requests,
                 &raw mut unit.sum,
@@ -344,9 +454,9 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
     // SAFETY: a map value.
     let unit = unsafe { &*unit };
     if unit.requests == 1 {
-        operation.parent = unit.sum.span;
-        operation.ids.join(&unit.sum);
-        operation.cause = if key.unit == GOROUTINE {
+        operation.exchange.parent = unit.sum.span;
+        operation.exchange.ids.join(&unit.sum);
+        operation.exchange.cause = if key.unit == GOROUTINE {
             cause::GOROUTINE
         } else if key.unit == LOOP || unit.shared != 0 {
             cause::EVENT
@@ -354,7 +464,7 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
             cause::THREAD
         };
     } else if unit.requests != 0 {
-        operation.cause = cause::AMBIGUOUS;
+        operation.exchange.cause = cause::AMBIGUOUS;
     }
 }
 
@@ -381,12 +491,12 @@ fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
         purpose.set(unsafe { &(*unit).current });
     }
     if purpose.span == SEVERAL {
-        operation.cause = cause::AMBIGUOUS;
+        operation.exchange.cause = cause::AMBIGUOUS;
         purpose.clear(0);
     } else if purpose.span != 0 {
-        operation.parent = purpose.span;
-        operation.ids.join(purpose);
-        operation.cause = cause::EVENT;
+        operation.exchange.parent = purpose.span;
+        operation.exchange.ids.join(purpose);
+        operation.exchange.cause = cause::EVENT;
     }
 }
 

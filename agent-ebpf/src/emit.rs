@@ -210,11 +210,12 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
         half.started = 0;
     }
     if marks & mark::EXCHANGE != 0 {
-        record.trace_id = operation.ids.trace;
-        record.span_id = operation.ids.span;
-        record.parent = operation.parent;
-        record.cause = operation.cause;
-        record.begins = operation.begins;
+        let exchange = &operation.exchange;
+        record.trace_id = exchange.ids.trace;
+        record.span_id = exchange.ids.span;
+        record.parent = exchange.parent;
+        record.cause = exchange.cause;
+        record.begins = exchange.begins;
         half.ordinal += framed::has(dialogue) as u32;
     }
     // The other marks have the same meaning and the same order as the flags.

@@ -136,9 +136,12 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
     } else {
         global!(tcp_write_seq)
     };
-    let Some(sequence) = kernel::<u32>(operation.sock, offset) else {
+    let Some(mut sequence) = kernel::<u32>(operation.sock, offset) else {
         return;
     };
+    if operation.direction == SENT as u32 {
+        sequence = sequence.wrapping_sub(dialogue.sending.injected);
+    }
     let mut missing = sequence
         .wrapping_sub(bytes as u32)
         .wrapping_sub(half.kernel_sequence);

@@ -46,7 +46,7 @@ const UNIX_TURNS: u16 = 64;
 /// Looks for a line feed in the next [`LOOK`] bytes. Returns whether it was found; the cursor is behind it, or behind the
 /// bytes that were looked at.
 #[inline(always)]
-fn past_line_feed(operation: &mut Operation) -> bool {
+pub(crate) fn past_line_feed(operation: &mut Operation) -> bool {
     let cursor = operation.cursor;
     let (mut feeds, mut offset) = (0, 0);
     while offset < LOOK {
@@ -270,7 +270,7 @@ pub(crate) fn flush(operation: &mut Operation, dialogue: &mut Dialogue, half: &m
 
 /// Whether the sixteen bytes are the beginning of a request line: a token, a space, and what a target begins with.
 #[inline(always)]
-fn is_request(word: u64, next_word: u64) -> bool {
+pub(crate) fn is_request(word: u64, next_word: u64) -> bool {
     if !(word as u8).is_ascii_alphabetic() {
         return false;
     }

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod frame;
+pub mod traceparent;
 pub mod word;
 
 use core::mem::{offset_of, size_of};
@@ -50,6 +51,8 @@ pub mod protocol {
     pub const POSTGRES: u8 = 3;
     /// AMQP 0-9-1.
     pub const AMQP: u8 = 4;
+    /// Nothing of ours: left at the first lookup.
+    pub const IGNORED: u8 = 255;
 }
 
 /// Bits of [`Record::flags`] in `BYTES` and `END` records.
@@ -110,6 +113,18 @@ pub struct Runtime {
     pub goroutine_id: u32,
     /// Go: where it has `parentGoid`.
     pub goroutine_parent: u32,
+    /// Bits of [`propagate`]: into what the process sends, contexts are injected.
+    pub propagate: u32,
+}
+
+/// Protocols into which contexts are injected: bits of [`Runtime::propagate`].
+pub mod propagate {
+    /// A header of HTTP/1.
+    pub const HTTP1: u32 = 1;
+    /// A field of HTTP/2, gRPC included.
+    pub const HTTP2: u32 = 2;
+    /// An entry of the headers of an AMQP message.
+    pub const AMQP: u32 = 4;
 }
 
 /// First bytes of every entry of the ring buffer.
@@ -179,6 +194,10 @@ pub mod opened {
     /// [`Record::begins`](crate::Record::begins) is the same at both ends: a sequence number of TCP, or a position on a
     /// connection that was at rest when it was first seen, so that both ends count from the same byte.
     pub const ALIGNED: u16 = 2;
+    /// Requests are sent here.
+    pub const CLIENT: u16 = 4;
+    /// The socket is enrolled for injection.
+    pub const ENROLLED: u16 = 8;
 }
 
 /// Both ends of a connection.
@@ -218,9 +237,11 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 352;
+pub const CONNECTION_SIZE: usize = 432;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
+/// Where in it is [`Record::protocol`], one byte.
+pub const CONNECTION_PROTOCOL: usize = 260;
 /// Where in it is the number of final responses so far, 32 bits.
 pub const CONNECTION_RESPONSES: usize = 252;
 
@@ -387,6 +408,20 @@ counters! {
     Postgres => "kernel.connections.postgres",
     /// Connections claimed as AMQP 0-9-1.
     Amqp => "kernel.connections.amqp",
+    /// Sockets that were enrolled for injection.
+    Enrolled => "kernel.propagation.enrolled",
+    /// Sockets that the kernel refused to enrol: another program's sockmap has them, or there is no room.
+    EnrolRefused => "kernel.propagation.refused",
+    /// Requests into which a context was injected.
+    Injected => "kernel.propagation.injected",
+    /// Requests that carry a context of the application's own.
+    InjectionOwn => "kernel.propagation.own",
+    /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long.
+    InjectionCut => "kernel.propagation.skipped.cut",
+    /// Sends that could not be told to begin at a message, since what was sent before has not been seen yet.
+    InjectionUnseen => "kernel.propagation.skipped.unseen",
+    /// Requests into which the kernel refused to inject.
+    InjectionRefused => "kernel.propagation.skipped.refused",
 }
 
 const _: () = {

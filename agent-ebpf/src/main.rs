@@ -3,7 +3,7 @@
 //!
 //! In reading order: `globals` and `maps`; a hook set (`socket`, `trampoline` or `syscalls`) finds the sock, the
 //! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1` or `framed`, on what
-//! `connection` remembers and `operation` holds; `context` says what a request is sent for; `emit` writes records. `process` says who is watched, `log` what happens.
+//! `connection` remembers and `operation` holds; `context` says what a request is sent for, and `propagate` tells others; `emit` writes records. `process` says who is watched, `log` what happens.
 
 #![no_std]
 #![no_main]
@@ -38,6 +38,8 @@ mod maps;
 mod operation;
 #[cfg(target_arch = "bpf")]
 mod process;
+#[cfg(target_arch = "bpf")]
+mod propagate;
 #[cfg(target_arch = "bpf")]
 mod registers;
 #[cfg(target_arch = "bpf")]

@@ -1,10 +1,10 @@
 //! Every map.
 
 use crate::connection::Connection;
-use crate::context::{Ids, Key, Unit};
+use crate::context::{Exchange, Ids, Key, Promise, Unit};
 use crate::operation::{Operation, SLOTS};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SockHash};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime};
 
@@ -44,6 +44,18 @@ pub(crate) static UNITS: LruHashMap<Key, Unit> = LruHashMap::with_max_entries(16
 /// What a connection was opened for, by the address of its sock, until it is first used. Of event loops alone.
 #[map]
 pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Exchanges that were begun before their bytes were sent, until they are seen.
+#[map]
+pub(crate) static PROMISES: LruHashMap<Promise, Exchange> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Sockets that are connecting, by the address of their sock, and will be enrolled once they are connected.
+#[map]
+pub(crate) static CONNECTING: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Sockets whose sends go by way of `inject`, by the address of their sock. The kernel takes them out when they close.
+#[map]
+pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(65_536, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

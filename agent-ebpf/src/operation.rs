@@ -1,7 +1,7 @@
 //! One read or write on a socket, while it is being walked: where its bytes are, and a window over them.
 
 use crate::connection::{CARRY, Half};
-use crate::context::Ids;
+use crate::context::Exchange;
 use crate::maps::{OPERATIONS, add};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use spanwire_ebpf::{Counter, RECORD_BYTES, Record};
@@ -75,6 +75,8 @@ pub(crate) struct Operation {
     pub(crate) time: u64,
     /// When it ended.
     pub(crate) end_time: u64,
+    /// A pointer, on its way to be a number.
+    pub(crate) pointer: u64,
     /// Next `iovec` of the caller.
     vector: u64,
     /// How many are left.
@@ -119,16 +121,10 @@ pub(crate) struct Operation {
     pub(crate) failure: u32,
     /// Number of the loss counter for bytes that are [`Source::Nowhere`].
     pub(crate) nowhere: u32,
-    /// [`Record::begins`] of the exchange that is marked.
-    pub(crate) begins: u32,
-    /// [`Record::cause`] of it.
-    pub(crate) cause: u32,
     /// Keeps the header aligned.
     reserved: u32,
-    /// Ids of it.
-    pub(crate) ids: Ids,
-    /// Span that it is sent for.
-    pub(crate) parent: u64,
+    /// The exchange that is marked.
+    pub(crate) exchange: Exchange,
     /// A header goes here when the window's first byte is handed on.
     pub(crate) header: [u8; HEADER],
     /// The window.

@@ -8,6 +8,7 @@ use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, count};
 use crate::operation::{self, Source};
 use crate::process::is_watched;
+use crate::propagate;
 use crate::registers::Registers;
 use crate::state;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -125,9 +126,11 @@ fn next_element(sock: u64, direction: u8, elements: u64, fine: bool) -> u32 {
 /// Whether more went one way than any hook has shown: by splice or io_uring, say. A FIN goes unseen, too, and has a sequence
 /// number of its own.
 #[inline(always)]
-fn went_unseen(sock: u64, half: &Half, sequence: u32) -> bool {
-    let sequence: u32 = kernel(sock, sequence).unwrap_or(half.kernel_sequence);
-    let unseen = sequence.wrapping_sub(half.kernel_sequence);
+fn went_unseen(sock: u64, half: &Half, sequence: u32, injected: u32) -> bool {
+    let Some(sequence) = kernel::<u32>(sock, sequence) else {
+        return false;
+    };
+    let unseen = sequence.wrapping_sub(injected).wrapping_sub(half.kernel_sequence);
     unseen > 1 && unseen >> 31 == 0
 }
 
@@ -149,6 +152,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     }
     if new == TCP_SYN_SENT {
         context::connects(sock);
+        propagate::connects(sock);
     }
     if matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK) {
         // No more will be written here: what has no answer by now gets none.
@@ -169,8 +173,8 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if dialogue.announced != 0 {
         // A tunnel is not followed to its end.
         if dialogue.sequenced != 0 && dialogue.protocol != IGNORED {
-            let read = went_unseen(sock, received, global!(tcp_copied_seq));
-            let written = went_unseen(sock, sent, global!(tcp_write_seq));
+            let read = went_unseen(sock, received, global!(tcp_copied_seq), 0);
+            let written = went_unseen(sock, sent, global!(tcp_write_seq), dialogue.sending.injected);
             if read || written {
                 count(Counter::GapUnseen, 1);
             }

@@ -1,7 +1,7 @@
 //! The command line: what it takes, what `--help` teaches, and the statuses that scripts can rely on.
 
-use crate::config::choice::{Color, Format, Hooks, KernelLog};
-use crate::config::layer::{Capture, Layer, Messaging, Output, Watch};
+use crate::config::choice::{Color, Format, Hooks, Injected, KernelLog};
+use crate::config::layer::{Capture, Layer, Messaging, Output, Propagate, Watch};
 use crate::config::value::{Pattern, Period, PortRange, Size};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -238,6 +238,16 @@ pub struct Settings {
     #[arg(long, help_heading = "Capture")]
     broker_spans: bool,
 
+    /// Put trace context into what watched clients send [default: none] [env: SPANWIRE_PROPAGATE]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PROTOCOL",
+        value_delimiter = ',',
+        help_heading = "Capture"
+    )]
+    propagate: Vec<Injected>,
+
     /// Which kernel hooks to use [default: auto] [env: SPANWIRE_HOOKS]
     #[arg(long, value_enum, value_name = "SET", help_heading = "Capture")]
     hooks: Option<Hooks>,
@@ -274,6 +284,9 @@ impl Settings {
             },
             messaging: Messaging {
                 broker_spans: self.broker_spans.then_some(true),
+            },
+            propagate: Propagate {
+                headers: given(&self.propagate),
             },
             output: Output {
                 format: self.output,

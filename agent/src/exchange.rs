@@ -141,6 +141,7 @@ impl Table {
                 late,
                 peer,
                 aligned,
+                ..
             } => {
                 let connection = self.connection(origin);
                 connection.late = *late;

@@ -46,6 +46,8 @@ counters! {
     ConnectionsEncrypted => "unclaimed.encrypted",
     /// Trace contexts in requests that are not as their format says, and count for nothing.
     ContextsMalformed => "malformed.contexts",
+    /// Sockets that were enrolled for injection after they had been connected.
+    EnrolledLate => "propagation.enrolled_late",
     /// Requests that were sent while more than one was being handled, and nothing told for which.
     ParentsAmbiguous => "causality.ambiguous",
     /// Requests whose parent is known to the kernel half, and its record was lost.

@@ -22,6 +22,7 @@ pub mod redact;
 
 pub mod command;
 pub mod pipeline;
+pub mod propagation;
 pub mod replay;
 pub mod run;
 pub mod signals;

@@ -13,7 +13,7 @@ use crate::kernel::events::{Event, Ids};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
-use crate::process::{self, Proc};
+use crate::process::{self, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
@@ -143,7 +143,18 @@ impl Stages {
     /// Follows the life of processes. `early` programs may be read as soon as they start.
     fn follow(&mut self, event: &Event<'_>, early: &mut u32) {
         match event {
-            Event::Opened { origin, .. } => self.read(origin.pid),
+            Event::Opened {
+                origin, unenrolled, ..
+            } => {
+                self.read(origin.pid);
+                if let Some(inode) = unenrolled
+                    && self.processes.propagates(origin.pid) & Policy::bit(origin.protocol) != 0
+                {
+                    self.capture
+                        .propagation()
+                        .enrol(origin.pid, origin.connection, *inode);
+                }
+            }
             Event::Fork { pid, parent, name } => {
                 self.processes.on_fork(*parent, *pid);
                 self.processes.note_comm(*pid, name);
@@ -325,10 +336,13 @@ impl Pipeline {
         } else {
             self.told.max(last)
         };
+        let enrolled = stages.capture.propagation().enrol_waiting();
+        stages.health.add(Counter::EnrolledLate, enrolled);
         stages.capture.flush_log();
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
             self.swept = self.clock.monotonic();
             self.early = READ_EARLY;
+            self.stages.capture.withdraw();
             self.sweep();
             self.show_open();
             self.hand_on();

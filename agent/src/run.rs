@@ -15,6 +15,7 @@ use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
+use crate::propagation;
 use crate::redact::{self, Redactor};
 use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
@@ -121,14 +122,18 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let sinks = sinks(config, &health)?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
-    let capture = Capture::load(&options(config, command))?;
+    let settled = propagation::settle(&config.propagate.headers);
+    let mut options = options(config, command);
+    options.propagate = settled.policy.protocols != 0;
+    let mut capture = Capture::load(&options)?;
+    let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         causality: Causality::new(Arc::clone(&health)),
-        processes: process::Table::new(Proc::host(), config.resource.clone()),
+        processes: process::Table::new(Proc::host(), config.resource.clone()).propagating(settled.policy),
         filter,
         descendants_only: !command.is_empty(),
         rules: rules(config, run.no_redact, quiet),
@@ -147,6 +152,12 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
             pipeline.run(&flag)
         })
         .map_err(system("start a thread"))?;
+    if let Some(restraint) = settled.restraint {
+        tracing::warn!("{restraint}");
+    }
+    if let Some(refusal) = refusal {
+        tracing::warn!("no context is injected: {refusal}");
+    }
     if hooks == HookSet::Syscall {
         tracing::warn!(
             "hooks on system calls: every call of every process on this host is looked at, at about 0.15 us each"
@@ -313,6 +324,7 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         ring_buffer: config.capture.ring_buffer,
         max_connections: config.capture.max_connections,
         broker_spans: config.messaging.broker_spans,
+        propagate: false,
         ports: config
             .watch
             .ports

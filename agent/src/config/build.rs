@@ -7,7 +7,7 @@ use super::print::{Origin, Origins};
 use super::value::Period;
 use super::{
     Batch, Capture, ClientIdentity, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Otlp, Output,
-    Warning, Watch,
+    Propagate, Warning, Watch,
 };
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         http: http(&layer.http),
         messaging: Messaging {
             broker_spans: settled(layer.messaging.broker_spans),
+        },
+        propagate: Propagate {
+            headers: settled(layer.propagate.headers.clone()),
         },
         output: Output {
             format: settled(layer.output.format),

@@ -70,6 +70,20 @@ choice! {
 }
 
 choice! {
+    /// Into what outgoing requests trace context is put.
+    pub enum Injected {
+        /// None; beside others, these count
+        None = "none",
+        /// A header of HTTP/1
+        Http1 = "http1",
+        /// A field of HTTP/2, gRPC included
+        Http2 = "http2",
+        /// An entry of the headers of an AMQP message
+        Amqp = "amqp",
+    }
+}
+
+choice! {
     /// Level of the diagnostics that the programs in the kernel write.
     pub enum KernelLog {
         /// Silent, at no cost

@@ -43,6 +43,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "http.captured_response_headers",
     ),
     ("SPANWIRE_BROKER_SPANS", "messaging.broker_spans"),
+    ("SPANWIRE_PROPAGATE", "propagate.headers"),
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
@@ -161,6 +162,7 @@ impl<'a> Reader<'a> {
         layer.http.captured_request_headers = self.many("http.captured_request_headers")?;
         layer.http.captured_response_headers = self.many("http.captured_response_headers")?;
         layer.messaging.broker_spans = self.one("messaging.broker_spans")?;
+        layer.propagate.headers = self.many("propagate.headers")?;
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;

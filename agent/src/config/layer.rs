@@ -3,7 +3,7 @@
 //! The file's grammar *is* this shape (serde refuses other keys), and so is its JSON schema. Doc comments here are what
 //! editors show.
 
-use super::choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
+use super::choice::{Color, Compression, Format, Hooks, Injected, KernelLog, Protocol};
 use super::endpoint::Endpoint;
 use super::value::{FieldName, Method, Pattern, Period, PortRange, Secret, Size};
 use schemars::JsonSchema;
@@ -80,6 +80,14 @@ section! {
         /// Whether the broker's end of a connection makes spans, too. Unless set, its clients' end alone does: of what
         /// clients on other hosts send and get, a host that runs the broker alone shows nothing.
         pub broker_spans: Option<bool>,
+    }
+}
+
+section! {
+    /// How trace context gets to other hosts, and to services that make spans themselves.
+    pub struct Propagate {
+        /// Into which requests of watched clients a `traceparent` is put that have none.
+        pub headers: Option<Vec<Injected>>,
     }
 }
 
@@ -179,6 +187,9 @@ pub struct Layer {
     /// What becomes a span of what goes through a message broker.
     #[serde(deserialize_with = "section")]
     pub messaging: Messaging,
+    /// How trace context gets to other hosts, and to services that make spans themselves.
+    #[serde(deserialize_with = "section")]
+    pub propagate: Propagate,
     /// What is written to standard output.
     #[serde(deserialize_with = "section")]
     pub output: Output,
@@ -207,6 +218,7 @@ impl Layer {
             capture: self.capture.over(lower.capture),
             http: self.http.over(lower.http),
             messaging: self.messaging.over(lower.messaging),
+            propagate: self.propagate.over(lower.propagate),
             output: self.output.over(lower.output),
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
@@ -231,6 +243,9 @@ impl Layer {
             },
             messaging: Messaging {
                 broker_spans: Some(false),
+            },
+            propagate: Propagate {
+                headers: Some(vec![Injected::None]),
             },
             output: Output {
                 format: Some(Format::Tree),

@@ -14,7 +14,7 @@ pub mod pairs;
 mod print;
 pub mod value;
 
-pub use choice::{Color, Compression, Format, Hooks, KernelLog, Protocol};
+pub use choice::{Color, Compression, Format, Hooks, Injected, KernelLog, Protocol};
 pub use command::run;
 use environment::Environment;
 pub use file::{File, FileError, Problem};
@@ -39,6 +39,8 @@ pub struct Config {
     pub http: Http,
     /// What becomes a span of what goes through a message broker.
     pub messaging: Messaging,
+    /// How trace context gets on.
+    pub propagate: Propagate,
     /// What is written to standard output.
     pub output: Output,
     /// Where spans are sent, if anywhere.
@@ -93,6 +95,13 @@ pub struct Http {
 pub struct Messaging {
     /// Whether the broker's end of a connection makes spans, too.
     pub broker_spans: bool,
+}
+
+/// How trace context gets to other hosts, and to services that make spans themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Propagate {
+    /// Into which requests it is put.
+    pub headers: Vec<Injected>,
 }
 
 /// What is written to standard output.

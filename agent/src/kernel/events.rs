@@ -96,6 +96,8 @@ pub enum Event<'a> {
         peer: Option<u64>,
         /// Both ends number their bytes alike.
         aligned: bool,
+        /// Inode of a TCP socket by which requests are sent, and which is not enrolled for injection.
+        unenrolled: Option<u64>,
     },
     /// Bytes of a message's head.
     Bytes {
@@ -210,6 +212,8 @@ impl<'a> Event<'a> {
                 let inode = (opened.family == family::UNIX).then_some(opened.inode);
                 let late = opened.flags & opened::LATE != 0;
                 let aligned = opened.flags & opened::ALIGNED != 0;
+                let is_client = opened.flags & (opened::CLIENT | opened::ENROLLED) == opened::CLIENT;
+                let unenrolled = (inode.is_none() && is_client).then_some(opened.inode);
                 let peer = (opened.peer != 0).then_some(opened.peer);
                 Self::Opened {
                     origin,
@@ -218,6 +222,7 @@ impl<'a> Event<'a> {
                     late,
                     peer,
                     aligned,
+                    unenrolled,
                 }
             }
             kind::BYTES => {

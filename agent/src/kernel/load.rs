@@ -4,14 +4,18 @@ use super::btf::{Btf, BtfError, VMLINUX};
 use super::diagnostics::Diagnostics;
 use super::events::ConnectionId;
 use super::offsets::{self, MissingField};
+use super::propagation::Propagation;
 use super::ring::Ring;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf, SockHash};
+use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint, SkMsg, SockOps};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use spanwire_ebpf::{CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime};
+use spanwire_ebpf::{
+    CONNECTION_BORN, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime,
+    protocol,
+};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::fs;
@@ -83,6 +87,8 @@ pub struct Options {
     pub watch: Watch,
     /// Whether brokers of AMQP are watched, and not their clients alone.
     pub broker_spans: bool,
+    /// Whether sockets can be enrolled, so that contexts are injected into what they send.
+    pub propagate: bool,
     /// Up to which level the programs write diagnostics.
     pub log: LevelFilter,
 }
@@ -152,6 +158,8 @@ enum Hook {
     RawTracepoint(&'static str),
     FEntry(&'static str),
     FExit(&'static str),
+    SkMsg,
+    SockOps,
 }
 
 /// A program, where it is attached, and whether the set is of use without it.
@@ -217,6 +225,20 @@ const TRAMPOLINE: &[Program] = &[
 
 const SYSCALL: &[Program] = &[tracepoint("sys_exit", "sys_exit", true)];
 
+/// Programs that inject, in the order in which they are attached: no socket is enrolled before its sends have where to go.
+const PROPAGATE: &[Program] = &[
+    Program {
+        name: "spanwire_inject",
+        hook: Hook::SkMsg,
+        required: false,
+    },
+    Program {
+        name: "spanwire_enrol",
+        hook: Hook::SockOps,
+        required: false,
+    },
+];
+
 /// The kernel half, loaded and attached. Dropping it takes everything out of the kernel, and so does the end of the
 /// process, however it comes.
 pub struct Capture {
@@ -227,7 +249,8 @@ pub struct Capture {
     processes: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
-    runtimes: HashMap<MapData, u32, [u32; 3]>,
+    runtimes: HashMap<MapData, u32, [u32; 4]>,
+    propagation: Propagation,
     log: Option<EbpfLogger<Diagnostics>>,
     skipped: u64,
 }
@@ -280,6 +303,7 @@ impl Capture {
                 ports: Vec::new(),
                 watch: Watch::Nothing,
                 broker_spans: false,
+                propagate: false,
                 log: LevelFilter::Off,
             };
             match Self::load(&options) {
@@ -330,6 +354,7 @@ impl Capture {
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
         let runtimes = HashMap::try_from(take(&mut ebpf, "RUNTIMES")?)?;
+        let sockets = SockHash::try_from(take(&mut ebpf, "SOCKETS")?)?;
         let log = match options.log {
             LevelFilter::Off => None,
             _ => Some(EbpfLogger::init_with_logger(&mut ebpf, Diagnostics)?),
@@ -343,6 +368,7 @@ impl Capture {
             connections,
             counters,
             runtimes,
+            propagation: Propagation::new(sockets),
             log,
             skipped: 0,
         };
@@ -352,15 +378,20 @@ impl Capture {
             HookSet::Trampoline => TRAMPOLINE,
             HookSet::Syscall => SYSCALL,
         };
-        let programs: Vec<_> = ALWAYS.iter().chain(hooks).collect();
+        let propagate = if options.propagate { PROPAGATE } else { &[] };
+        let programs: Vec<_> = ALWAYS.iter().chain(propagate).chain(hooks).collect();
         let mut loaded = load_all(&mut ebpf, &programs);
         // The hooks last: what they see must find all else in place.
         for program in programs {
             let result = loaded
                 .remove(program.name)
                 .unwrap_or(Err(ProgramError::NotLoaded));
-            if let Err(source) = result.and_then(|()| attach(&mut ebpf, program)) {
+            let propagation = &mut capture.propagation;
+            if let Err(source) = result.and_then(|()| attach(&mut ebpf, program, propagation)) {
                 tracing::trace!("{}: {source}", program.name);
+                if matches!(program.hook, Hook::SkMsg | Hook::SockOps) {
+                    propagation.refuse(format!("{}: {}", program.name, chain(&source)));
+                }
                 if program.required {
                     return Ok(Err(Refusal {
                         program: program.name,
@@ -372,6 +403,11 @@ impl Capture {
         }
         capture.ebpf = Some(ebpf);
         Ok(Ok(capture))
+    }
+
+    /// What injects contexts.
+    pub const fn propagation(&mut self) -> &mut Propagation {
+        &mut self.propagation
     }
 
     /// The hook set that is in use.
@@ -415,6 +451,18 @@ impl Capture {
         (u64::from_ne_bytes(*born) == connection.born).then(|| u32::from_ne_bytes(*responses))
     }
 
+    /// Takes the sockets of which the kernel half has found that they carry nothing to inject into out of the sockhash.
+    pub fn withdraw(&mut self) {
+        let connections = &self.connections;
+        let carries = |sock| {
+            let value = connections.get(&sock, 0).ok();
+            value.is_none_or(|value| value[CONNECTION_PROTOCOL] != protocol::IGNORED)
+        };
+        if let Err(error) = self.propagation.withdraw(carries) {
+            tracing::debug!("cannot read which sockets are enrolled: {error}");
+        }
+    }
+
     /// Watches a process, or no longer.
     ///
     /// # Errors
@@ -439,9 +487,10 @@ impl Capture {
             unit,
             goroutine_id,
             goroutine_parent,
+            propagate,
         } = runtime;
         self.runtimes
-            .insert(pid, [unit, goroutine_id, goroutine_parent], 0)
+            .insert(pid, [unit, goroutine_id, goroutine_parent, propagate], 0)
     }
 
     /// The kernel half's counters, summed over all CPUs, in the order of [`Counter::ALL`].
@@ -504,15 +553,19 @@ fn load(
         Hook::RawTracepoint(_) => <&mut RawTracePoint>::try_from(found)?.load(),
         Hook::FEntry(function) => <&mut FEntry>::try_from(found)?.load(function, btf()?),
         Hook::FExit(function) => <&mut FExit>::try_from(found)?.load(function, btf()?),
+        Hook::SkMsg => <&mut SkMsg>::try_from(found)?.load(),
+        Hook::SockOps => <&mut SockOps>::try_from(found)?.load(),
     }
 }
 
-fn attach(ebpf: &mut Ebpf, program: &Program) -> Result<(), ProgramError> {
+fn attach(ebpf: &mut Ebpf, program: &Program, propagation: &Propagation) -> Result<(), ProgramError> {
     let found = ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
     match program.hook {
         Hook::RawTracepoint(name) => <&mut RawTracePoint>::try_from(found)?.attach(name).map(drop),
         Hook::FEntry(_) => <&mut FEntry>::try_from(found)?.attach().map(drop),
         Hook::FExit(_) => <&mut FExit>::try_from(found)?.attach().map(drop),
+        Hook::SkMsg => propagation.attach(found.try_into()?),
+        Hook::SockOps => propagation.watch_connects(found.try_into()?),
     }
 }
 

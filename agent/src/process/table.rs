@@ -1,6 +1,6 @@
 //! Processes that were asked for, each read once.
 
-use super::{Host, Identity, Proc, Unreadable, resource, unit};
+use super::{Host, Identity, Policy, Proc, Unreadable, resource, unit};
 use crate::span::Resource;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ pub struct Table {
     proc: Proc,
     host: Host,
     shared: Vec<(String, String)>,
+    propagation: Policy,
     entries: HashMap<u32, Entry>,
     /// Ended processes in order, with the life that ended.
     ended: VecDeque<(u32, u64)>,
@@ -52,11 +53,18 @@ impl Table {
             proc,
             host,
             shared,
+            propagation: Policy::default(),
             entries: HashMap::new(),
             ended: VecDeque::new(),
             lives: 0,
             sweep_at: SWEEP,
         }
+    }
+
+    /// Lets contexts be injected.
+    #[must_use]
+    pub fn propagating(self, propagation: Policy) -> Self {
+        Self { propagation, ..self }
     }
 
     /// The resource of a process, always the same one for the same life of it.
@@ -71,7 +79,16 @@ impl Table {
         if std::mem::replace(&mut entry.told, true) {
             return None;
         }
-        known.identity.map(|identity| unit::of(&identity))
+        known.identity.map(|identity| spanwire_ebpf::Runtime {
+            propagate: self.propagation.of(&identity),
+            ..unit::of(&identity)
+        })
+    }
+
+    /// Into which protocols contexts are injected that a process sends: bits of [`spanwire_ebpf::propagate`].
+    pub fn propagates(&mut self, pid: u32) -> u32 {
+        let identity = self.known(pid).identity;
+        identity.map_or(0, |identity| self.propagation.of(&identity))
     }
 
     /// Whether anything is known of a process, be it only that it was forked.

@@ -44,6 +44,7 @@ fn goroutine(version: &str) -> Runtime {
             unit: unit::GOROUTINE,
             goroutine_id: 152,
             goroutine_parent: 280,
+            ..Runtime::default()
         },
         _ => Runtime::default(),
     }

@@ -100,6 +100,12 @@ impl Check {
     }
 }
 
+/// Programs of others on this host that work with a sockmap, in words; none where that cannot be found out.
+#[must_use]
+pub fn redirectors() -> Vec<String> {
+    propagation::names()
+}
+
 /// Which of the capabilities that capture needs are missing, in words; `None` if none is.
 #[must_use]
 pub fn missing_privileges() -> Option<String> {

@@ -75,6 +75,12 @@ fn redirects(kind: u32, name: &str, sockmap: Option<&str>) -> Option<String> {
     Some(format!("{word} program `{name}`{with}"))
 }
 
+/// [`redirectors`], in words.
+pub(super) fn names() -> Vec<String> {
+    let found = redirectors().unwrap_or_default();
+    found.into_iter().map(|one| one.text).collect()
+}
+
 pub(super) fn other_sockmaps(context: &Context) -> Outcome {
     let found = match redirectors() {
         Ok(found) if found.is_empty() => {

@@ -1,0 +1,182 @@
+//! Puts trace context into what watched processes send: `traceparent` of W3C, as a header, a field or an entry.
+//!
+//! A client's socket is *enrolled* once it is connected: it is put into a sockhash, and from then on each send goes by way
+//! of [`spanwire_inject`] before it is queued. That has to know where a message begins. What earlier sends came to is known
+//! to the walker, which has seen them by then; within a send, [`Sending`] keeps count.
+//!
+//! The program never corks, since a socket that is taken out of the sockhash meanwhile would lose what is corked; so what a
+//! send cuts in an awkward place is left alone, and counted. It puts one context in at a time: on Linux 5.10 a second
+//! `bpf_msg_push_data` in one run corrupts the message.
+
+pub(crate) mod http1;
+pub(crate) mod message;
+
+use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
+use crate::globals::{global, kernel};
+use crate::maps::{CONNECTING, RUNTIMES, SOCKETS, count};
+use crate::operation::{self, Operation};
+use crate::process::is_watched;
+use aya_ebpf::bindings::{bpf_sock_ops, sk_action, sk_msg_md};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_cork_bytes};
+use aya_ebpf::macros::{sk_msg, sock_ops};
+use aya_ebpf::programs::{SkMsgContext, SockOpsContext};
+use core::ptr::{read_volatile, write_volatile};
+use spanwire_ebpf::protocol::HTTP1;
+use spanwire_ebpf::{Counter, RECEIVED, SENT};
+
+/// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
+const ACTIVE_ESTABLISHED: u32 = 4;
+
+/// Into what the current process sends, contexts are injected: bits of [`spanwire_ebpf::propagate`].
+#[inline(always)]
+fn wanted() -> u32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: a value that does not change its shape.
+    unsafe { RUNTIMES.get(tgid) }.map_or(0, |runtime| runtime.propagate)
+}
+
+/// A socket begins to connect.
+#[inline(always)]
+pub(crate) fn connects(sock: u64) {
+    if is_watched() && wanted() != 0 {
+        let _ = CONNECTING.insert(sock, 1, 0);
+    } else {
+        let _ = CONNECTING.remove(sock);
+    }
+}
+
+/// Enrols a socket that is connected now. This need not run in its process.
+#[sock_ops]
+pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {
+    if context.op() == ACTIVE_ESTABLISHED
+        && let Some(operation) = operation::claim()
+    {
+        // SAFETY: a map value, and this program's own until it is released.
+        enrol(context.ops, unsafe { &mut *operation });
+        // SAFETY: as above.
+        unsafe { (*operation).release() };
+    }
+    1
+}
+
+#[inline(always)]
+fn enrol(context: *mut bpf_sock_ops, operation: &mut Operation) {
+    // SAFETY: the context has a sock at this point.
+    let sock = number(operation, unsafe { (*context).__bindgen_anon_2.sk } as u64);
+    if CONNECTING.get_ptr(sock).is_none() {
+        return;
+    }
+    let _ = CONNECTING.remove(sock);
+    if !connection::is_of_interest(sock) {
+        return;
+    }
+    // SAFETY: the program's own context.
+    let counter = match SOCKETS.update(sock, unsafe { &mut *context }, 0) {
+        Ok(()) => Counter::Enrolled,
+        Err(_) => Counter::EnrolRefused,
+    };
+    count(counter, 1);
+}
+
+/// The number that a pointer is: what has been in a map is nothing but a number to the verifier.
+#[inline(always)]
+fn number(operation: &mut Operation, pointer: u64) -> u64 {
+    // SAFETY: of a reference.
+    unsafe {
+        write_volatile(&raw mut operation.pointer, pointer);
+        read_volatile(&raw const operation.pointer)
+    }
+}
+
+/// Something is about to be sent on an enrolled socket.
+#[sk_msg]
+pub(crate) fn spanwire_inject(context: SkMsgContext) -> u32 {
+    // Both stay set from one run into the next.
+    // SAFETY: the program's own context.
+    unsafe {
+        bpf_msg_apply_bytes(context.msg, 0);
+        bpf_msg_cork_bytes(context.msg, 0);
+    }
+    if is_watched()
+        && let Some(operation) = operation::claim()
+    {
+        // SAFETY: a map value, and this program's own until it is released.
+        run(context.msg, unsafe { &mut *operation });
+        // SAFETY: as above.
+        unsafe { (*operation).release() };
+    }
+    sk_action::SK_PASS
+}
+
+#[inline(always)]
+fn run(context: *mut sk_msg_md, operation: &mut Operation) {
+    // SAFETY: the program's own context.
+    let (sock, size) = unsafe {
+        let sock = (*context).__bindgen_anon_3.sk as u64;
+        (number(operation, sock), (*context).size)
+    };
+    operation.identify(sock, SENT);
+    let Some(connection) = connection::find(sock).or_else(|| connection::create(sock, SENT, 0, operation))
+    else {
+        return;
+    };
+    // SAFETY: a map value.
+    let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
+    if dialogue.protocol == IGNORED || dialogue.sequenced == 0 || dialogue.requests_direction == RECEIVED {
+        return;
+    }
+    let Some(sequence) = kernel::<u32>(sock, global!(tcp_write_seq)) else {
+        return;
+    };
+    dialogue.sending.enrolled = 1;
+    dialogue.sending.reconcile(sequence);
+    if sequence.wrapping_sub(dialogue.sending.injected) == sent.kernel_sequence {
+        adopt(dialogue, sent);
+    } else if sequence != dialogue.sending.next {
+        count(Counter::InjectionUnseen, 1);
+        return;
+    }
+    dialogue.sending.began = sequence;
+    dialogue.sending.next = sequence.wrapping_add(size);
+    if matches!(dialogue.protocol, UNDECIDED | HTTP1) {
+        http1::run(context, operation, dialogue, size);
+    }
+}
+
+/// Takes over where in a message the walker is, which has seen all that was sent before.
+#[inline(always)]
+fn adopt(dialogue: &mut Dialogue, sent: &Half) {
+    if matches!(dialogue.protocol, UNDECIDED | HTTP1) {
+        http1::adopt(&mut dialogue.sending, sent);
+    }
+}
+
+impl Sending {
+    /// Takes back what the last run counted, where the kernel has not sent it: the caller comes with the same bytes again.
+    #[inline(always)]
+    fn reconcile(&mut self, sequence: u32) {
+        let sent = sequence.wrapping_sub(self.began);
+        if self.added != 0 && sent < self.added_end {
+            self.injected = self.injected.wrapping_sub(self.added);
+        }
+        self.added = 0;
+    }
+
+    /// Notes that `count` bytes were put in, up to `end` of what is being sent.
+    #[inline(always)]
+    fn add(&mut self, count: u32, end: u32) {
+        self.injected = self.injected.wrapping_add(count);
+        self.next = self.next.wrapping_add(count);
+        self.added = count;
+        self.added_end = end;
+    }
+
+    /// Asks for another run behind the first `count` bytes of what is being sent.
+    #[inline(always)]
+    fn run_again(&mut self, context: *mut sk_msg_md, count: u32) {
+        // SAFETY: the program's own context.
+        unsafe { bpf_msg_apply_bytes(context, count) };
+        self.next = self.began.wrapping_add(count);
+    }
+}

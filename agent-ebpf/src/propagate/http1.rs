@@ -1,0 +1,308 @@
+//! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
+
+use super::message;
+use super::wanted;
+use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
+use crate::context::{self, Ids};
+use crate::frames::operands;
+use crate::http1::{is_request, past_line_feed};
+use crate::maps::count;
+use crate::operation::{Operation, ROOM};
+use crate::state as walker;
+use aya_ebpf::bindings::sk_msg_md;
+use core::ptr::write_volatile;
+use spanwire_ebpf::traceparent::{Field, LINE, NAME_BYTES, field, hex};
+use spanwire_ebpf::word::{SEVEN, bytes_before, find_in, no_digits, number, pattern};
+use spanwire_ebpf::{Counter, SENT, propagate};
+
+/// Values of [`Sending::state`].
+mod state {
+    /// A request should begin here.
+    pub(super) const START: u8 = 0;
+    /// At the beginning of a header line.
+    pub(super) const LINE: u8 = 1;
+    /// Within a line.
+    pub(super) const IN_LINE: u8 = 2;
+    /// In a body of known length.
+    pub(super) const BODY: u8 = 3;
+    /// In what only the walker can tell the end of: it will, before the next send.
+    pub(super) const REST: u8 = 4;
+}
+
+/// Bits of [`Sending::marks`].
+mod marked {
+    /// The first line has not been seen to its end.
+    pub(super) const FIRST: u8 = 1;
+    /// The head has a context of the application's own.
+    pub(super) const OWN: u8 = 2;
+    /// The head has lines whose names are not known: a send ended in them.
+    pub(super) const UNSURE: u8 = 4;
+    /// How long the body is cannot be told from here.
+    pub(super) const UNKNOWN_LENGTH: u8 = 8;
+}
+
+/// What comes of looking at some of a head.
+mod looked {
+    /// There is more to look at.
+    pub(super) const GOES_ON: u32 = 0;
+    /// The head ends with the empty line at the cursor, which is one byte long.
+    pub(super) const ENDS: u32 = 1;
+    /// The same with two bytes.
+    pub(super) const ENDS_BY_TWO: u32 = 2;
+    /// The window ends, or what is at the cursor cannot be told by what is there of it.
+    pub(super) const OUT: u32 = 3;
+    /// This is no request of HTTP/1.
+    pub(super) const FOREIGN: u32 = 4;
+}
+
+/// Steps for one run: a line each, or 64 bytes of it.
+const STEPS: u32 = 256;
+
+/// Bytes from which the beginning of a request can be told; none is shorter.
+const START_BYTES: u32 = 16;
+
+/// Takes over where the walker is.
+#[inline(always)]
+pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
+    let in_head = sending.state == state::LINE || sending.state == state::IN_LINE;
+    sending.state = match sent.state {
+        walker::START if sent.carried == 0 => {
+            sending.marks = 0;
+            state::START
+        }
+        walker::START | walker::FIRST_LINE..=walker::CODING => {
+            // What came before is known where it went by way of here.
+            if !in_head || sent.carried != 0 {
+                sending.marks |= marked::UNSURE;
+            }
+            if sent.state == walker::LINE && sent.carried == 0 {
+                state::LINE
+            } else {
+                state::IN_LINE
+            }
+        }
+        walker::BODY => {
+            sending.remaining = sent.remaining;
+            state::BODY
+        }
+        _ => state::REST,
+    };
+}
+
+/// Looks at what is about to be sent: `size` bytes.
+#[inline(always)]
+pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
+    let sending = &mut dialogue.sending;
+    if sending.state == state::REST {
+        return;
+    }
+    if sending.state == state::BODY {
+        if sending.remaining >= size as u64 {
+            sending.remaining -= size as u64;
+        } else {
+            // A request right behind a body.
+            sending.run_again(context, sending.remaining as u32);
+            sending.remaining = 0;
+        }
+        if sending.remaining == 0 {
+            sending.state = state::START;
+        }
+        return;
+    }
+    let length = if size as u64 > ROOM { ROOM as u32 } else { size };
+    if !message::look(context, operation, 0, length) {
+        count(Counter::InjectionRefused, 1);
+        sending.state = state::REST;
+        return;
+    }
+    if sending.state == state::START {
+        if length < START_BYTES || !is_request(operation.word(0), operation.word(8)) {
+            sending.state = state::REST;
+            return;
+        }
+        context::promise(operation.sock, operation.slot, sending.began);
+        sending.state = state::IN_LINE;
+        sending.marks = marked::FIRST;
+        sending.remaining = 0;
+        operation.cursor = 8;
+    }
+    let end = match lines(operation.sock, operation.slot) {
+        looked::ENDS => 1,
+        looked::ENDS_BY_TWO => 2,
+        looked::FOREIGN => {
+            sending.state = state::REST;
+            return;
+        }
+        _ => {
+            goes_on(context, operation, sending, size);
+            return;
+        }
+    };
+    let mut behind = operation.cursor + end;
+    let mut size = size;
+    if injects(context, operation, sending) {
+        behind += LINE;
+        size += LINE;
+    }
+    let rest = (size as u64).wrapping_sub(behind as u64);
+    if sending.marks & marked::UNKNOWN_LENGTH != 0 {
+        sending.state = state::REST;
+    } else if sending.remaining > rest {
+        sending.remaining -= rest;
+        sending.state = state::BODY;
+    } else if sending.remaining == rest {
+        sending.state = state::START;
+    } else {
+        // Another request is in the same message.
+        sending.state = state::START;
+        sending.run_again(context, behind + sending.remaining as u32);
+    }
+}
+
+/// The head goes on behind what was looked at: with the next run.
+#[inline(always)]
+fn goes_on(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sending, size: u32) {
+    let cursor = operation.cursor;
+    if cursor < operation.end && (cursor == 0 || operation.end == size) {
+        // The message ends in a line whose name is not all there.
+        sending.state = state::IN_LINE;
+        sending.marks |= marked::UNSURE;
+    } else if cursor < size {
+        sending.run_again(context, cursor);
+    }
+}
+
+/// Puts the header in front of the empty line at the cursor, where there is nothing against that; whether it did.
+#[inline(always)]
+fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending) -> bool {
+    if sending.marks & marked::OWN != 0 {
+        count(Counter::InjectionOwn, 1);
+        return false;
+    }
+    if sending.marks & marked::UNSURE != 0 {
+        count(Counter::InjectionCut, 1);
+        return false;
+    }
+    if wanted() & propagate::HTTP1 == 0 {
+        return false;
+    }
+    let at = operation.cursor;
+    let ids = &sending.ids;
+    if !message::put::<LINE>(context, at, |to| write(to, ids)) {
+        count(Counter::InjectionRefused, 1);
+        return false;
+    }
+    count(Counter::Injected, 1);
+    sending.add(LINE, at + LINE);
+    true
+}
+
+/// Writes the header: [`LINE`] bytes.
+#[inline(always)]
+fn write(to: *mut u8, ids: &Ids) {
+    let put = |offset: usize, word: u64| {
+        // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+        unsafe { write_volatile(to.add(offset).cast::<u64>(), word) };
+    };
+    put(0, pattern(b"tracepar"));
+    put(8, pattern(b"ent: 00-"));
+    put(16, hex(ids.trace[0] as u32));
+    put(24, hex((ids.trace[0] >> 32) as u32));
+    put(32, hex(ids.trace[1] as u32));
+    put(40, hex((ids.trace[1] >> 32) as u32));
+    // The last eight bytes before those that they overlap with.
+    put(62, pattern(b"   -00\r\n") | (ids.flags & 1) << 40);
+    put(57, hex((ids.span >> 32) as u32));
+    put(49, hex(ids.span as u32));
+    // SAFETY: as above.
+    unsafe { write_volatile(to.add(48), b'-') };
+}
+
+/// Looks at lines of a head from the cursor on; one of [`looked`], but not `GOES_ON`. A global function, for the reason that
+/// [`operands`] gives, and so is the one that it calls.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn lines(sock: u64, slot: u32) -> u32 {
+    for _ in 0..STEPS {
+        let looked = some_line(sock, slot);
+        if looked != looked::GOES_ON {
+            return looked;
+        }
+    }
+    looked::OUT
+}
+
+/// A step of [`lines`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_line(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
+        return looked::FOREIGN;
+    };
+    let known = dialogue.protocol != UNDECIDED;
+    line(operation, &mut dialogue.sending, known)
+}
+
+/// One line, or 64 bytes of it. `known` says that the connection speaks HTTP/1.
+#[inline(always)]
+fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
+    if operation.cursor >= operation.end {
+        return looked::OUT;
+    }
+    if sending.state == state::LINE {
+        let cursor = operation.cursor;
+        let (word, second, third) = (
+            operation.word(cursor),
+            operation.word(cursor + 8),
+            operation.word(cursor + 16),
+        );
+        let available = operation.available();
+        if word as u8 == b'\n' {
+            return looked::ENDS;
+        }
+        if word as u16 == 0x0a0d && available >= 2 {
+            return looked::ENDS_BY_TWO;
+        }
+        if available < NAME_BYTES && find_in(word, second, third, b'\n') >= available {
+            return looked::OUT;
+        }
+        match field(word, second, third) {
+            Field::Context => sending.marks |= marked::OWN,
+            Field::Coding => sending.marks |= marked::UNKNOWN_LENGTH,
+            Field::Length => length(operation, sending),
+            Field::Other => {}
+        }
+        sending.state = state::IN_LINE;
+    }
+    if !past_line_feed(operation) {
+        return looked::GOES_ON;
+    }
+    sending.state = state::LINE;
+    if sending.marks & marked::FIRST != 0 {
+        sending.marks &= !marked::FIRST;
+        // A line that began with an earlier run may have its version there.
+        if operation.cursor < 10 {
+            return if known { looked::GOES_ON } else { looked::FOREIGN };
+        }
+        let carriage = (operation.byte(operation.cursor - 2) == b'\r') as u32;
+        if operation.word(operation.cursor - 9 - carriage) & SEVEN != pattern(b"HTTP/1.") {
+            return looked::FOREIGN;
+        }
+    }
+    looked::GOES_ON
+}
+
+/// The value of Content-Length, whose line begins at the cursor.
+#[inline(always)]
+fn length(operation: &Operation, sending: &mut Sending) {
+    let mut at = operation.cursor + 15;
+    at += (operation.byte(at) == b' ') as u32;
+    let word = operation.word(at);
+    let digits = bytes_before(no_digits(word));
+    // What is longer than that is not followed by another request in the same message.
+    if digits == 0 || digits == 8 || at + 8 > operation.end {
+        sending.marks |= marked::UNKNOWN_LENGTH;
+    } else {
+        sending.remaining = number(word, digits).0;
+    }
+}

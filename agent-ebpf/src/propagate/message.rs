@@ -1,0 +1,58 @@
+//! What is about to be sent: a look at its bytes, and room for more.
+
+use super::number;
+use crate::operation::{Operation, ROOM};
+use aya_ebpf::bindings::sk_msg_md;
+use aya_ebpf::helpers::generated::{
+    bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data, bpf_probe_read_kernel,
+};
+
+/// Copies `count` bytes, from `from` on, into the operation's window; whether that was possible. They are at most as many
+/// as there are, and as the window takes.
+#[inline(always)]
+pub(crate) fn look(context: *mut sk_msg_md, operation: &mut Operation, from: u32, count: u32) -> bool {
+    // SAFETY: the program's own context.
+    let (start, end) = unsafe {
+        // What lies in one piece is not moved.
+        if bpf_msg_pull_data(context, from, from.wrapping_add(count), 0) != 0 {
+            return false;
+        }
+        let start = number(operation, (*context).__bindgen_anon_1.data as u64);
+        (
+            start,
+            number(operation, (*context).__bindgen_anon_2.data_end as u64),
+        )
+    };
+    if count as u64 > ROOM || end.wrapping_sub(start) < count as u64 {
+        return false;
+    }
+    // SAFETY: the window takes as many; the helper checks the address.
+    let result =
+        unsafe { bpf_probe_read_kernel(operation.window.as_mut_ptr().cast(), count, start as *const _) };
+    operation.cursor = 0;
+    operation.carried = 0;
+    operation.end = count;
+    result == 0
+}
+
+/// Makes room for `COUNT` bytes at `at`, and writes them by `write`, which gets where they go; whether that was possible. If
+/// not, nothing has changed.
+#[inline(always)]
+pub(crate) fn put<const COUNT: u32>(context: *mut sk_msg_md, at: u32, write: impl FnOnce(*mut u8)) -> bool {
+    // SAFETY: the program's own context, whose bounds are looked at before anything is written.
+    unsafe {
+        if bpf_msg_push_data(context, at, COUNT, 0) != 0 {
+            return false;
+        }
+        if bpf_msg_pull_data(context, at, at.wrapping_add(COUNT), 0) == 0 {
+            let start = (*context).__bindgen_anon_1.data as usize;
+            let end = (*context).__bindgen_anon_2.data_end as usize;
+            if start + COUNT as usize <= end {
+                write(start as *mut u8);
+                return true;
+            }
+        }
+        bpf_msg_pop_data(context, at, COUNT, 0);
+    }
+    false
+}

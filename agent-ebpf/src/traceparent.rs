@@ -1,0 +1,154 @@
+//! `traceparent` (W3C Trace Context, section 3.2) in whole words, the first byte lowest. Without branches, because a
+//! verifier looks at each side of a branch.
+//!
+//! ```text
+//!   00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+//!   version-trace id-parent id-flags
+//! ```
+
+use crate::word::{LOWER, pattern};
+
+/// Length of a value of version 00.
+pub const LENGTH: u32 = 55;
+
+/// A header of HTTP/1 with its line end: `traceparent: VALUE\r\n`.
+pub const LINE: u32 = 13 + LENGTH + 2;
+
+/// 0x01 in every byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The hexadecimal digits of four bytes, in lower case.
+#[inline(always)]
+#[must_use]
+pub const fn hex(bytes: u32) -> u64 {
+    let wide = bytes as u64;
+    let pairs = (wide & 0xffff) | (wide & 0xffff_0000) << 16;
+    let each = (pairs & 0x0000_00ff_0000_00ff) | (pairs & 0x0000_ff00_0000_ff00) << 8;
+    let nibbles = ((each >> 4) & 0x000f_000f_000f_000f) | (each & 0x000f_000f_000f_000f) << 8;
+    let letters = ((nibbles + 6 * ONES) >> 4) & ONES;
+    nibbles + b'0' as u64 * ONES + letters * (b'a' - b'0' - 10) as u64
+}
+
+/// The four bytes that eight hexadecimal digits in lower case mean; `None` where they are something else.
+#[inline(always)]
+#[must_use]
+pub const fn bytes(digits: u64) -> Option<u32> {
+    let letters = (digits >> 6) & ONES;
+    let nibbles = (digits & (0x0f * ONES)) + letters * 9;
+    // Neighbours are joined, three times.
+    let each = ((nibbles << 4) | (nibbles >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (each | each >> 8) & 0x0000_ffff_0000_ffff;
+    let all = (pairs | pairs >> 16) as u32;
+    if hex(all) == digits { Some(all) } else { None }
+}
+
+/// What a header line of HTTP/1 is of interest for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Nothing.
+    Other,
+    /// It is a context of the application's own, in one of the formats that spanwire reads.
+    Context,
+    /// Content-Length; its value begins behind 15 bytes.
+    Length,
+    /// Transfer-Encoding.
+    Coding,
+}
+
+/// Bytes from which every [`Field`] can be told.
+pub const NAME_BYTES: u32 = 19;
+
+/// The field whose line begins with these 24 bytes.
+#[inline(always)]
+#[must_use]
+pub const fn field(word: u64, second: u64, third: u64) -> Field {
+    /// The first four and three bytes of a word.
+    const FOUR: u64 = 0xffff_ffff;
+    const THREE: u64 = 0xff_ffff;
+    let (word, second, third) = (word | LOWER, second | LOWER, third | LOWER);
+    let traceparent = word == pattern(b"tracepar") && second & FOUR == pattern(b"ent:");
+    let b3 = word & THREE == pattern(b"b3:");
+    let b3_multi = word == pattern(b"x-b3-tra") && second & crate::word::SEVEN >> 16 == pattern(b"ceid:");
+    let jaeger = word == pattern(b"uber-tra") && second & crate::word::SEVEN >> 8 == pattern(b"ce-id:");
+    let length = word == pattern(b"content-") && second & crate::word::SEVEN == pattern(b"length:");
+    let coding =
+        word == pattern(b"transfer") && second == pattern(b"-encodin") && third & 0xffff == pattern(b"g:");
+    if traceparent | b3 | b3_multi | jaeger {
+        Field::Context
+    } else if length {
+        Field::Length
+    } else if coding {
+        Field::Coding
+    } else {
+        Field::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(text: &[u8]) -> u64 {
+        let mut bytes = [0xff; 8];
+        bytes[..text.len()].copy_from_slice(text);
+        u64::from_le_bytes(bytes)
+    }
+
+    #[test]
+    fn digits_are_those_of_the_bytes_in_their_order() {
+        assert_eq!(
+            &hex(u32::from_le_bytes([0x0a, 0xf7, 0x65, 0x19])).to_le_bytes(),
+            b"0af76519"
+        );
+        assert_eq!(&hex(0).to_le_bytes(), b"00000000");
+        assert_eq!(&hex(u32::MAX).to_le_bytes(), b"ffffffff");
+        for value in (0..=u32::MAX).step_by(65_521) {
+            assert_eq!(bytes(hex(value)), Some(value));
+        }
+    }
+
+    #[test]
+    fn what_is_no_digit_in_lower_case_means_nothing() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut digits = *b"0af76519";
+                digits[place] = byte;
+                let expected = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                assert_eq!(bytes(u64::from_le_bytes(digits)).is_some(), expected, "{byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn fields_are_told_by_their_whole_names() {
+        let told = |line: &[u8]| {
+            let mut padded = [0xff; 24];
+            let length = line.len().min(24);
+            padded[..length].copy_from_slice(&line[..length]);
+            field(word(&padded[..8]), word(&padded[8..16]), word(&padded[16..]))
+        };
+        for line in [
+            &b"traceparent: 00-"[..],
+            b"TraceParent:00",
+            b"b3: 0",
+            b"B3:1",
+            b"X-B3-TraceId: 1",
+            b"uber-trace-id: 5",
+        ] {
+            assert_eq!(told(line), Field::Context, "{}", line.escape_ascii());
+        }
+        assert_eq!(told(b"Content-Length: 5\r\n"), Field::Length);
+        assert_eq!(told(b"transfer-encoding: chunked"), Field::Coding);
+        for line in [
+            &b"tracestate: a"[..],
+            b"traceparents: ",
+            b"x-b3-spanid: 1",
+            b"b3x: 1",
+            b"content-lengths",
+            b"uber-trace-ids:",
+            b"\r\n",
+        ] {
+            assert_eq!(told(line), Field::Other, "{}", line.escape_ascii());
+        }
+    }
+}

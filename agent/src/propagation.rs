@@ -1,0 +1,65 @@
+//! Whether contexts are injected, and into whose requests: what is wished for, as far as this kernel bears it.
+
+use crate::config::Injected;
+use crate::kernel::inspect;
+use crate::kernel::sockhash::{self, Trial};
+use crate::process::Policy;
+use spanwire_ebpf::propagate;
+
+/// What may be injected into, and why it is less than was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// For each process.
+    pub policy: Policy,
+    /// Why there is no injection, or not into all processes.
+    pub restraint: Option<String>,
+}
+
+/// Tries what this kernel does with enrolled sockets, unless nothing is to be injected.
+#[must_use]
+pub fn settle(headers: &[Injected]) -> Settled {
+    let protocols = bits(headers);
+    if protocols == 0 {
+        return Settled::default();
+    }
+    let nothing = |why: String| Settled {
+        policy: Policy::default(),
+        restraint: Some(format!("no context is injected: {why}")),
+    };
+    let others = inspect::redirectors();
+    if !others.is_empty() {
+        // Two programs on one socket: the second is refused, or the first is in the way.
+        return nothing(format!("there is {}", others.join(", ")));
+    }
+    let behaviour = match sockhash::self_test() {
+        Ok(behaviour) => behaviour,
+        Err(error) => return nothing(error.to_string()),
+    };
+    if !behaviour.harmless() {
+        return nothing(
+            "this kernel does something else with sockets in a sockhash; see `spanwire check`".into(),
+        );
+    }
+    let breaks_fionread = behaviour.fionread != Trial::Same;
+    let restraint = "into requests of Python, Node, Ruby, Perl, PHP, Go and curl alone: this kernel answers FIONREAD on \
+                     enrolled sockets with 0";
+    Settled {
+        policy: Policy {
+            protocols,
+            breaks_fionread,
+        },
+        restraint: breaks_fionread.then(|| format!("contexts are injected {restraint}")),
+    }
+}
+
+/// As bits of [`propagate`].
+fn bits(headers: &[Injected]) -> u32 {
+    headers.iter().fold(0, |bits, header| {
+        bits | match header {
+            Injected::None => 0,
+            Injected::Http1 => propagate::HTTP1,
+            Injected::Http2 => propagate::HTTP2,
+            Injected::Amqp => propagate::AMQP,
+        }
+    })
+}
