@@ -153,14 +153,18 @@ pub(crate) struct Sending {
     /// How many bytes it injected, and the end of these, from `began` on.
     pub(crate) added: u32,
     pub(crate) added_end: u32,
+    /// HTTP/2: the highest stream so far.
+    pub(crate) stream: u32,
     /// Where in a message the next byte is: one of the protocol's own states.
     pub(crate) state: u8,
     /// The protocol's own marks.
     pub(crate) marks: u8,
     /// 1 once the socket is in the sockhash.
     pub(crate) enrolled: u8,
+    /// The protocol, which may be known before the walker knows it.
+    pub(crate) protocol: u8,
     /// Padding, always zero.
-    pub(crate) reserved: u8,
+    pub(crate) reserved: [u8; 4],
 }
 
 const _: () = {

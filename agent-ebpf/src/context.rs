@@ -23,7 +23,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
-use spanwire_ebpf::{RECEIVED, Runtime, SENT, cause};
+use spanwire_ebpf::{RECEIVED, Runtime, SENT, cause, traceparent};
 
 /// A span and its trace; all zero where there is none.
 #[repr(C)]
@@ -356,6 +356,50 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         1,
         &operation.exchange.ids,
     );
+}
+
+/// The request that is being received continues a trace: at the cursor is its `traceparent` header. What is sent for it is
+/// part of that trace. A global function, for the reason that [`operands`] gives.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
+        return 0;
+    };
+    let serving = &mut dialogue.serving;
+    // Of several, it is the last one's; what is taken off their sum is not known.
+    if dialogue.requests_direction != RECEIVED || serving.requests != 1 {
+        return 0;
+    }
+    let Some(unit) = UNITS.get_ptr_mut(&serving.by) else {
+        return 0;
+    };
+    let mut at = operation.cursor + traceparent::NAME;
+    at += (operation.byte(at) == b' ') as u32;
+    if at + traceparent::LENGTH > operation.end {
+        return 0;
+    }
+    let word = |offset: usize| operation.word_behind(at, offset);
+    let Some(read) = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])
+    else {
+        return 0;
+    };
+    // SAFETY: a map value.
+    let unit = unsafe { &mut *unit };
+    let more = Ids {
+        trace: [
+            read.trace[0].wrapping_sub(serving.sum.trace[0]),
+            read.trace[1].wrapping_sub(serving.sum.trace[1]),
+        ],
+        span: 0,
+        flags: read.flags.wrapping_sub(serving.sum.flags),
+    };
+    enter(&raw mut serving.requests, &raw mut serving.sum, 0, &more);
+    enter(&raw mut unit.requests, &raw mut unit.sum, 0, &more);
+    if unit.current.span == serving.sum.span {
+        unit.current.join(&serving.sum);
+    }
+    0
 }
 
 /// Whether a connection is over: no hook shows the end of a Unix socket.

@@ -9,9 +9,11 @@
 //! `bpf_msg_push_data` in one run corrupts the message.
 
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod message;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
+use crate::context::Ids;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTING, RUNTIMES, SOCKETS, count};
 use crate::operation::{self, Operation};
@@ -22,7 +24,9 @@ use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_cork_bytes};
 use aya_ebpf::macros::{sk_msg, sock_ops};
 use aya_ebpf::programs::{SkMsgContext, SockOpsContext};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::protocol::HTTP1;
+use spanwire_ebpf::protocol::{HTTP1, HTTP2};
+use spanwire_ebpf::traceparent::hex;
+use spanwire_ebpf::word::pattern;
 use spanwire_ebpf::{Counter, RECEIVED, SENT};
 
 /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
@@ -139,17 +143,45 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
     }
     dialogue.sending.began = sequence;
     dialogue.sending.next = sequence.wrapping_add(size);
-    if matches!(dialogue.protocol, UNDECIDED | HTTP1) {
-        http1::run(context, operation, dialogue, size);
+    match dialogue.sending.protocol {
+        UNDECIDED | HTTP1 => http1::run(context, operation, dialogue, size),
+        HTTP2 => http2::run(context, operation, dialogue, size),
+        _ => {}
     }
 }
 
 /// Takes over where in a message the walker is, which has seen all that was sent before.
 #[inline(always)]
 fn adopt(dialogue: &mut Dialogue, sent: &Half) {
-    if matches!(dialogue.protocol, UNDECIDED | HTTP1) {
-        http1::adopt(&mut dialogue.sending, sent);
+    let sending = &mut dialogue.sending;
+    sending.protocol = dialogue.protocol;
+    match dialogue.protocol {
+        UNDECIDED | HTTP1 => http1::adopt(sending, sent),
+        HTTP2 => http2::adopt(sending, sent),
+        _ => {}
     }
+}
+
+/// Writes a value of `traceparent`: [`traceparent::LENGTH`] bytes.
+///
+/// # Safety
+/// There is room for them.
+#[inline(always)]
+unsafe fn text(to: *mut u8, ids: &Ids) {
+    let put = |offset: usize, word: u64| {
+        // SAFETY: the caller has room. The machines that spanwire supports need no alignment.
+        unsafe { write_volatile(to.add(offset).cast::<u64>(), word) };
+    };
+    // What overlaps is written from the first word to the last, or from the last to the first, as its bytes need it.
+    put(0, pattern(b"00-     "));
+    put(3, hex(ids.trace[0] as u32));
+    put(11, hex((ids.trace[0] >> 32) as u32));
+    put(19, hex(ids.trace[1] as u32));
+    put(27, hex((ids.trace[1] >> 32) as u32));
+    put(47, pattern(b"     -0\0") | (b'0' as u64 | ids.flags & 1) << 56);
+    put(35, pattern(b"-       "));
+    put(36, hex(ids.span as u32));
+    put(44, hex((ids.span >> 32) as u32));
 }
 
 impl Sending {

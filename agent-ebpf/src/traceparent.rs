@@ -42,6 +42,53 @@ pub const fn bytes(digits: u64) -> Option<u32> {
     if hex(all) == digits { Some(all) } else { None }
 }
 
+/// Bytes in front of a header's value: its name and a colon.
+pub const NAME: u32 = 12;
+
+/// What a value says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The trace id, in memory order.
+    pub trace: [u64; 2],
+    /// Its flags.
+    pub flags: u64,
+}
+
+/// Reads a value of any version, of which later ones may be longer. The words are those at 0, 8, 16, 24, 32, 40 and 47.
+#[inline(always)]
+#[must_use]
+pub const fn read(words: [u64; 7]) -> Option<Context> {
+    const DASH: u64 = b'-' as u64;
+    let [first, second, third, fourth, fifth, sixth, last] = words;
+    let dashes = (first >> 16) & 0xff == DASH && (fifth >> 24) & 0xff == DASH && (last >> 40) & 0xff == DASH;
+    if !dashes || first as u16 == 0x6666 {
+        return None;
+    }
+    // Each digit's word begins in the third byte of its own, but the flags are the last two.
+    let trace = (
+        bytes(first >> 24 | second << 40),
+        bytes(second >> 24 | third << 40),
+        bytes(third >> 24 | fourth << 40),
+        bytes(fourth >> 24 | fifth << 40),
+    );
+    let span = (
+        bytes(fifth >> 32 | sixth << 32),
+        bytes(sixth >> 32 | (last >> 8) << 32),
+    );
+    let flags = bytes((last >> 48) << 48 | 0x3030_3030_3030);
+    let ((Some(a), Some(b), Some(c), Some(d)), (Some(e), Some(f)), Some(flags)) = (trace, span, flags) else {
+        return None;
+    };
+    let trace = [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32];
+    if trace[0] | trace[1] == 0 || e | f == 0 {
+        return None;
+    }
+    Some(Context {
+        trace,
+        flags: (flags >> 24) as u64,
+    })
+}
+
 /// What a header line of HTTP/1 is of interest for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -116,6 +163,37 @@ mod tests {
                 let expected = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
                 assert_eq!(bytes(u64::from_le_bytes(digits)).is_some(), expected, "{byte}");
             }
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_to_its_end() {
+        const VALUE: &[u8; 55] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let told = |value: &[u8; 55]| read([0, 8, 16, 24, 32, 40, 47].map(|at| word(&value[at..at + 8])));
+        let context = told(VALUE).unwrap();
+        let bytes = context.trace.map(u64::to_le_bytes).concat();
+        assert_eq!(bytes[..4], [0x0a, 0xf7, 0x65, 0x19]);
+        assert_eq!(bytes[12..], [0x1c, 0x80, 0x31, 0x9c]);
+        assert_eq!(context.flags, 1);
+        assert_eq!(
+            told(b"42-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-fe")
+                .unwrap()
+                .flags,
+            0xfe
+        );
+        for place in 0..55 {
+            let mut value = *VALUE;
+            value[place] = b'x';
+            // Only of the version it is not asked what it is.
+            assert_eq!(told(&value).is_some(), place < 2, "{place}");
+        }
+        for value in [
+            b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            b"00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            b"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            b"00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(told(value), None);
         }
     }
 

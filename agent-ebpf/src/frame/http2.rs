@@ -42,6 +42,8 @@ mod kind {
 
 /// END_STREAM (sections 6.1 and 6.2).
 const END_STREAM: u8 = 1;
+/// END_HEADERS.
+const END_HEADERS: u8 = 4;
 /// PADDED.
 const PADDED: u8 = 8;
 /// PRIORITY.
@@ -62,6 +64,34 @@ const OF_CONNECTION: u32 = 1 << kind::SETTINGS | 1 << kind::PING | 1 << kind::GO
 #[must_use]
 pub const fn stream(head: Head) -> u32 {
     head.big_endian(5) & 0x7fff_ffff
+}
+
+/// Length of the frame with its header.
+#[inline(always)]
+#[must_use]
+pub const fn whole(head: Head) -> u32 {
+    ((head.word as u32).swap_bytes() >> 8) + HEADER
+}
+
+/// Whether a client's frame is HEADERS: it may begin a request.
+#[inline(always)]
+#[must_use]
+pub const fn is_headers(head: Head) -> bool {
+    head.byte(3) as u32 == kind::HEADERS && stream(head) & 1 != 0
+}
+
+/// Of HEADERS, where the header block begins in the frame, and how much padding is behind it (section 6.2). `first` is the
+/// payload's first byte. `None` where the block does not end with the frame.
+#[inline(always)]
+#[must_use]
+pub const fn block(head: Head, first: u8) -> Option<(u32, u32)> {
+    let flags = head.byte(4);
+    if flags & END_HEADERS == 0 {
+        return None;
+    }
+    let padded = flags & PADDED != 0;
+    let from = HEADER + padded as u32 + if flags & PRIORITY != 0 { 5 } else { 0 };
+    Some((from, if padded { first as u32 } else { 0 }))
 }
 
 /// The frame that begins with `head`.

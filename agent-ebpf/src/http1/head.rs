@@ -7,8 +7,8 @@ use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
 use crate::state;
-use spanwire_ebpf::Counter;
 use spanwire_ebpf::word::{LOWER, SEVEN, bytes_before, find, find_in, no_digits, number, pattern};
+use spanwire_ebpf::{Counter, RECEIVED};
 
 /// Bytes from which every header name of interest can be told.
 const NAME_BYTES: u32 = 19;
@@ -73,6 +73,12 @@ pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
             past_space(operation);
             half.state = state::CODING;
             return Step::More;
+        }
+        if operation.direction == RECEIVED as u32
+            && word | LOWER == pattern(b"tracepar")
+            && (second | LOWER) & 0xffff_ffff == pattern(b"ent:")
+        {
+            context::continues(operation.sock, operation.slot);
         }
     }
     half.state = state::SKIP_LINE;

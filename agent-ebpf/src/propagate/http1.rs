@@ -1,17 +1,19 @@
 //! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
 
-use super::message;
-use super::wanted;
+use super::{http2, message};
+use super::{text, wanted};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::{self, Ids};
 use crate::frames::operands;
 use crate::http1::{is_request, past_line_feed};
 use crate::maps::count;
-use crate::operation::{Operation, ROOM};
+use crate::operation::Operation;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
 use core::ptr::write_volatile;
-use spanwire_ebpf::traceparent::{Field, LINE, NAME_BYTES, field, hex};
+use spanwire_ebpf::frame::http2::PREFACE_BEGINS;
+use spanwire_ebpf::protocol::HTTP2;
+use spanwire_ebpf::traceparent::{Field, LENGTH, LINE, NAME_BYTES, field};
 use spanwire_ebpf::word::{SEVEN, bytes_before, find_in, no_digits, number, pattern};
 use spanwire_ebpf::{Counter, SENT, propagate};
 
@@ -109,14 +111,17 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         }
         return;
     }
-    let length = if size as u64 > ROOM { ROOM as u32 } else { size };
-    if !message::look(context, operation, 0, length) {
-        count(Counter::InjectionRefused, 1);
+    if !message::look_at_all(context, operation, size) {
         sending.state = state::REST;
         return;
     }
+    if sending.protocol == UNDECIDED && operation.word(0) == PREFACE_BEGINS {
+        sending.protocol = HTTP2;
+        http2::walk(context, operation, dialogue, size);
+        return;
+    }
     if sending.state == state::START {
-        if length < START_BYTES || !is_request(operation.word(0), operation.word(8)) {
+        if operation.end < START_BYTES || !is_request(operation.word(0), operation.word(8)) {
             sending.state = state::REST;
             return;
         }
@@ -188,7 +193,7 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
     }
     let at = operation.cursor;
     let ids = &sending.ids;
-    if !message::put::<LINE>(context, at, |to| write(to, ids)) {
+    if !message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
         count(Counter::InjectionRefused, 1);
         return false;
     }
@@ -200,22 +205,13 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
 /// Writes the header: [`LINE`] bytes.
 #[inline(always)]
 fn write(to: *mut u8, ids: &Ids) {
-    let put = |offset: usize, word: u64| {
-        // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
-        unsafe { write_volatile(to.add(offset).cast::<u64>(), word) };
-    };
-    put(0, pattern(b"tracepar"));
-    put(8, pattern(b"ent: 00-"));
-    put(16, hex(ids.trace[0] as u32));
-    put(24, hex((ids.trace[0] >> 32) as u32));
-    put(32, hex(ids.trace[1] as u32));
-    put(40, hex((ids.trace[1] >> 32) as u32));
-    // The last eight bytes before those that they overlap with.
-    put(62, pattern(b"   -00\r\n") | (ids.flags & 1) << 40);
-    put(57, hex((ids.span >> 32) as u32));
-    put(49, hex(ids.span as u32));
-    // SAFETY: as above.
-    unsafe { write_volatile(to.add(48), b'-') };
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(to.cast::<u64>(), pattern(b"tracepar"));
+        write_volatile(to.add(5).cast::<u64>(), pattern(b"parent: "));
+        text(to.add(13), ids);
+        write_volatile(to.add(13 + LENGTH as usize).cast::<u16>(), 0x0a0d);
+    }
 }
 
 /// Looks at lines of a head from the cursor on; one of [`looked`], but not `GOES_ON`. A global function, for the reason that

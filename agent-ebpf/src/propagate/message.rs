@@ -1,11 +1,13 @@
 //! What is about to be sent: a look at its bytes, and room for more.
 
 use super::number;
+use crate::maps::count;
 use crate::operation::{Operation, ROOM};
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{
     bpf_msg_pop_data, bpf_msg_pull_data, bpf_msg_push_data, bpf_probe_read_kernel,
 };
+use spanwire_ebpf::Counter;
 
 /// Copies `count` bytes, from `from` on, into the operation's window; whether that was possible. They are at most as many
 /// as there are, and as the window takes.
@@ -35,19 +37,34 @@ pub(crate) fn look(context: *mut sk_msg_md, operation: &mut Operation, from: u32
     result == 0
 }
 
-/// Makes room for `COUNT` bytes at `at`, and writes them by `write`, which gets where they go; whether that was possible. If
-/// not, nothing has changed.
+/// Copies as many of `size` bytes into the window as it takes; whether that was possible.
 #[inline(always)]
-pub(crate) fn put<const COUNT: u32>(context: *mut sk_msg_md, at: u32, write: impl FnOnce(*mut u8)) -> bool {
+pub(crate) fn look_at_all(context: *mut sk_msg_md, operation: &mut Operation, size: u32) -> bool {
+    let length = if size as u64 > ROOM { ROOM as u32 } else { size };
+    let seen = look(context, operation, 0, length);
+    if !seen {
+        count(Counter::InjectionRefused, 1);
+    }
+    seen
+}
+
+/// Makes room for `COUNT` bytes at `at`, and has `write` write `WRITTEN` bytes from there on, some of which may be of what was
+/// there before; whether that was possible. If not, nothing has changed.
+#[inline(always)]
+pub(crate) fn put<const COUNT: u32, const WRITTEN: u32>(
+    context: *mut sk_msg_md,
+    at: u32,
+    write: impl FnOnce(*mut u8),
+) -> bool {
     // SAFETY: the program's own context, whose bounds are looked at before anything is written.
     unsafe {
         if bpf_msg_push_data(context, at, COUNT, 0) != 0 {
             return false;
         }
-        if bpf_msg_pull_data(context, at, at.wrapping_add(COUNT), 0) == 0 {
+        if bpf_msg_pull_data(context, at, at.wrapping_add(WRITTEN), 0) == 0 {
             let start = (*context).__bindgen_anon_1.data as usize;
             let end = (*context).__bindgen_anon_2.data_end as usize;
-            if start + COUNT as usize <= end {
+            if start + WRITTEN as usize <= end {
                 write(start as *mut u8);
                 return true;
             }

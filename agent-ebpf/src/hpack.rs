@@ -1,0 +1,151 @@
+//! Header blocks of HTTP/2 (RFC 7541, section 6), as far as one has to know them to add a field: where fields end, and
+//! whether one of them is a trace context.
+//!
+//! A name that is in the dynamic table was sent as a literal before, so whoever sees all blocks of a connection sees it.
+
+use crate::traceparent;
+use crate::word::pattern;
+
+/// Length of the field that is added: a literal that is never indexed, with a literal name, none of it coded by Huffman.
+/// No table of either side changes by it.
+pub const FIELD: u32 = 1 + 1 + NAME + 1 + traceparent::LENGTH;
+
+/// Length of `traceparent`.
+const NAME: u32 = 11;
+
+/// What stands in front of the field's value, in two words: the second one's last byte is the value's length.
+pub const FIELD_BEGINS: [u64; 2] = [
+    pattern(&[0x10, NAME as u8, b't', b'r', b'a', b'c', b'e', b'p']),
+    pattern(&[b'a', b'r', b'e', b'n', b't', traceparent::LENGTH as u8]),
+];
+
+/// An integer (section 5.1), and how many bytes it takes: 0 where it is larger than any that is borne.
+#[inline(always)]
+const fn integer(word: u64, mask: u64) -> (u32, u32) {
+    let first = word & mask;
+    let second = (word >> 8) & 0xff;
+    let third = (word >> 16) & 0xff;
+    if first != mask {
+        (first as u32, 1)
+    } else if second < 0x80 {
+        ((mask + second) as u32, 2)
+    } else if third < 0x80 {
+        ((mask + (second & 0x7f) + (third << 7)) as u32, 3)
+    } else {
+        (0, 0)
+    }
+}
+
+/// A string's length in bytes with its prefix (section 5.2); 0 where it is longer than any that is borne.
+#[inline(always)]
+#[must_use]
+pub const fn string(word: u64) -> u32 {
+    let (length, bytes) = integer(word, 0x7f);
+    if bytes == 0 { 0 } else { bytes + length }
+}
+
+/// What a field begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Representation {
+    /// How many bytes it takes in front of its strings; 0 where no field begins so.
+    pub length: u32,
+    /// How many strings follow: its name, its value.
+    pub strings: u32,
+}
+
+/// The representation that begins with these bytes.
+#[inline(always)]
+#[must_use]
+pub const fn representation(word: u64) -> Representation {
+    let first = word as u8;
+    let (mask, literal) = if first & 0x80 != 0 {
+        (0x7f, false)
+    } else if first & 0x40 != 0 {
+        (0x3f, true)
+    } else if first & 0x20 != 0 {
+        (0x1f, false)
+    } else {
+        (0x0f, true)
+    };
+    let (index, length) = integer(word, mask);
+    let strings = if !literal {
+        0
+    } else if index == 0 {
+        2
+    } else {
+        1
+    };
+    Representation { length, strings }
+}
+
+/// Whether the string that begins with these sixteen bytes is `traceparent`, plain or coded by Huffman (appendix B).
+#[inline(always)]
+#[must_use]
+pub const fn is_traceparent(word: u64, next: u64) -> bool {
+    let plain = word == pattern(&[NAME as u8, b't', b'r', b'a', b'c', b'e', b'p', b'a'])
+        && next & 0xffff_ffff == pattern(b"rent");
+    let coded = word == pattern(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9]) && next as u8 == 0x3f;
+    plain || coded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(bytes: &[u8]) -> u64 {
+        let mut padded = [0; 8];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(padded)
+    }
+
+    #[test]
+    fn representations_are_those_of_the_rfc() {
+        let of = |bytes: &[u8]| {
+            let Representation { length, strings } = representation(word(bytes));
+            (length, strings)
+        };
+        // RFC 7541, appendix C: C.2.1 to C.2.4, then an index, a name and a size that take more than a byte.
+        assert_eq!(of(&[0x40, 0x0a]), (1, 2));
+        assert_eq!(of(&[0x04, 0x0c]), (1, 1));
+        assert_eq!(of(&[0x10, 0x08]), (1, 2));
+        assert_eq!(of(&[0x82]), (1, 0));
+        assert_eq!(of(&[0xff, 0x00]), (2, 0));
+        assert_eq!(of(&[0x0f, 0x2b]), (2, 1));
+        assert_eq!(of(&[0x3f, 0xe1, 0x1f]), (3, 0));
+        assert_eq!(of(&[0xff, 0xff, 0xff, 0xff]), (0, 0));
+    }
+
+    #[test]
+    fn strings_are_as_long_as_they_say() {
+        assert_eq!(string(word(&[0x0a])), 11);
+        assert_eq!(string(word(&[0x8a])), 11);
+        assert_eq!(string(word(&[0x7f, 0x01])), 2 + 128);
+        assert_eq!(string(word(&[0x7f, 0x81, 0x01])), 3 + 128 + 128);
+        assert_eq!(string(word(&[0x7f, 0x81, 0x81, 0x01])), 0);
+    }
+
+    #[test]
+    fn the_name_is_known_in_both_its_forms() {
+        let of = |bytes: &[u8]| is_traceparent(word(&bytes[..8]), word(&bytes[8..]));
+        assert!(of(b"\x0btraceparent\x37"));
+        assert!(of(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9, 0x3f, 0x37]));
+        assert!(!of(b"\x0atracestate\x00"));
+        assert!(!of(b"\x0btraceparenT\x37"));
+    }
+
+    #[test]
+    fn the_field_begins_as_it_is_read() {
+        let [first, second] = FIELD_BEGINS.map(u64::to_le_bytes);
+        let bytes = [&first[..], &second[..6]].concat();
+        assert_eq!(bytes, b"\x10\x0btraceparent\x37");
+        assert_eq!(FIELD as usize, bytes.len() + 55);
+        assert_eq!(
+            representation(word(&bytes[..8])),
+            Representation {
+                length: 1,
+                strings: 2
+            }
+        );
+        assert!(is_traceparent(word(&bytes[1..9]), word(&bytes[9..])));
+    }
+}

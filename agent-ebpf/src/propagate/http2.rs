@@ -1,0 +1,348 @@
+//! A field of HTTP/2, behind the others of a request's header block. gRPC is the same.
+//!
+//! It is looked at frame by frame. What the application sends as its own is found by its name, which has to be there as a
+//! literal before it can be anywhere else; from then on, nothing is injected on the connection.
+
+use super::message;
+use super::{text, wanted};
+use crate::connection::{Dialogue, Half, Sending};
+use crate::context::{self, Ids};
+use crate::frames::operands;
+use crate::maps::{OPERATIONS, count};
+use crate::operation::Operation;
+use crate::state as walker;
+use aya_ebpf::bindings::sk_msg_md;
+use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_pull_data};
+use core::ptr::write_volatile;
+use spanwire_ebpf::frame::{Head, http2};
+use spanwire_ebpf::hpack::{self, FIELD, FIELD_BEGINS};
+use spanwire_ebpf::{Counter, SENT, propagate};
+
+/// Values of [`Sending::state`].
+mod state {
+    /// A frame should begin here.
+    pub(super) const START: u8 = 0;
+    /// Within a frame.
+    pub(super) const FRAME: u8 = 1;
+    /// In what only the walker can tell the end of.
+    pub(super) const REST: u8 = 2;
+}
+
+/// Bits of [`Sending::marks`].
+mod marked {
+    /// The application sends contexts of its own.
+    pub(super) const OWN: u8 = 1;
+}
+
+/// What comes of looking at some frames.
+mod looked {
+    /// There is more to look at.
+    pub(super) const GOES_ON: u32 = 0;
+    /// A request begins with the frame at the cursor.
+    pub(super) const REQUEST: u32 = 1;
+    /// The window ends in the frame at the cursor, or before it.
+    pub(super) const OUT: u32 = 2;
+    /// These are no frames.
+    pub(super) const FOREIGN: u32 = 3;
+}
+
+/// What comes of looking at the fields of a header block.
+mod fields {
+    /// There is more to look at.
+    pub(super) const GO_ON: u32 = 0;
+    /// None of them is a context.
+    pub(super) const FREE: u32 = 1;
+    /// One of them is.
+    pub(super) const OWN: u32 = 2;
+    /// They do not end where the block does.
+    pub(super) const UNKNOWN: u32 = 3;
+}
+
+/// Longest frame that any peer takes (RFC 9113, section 4.2).
+const FRAME_LIMIT: u32 = 16_384;
+/// Frames for one run.
+const FRAMES: u32 = 64;
+/// Fields of one block.
+const FIELDS: u32 = 128;
+
+/// Takes over where the walker is.
+#[inline(always)]
+pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
+    if sent.status > sending.stream {
+        sending.stream = sent.status;
+    }
+    sending.state = match sent.state {
+        walker::START if sent.carried == 0 => state::START,
+        walker::COPY | walker::SKIP => {
+            sending.remaining = sent.remaining;
+            state::FRAME
+        }
+        _ => state::REST,
+    };
+}
+
+/// Looks at what is about to be sent: `size` bytes.
+#[inline(always)]
+pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
+    let sending = &mut dialogue.sending;
+    if sending.state == state::REST {
+        return;
+    }
+    if sending.state == state::FRAME {
+        let rest = sending.remaining;
+        if rest >= size as u64 {
+            sending.remaining -= size as u64;
+        } else {
+            sending.run_again(context, rest as u32);
+            sending.remaining = 0;
+        }
+        if sending.remaining == 0 {
+            sending.state = state::START;
+        }
+        return;
+    }
+    if message::look_at_all(context, operation, size) {
+        walk(context, operation, dialogue, size);
+    } else {
+        sending.state = state::REST;
+    }
+}
+
+/// Looks at the frames in the window.
+#[inline(always)]
+pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
+    let sending = &mut dialogue.sending;
+    if operation.word(0) == http2::PREFACE_BEGINS {
+        operation.cursor = http2::PREFACE;
+    }
+    let looked = frames(operation.sock, operation.slot);
+    if looked == looked::FOREIGN {
+        sending.state = state::REST;
+        return;
+    }
+    let cursor = operation.cursor;
+    if looked == looked::OUT {
+        goes_on(context, operation, sending, cursor, size);
+        return;
+    }
+    let head = head_at(operation, cursor);
+    let mut behind = cursor + http2::whole(head);
+    if behind > operation.end && cursor > 0 && behind <= size {
+        // All of it will be in the window of the next run.
+        sending.run_again(context, cursor);
+        return;
+    }
+    let mut size = size;
+    sending.stream = http2::stream(head);
+    context::promise(operation.sock, operation.slot, sending.began.wrapping_add(cursor));
+    if injects(context, operation, sending, head) {
+        behind += FIELD;
+        size += FIELD;
+    }
+    goes_on(context, operation, sending, behind, size);
+}
+
+/// What was looked at ends at `behind`, where a frame begins, of `size` bytes.
+#[inline(always)]
+fn goes_on(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending, behind: u32, size: u32) {
+    if behind > size {
+        sending.remaining = (behind - size) as u64;
+        sending.state = state::FRAME;
+    } else if behind == 0 || size - behind < http2::HEADER && behind < size && operation.end == size {
+        // The send ends in the header of a frame.
+        sending.state = state::REST;
+    } else if behind < size {
+        sending.run_again(context, behind);
+    }
+}
+
+#[inline(always)]
+fn head_at(operation: &Operation, at: u32) -> Head {
+    Head {
+        word: operation.word(at),
+        next: operation.word(at + 8),
+    }
+}
+
+/// Looks at frames from the cursor on, up to the first that begins a request; one of [`looked`], but not `GOES_ON`. A global
+/// function, for the reason that [`operands`] gives, and so are the others here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn frames(sock: u64, slot: u32) -> u32 {
+    for _ in 0..FRAMES {
+        let looked = some_frame(sock, slot);
+        if looked != looked::GOES_ON {
+            return looked;
+        }
+    }
+    looked::OUT
+}
+
+/// A step of [`frames`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_frame(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
+        return looked::FOREIGN;
+    };
+    let cursor = operation.cursor;
+    if cursor >= operation.end || operation.available() < http2::HEADER {
+        return looked::OUT;
+    }
+    let head = head_at(operation, cursor);
+    if http2::frame(head, true).length == 0 {
+        return looked::FOREIGN;
+    }
+    if http2::is_headers(head) && http2::stream(head) > dialogue.sending.stream {
+        return looked::REQUEST;
+    }
+    operation.cursor = cursor + http2::whole(head);
+    looked::GOES_ON
+}
+
+/// Puts the field into the frame at the cursor, where there is nothing against that; whether it did.
+#[inline(always)]
+fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sending, head: Head) -> bool {
+    let cursor = operation.cursor;
+    let whole = http2::whole(head);
+    let Some((from, padding)) = http2::block(head, operation.byte(cursor + http2::HEADER)) else {
+        count(Counter::InjectionCut, 1);
+        return false;
+    };
+    if whole > operation.available() || from + padding >= whole {
+        // Cut by the send, or longer than the window.
+        count(Counter::InjectionCut, 1);
+        return false;
+    }
+    let at = cursor + whole - padding;
+    let last = operation.byte(at - 1);
+    operation.copy_from = cursor + from;
+    operation.copy_to = at;
+    match some_fields(operation.slot) {
+        fields::FREE if sending.marks & marked::OWN == 0 => {}
+        fields::UNKNOWN => {
+            count(Counter::InjectionCut, 1);
+            return false;
+        }
+        _ => {
+            sending.marks |= marked::OWN;
+            count(Counter::InjectionOwn, 1);
+            return false;
+        }
+    }
+    if wanted() & propagate::HTTP2 == 0 {
+        return false;
+    }
+    if whole + FIELD > FRAME_LIMIT + http2::HEADER {
+        count(Counter::InjectionCut, 1);
+        return false;
+    }
+    let ids = &sending.ids;
+    // One byte early, since Linux 5.10 refuses a push at a message's very end.
+    let put = message::put::<FIELD, { FIELD + 1 }>(context, at - 1, |to| write(to, last, ids));
+    if !put {
+        count(Counter::InjectionRefused, 1);
+        return false;
+    }
+    if !lengthen(context, cursor, whole + FIELD - http2::HEADER) {
+        // SAFETY: the program's own context.
+        unsafe { bpf_msg_pop_data(context, at, FIELD, 0) };
+        count(Counter::InjectionRefused, 1);
+        return false;
+    }
+    count(Counter::Injected, 1);
+    sending.add(FIELD, at + FIELD);
+    true
+}
+
+/// Writes the length of a frame's payload into its header, which is at `at`; whether that was possible.
+#[inline(always)]
+fn lengthen(context: *mut sk_msg_md, at: u32, length: u32) -> bool {
+    // SAFETY: the program's own context, whose bounds are looked at before anything is written.
+    unsafe {
+        if bpf_msg_pull_data(context, at, at.wrapping_add(http2::HEADER), 0) != 0 {
+            return false;
+        }
+        let start = (*context).__bindgen_anon_1.data as usize;
+        let end = (*context).__bindgen_anon_2.data_end as usize;
+        if start + http2::HEADER as usize > end {
+            return false;
+        }
+        let to = start as *mut u8;
+        write_volatile(to, (length >> 16) as u8);
+        write_volatile(to.add(1), (length >> 8) as u8);
+        write_volatile(to.add(2), length as u8);
+    }
+    true
+}
+
+/// Writes the block's last byte, which was moved behind, and the field.
+#[inline(always)]
+fn write(to: *mut u8, last: u8, ids: &Ids) {
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(to, last);
+        write_volatile(to.add(1).cast::<u64>(), FIELD_BEGINS[0]);
+        write_volatile(to.add(9).cast::<u64>(), FIELD_BEGINS[1]);
+        text(
+            to.add(1 + (FIELD - spanwire_ebpf::traceparent::LENGTH) as usize),
+            ids,
+        );
+    }
+}
+
+/// Looks at the fields of the block from `copy_from` to `copy_to`; one of [`fields`], but not `GO_ON`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_fields(slot: u32) -> u32 {
+    for _ in 0..FIELDS {
+        let found = some_field(slot);
+        if found != fields::GO_ON {
+            return found;
+        }
+    }
+    fields::UNKNOWN
+}
+
+/// A step of [`some_fields`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_field(slot: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return fields::UNKNOWN;
+    };
+    // SAFETY: a map value, and this program's own.
+    let operation = unsafe { &mut *operation };
+    let mut at = operation.copy_from;
+    if at >= operation.copy_to {
+        return if at == operation.copy_to {
+            fields::FREE
+        } else {
+            fields::UNKNOWN
+        };
+    }
+    let hpack::Representation { length, strings } = hpack::representation(operation.word(at));
+    if length == 0 {
+        return fields::UNKNOWN;
+    }
+    at += length;
+    if strings == 2 && hpack::is_traceparent(operation.word(at), operation.word(at + 8)) {
+        return fields::OWN;
+    }
+    if strings >= 1 {
+        let string = hpack::string(operation.word(at));
+        if string == 0 {
+            return fields::UNKNOWN;
+        }
+        at += string;
+    }
+    if strings == 2 {
+        let string = hpack::string(operation.word(at));
+        if string == 0 {
+            return fields::UNKNOWN;
+        }
+        at += string;
+    }
+    operation.copy_from = at;
+    fields::GO_ON
+}
