@@ -8,6 +8,8 @@
 //! send cuts in an awkward place is left alone, and counted. It puts one context in at a time: on Linux 5.10 a second
 //! `bpf_msg_push_data` in one run corrupts the message.
 
+pub(crate) mod amqp;
+pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod message;
@@ -24,7 +26,7 @@ use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_cork_bytes};
 use aya_ebpf::macros::{sk_msg, sock_ops};
 use aya_ebpf::programs::{SkMsgContext, SockOpsContext};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::protocol::{HTTP1, HTTP2};
+use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2};
 use spanwire_ebpf::traceparent::hex;
 use spanwire_ebpf::word::pattern;
 use spanwire_ebpf::{Counter, RECEIVED, SENT};
@@ -145,7 +147,7 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
     dialogue.sending.next = sequence.wrapping_add(size);
     match dialogue.sending.protocol {
         UNDECIDED | HTTP1 => http1::run(context, operation, dialogue, size),
-        HTTP2 => http2::run(context, operation, dialogue, size),
+        HTTP2 | AMQP => frames::run(context, operation, dialogue, size),
         _ => {}
     }
 }
@@ -157,7 +159,7 @@ fn adopt(dialogue: &mut Dialogue, sent: &Half) {
     sending.protocol = dialogue.protocol;
     match dialogue.protocol {
         UNDECIDED | HTTP1 => http1::adopt(sending, sent),
-        HTTP2 => http2::adopt(sending, sent),
+        HTTP2 | AMQP => frames::adopt(sending, sent),
         _ => {}
     }
 }

@@ -9,6 +9,7 @@
 
 use super::{Frame, Head, mark};
 use crate::HEAD_LIMIT;
+use crate::traceparent;
 use crate::word::pattern;
 
 /// Type, channel and size; of a method its class and its own number, too.
@@ -54,9 +55,71 @@ mod method {
     pub(super) const NACK: u32 = 60 << 16 | 120;
 }
 
+/// Length of the payload.
 #[inline(always)]
-const fn size(head: Head) -> u32 {
+#[must_use]
+pub const fn size(head: Head) -> u32 {
     head.big_endian(3)
+}
+
+/// The channel of a frame.
+#[inline(always)]
+#[must_use]
+pub const fn channel(head: Head) -> u32 {
+    ((head.word >> 8) as u16).swap_bytes() as u32
+}
+
+/// Whether it is the frame that holds a message's properties.
+#[inline(always)]
+#[must_use]
+pub const fn is_content_header(head: Head) -> bool {
+    head.byte(0) == kind::HEADER
+}
+
+/// Longest frame that every peer takes (section 4.2.3, frame-min-size).
+pub const FRAME_MIN_SIZE: u32 = 4096;
+
+/// In a content header, where the flags of the properties are: behind class, weight and the body's size.
+pub const FLAGS: u32 = 7 + 2 + 2 + 8;
+
+/// The flag of the property `headers`.
+pub const HEADERS: u16 = 0x2000;
+
+/// Length of an entry of a table with a `traceparent`: name, type, length, value.
+pub const ENTRY: u32 = 1 + 11 + 1 + 4 + traceparent::LENGTH;
+
+/// Length of a table with that entry alone.
+pub const TABLE: u32 = 4 + ENTRY;
+
+/// What stands in front of the entry's value: two words and a byte.
+pub const ENTRY_BEGINS: [u64; 3] = [
+    pattern(b"\x0btracepa"),
+    pattern(b"rentS\0\0\0"),
+    traceparent::LENGTH as u64,
+];
+
+/// Whether the entry that begins with these bytes is called `traceparent`.
+#[inline(always)]
+#[must_use]
+pub const fn is_traceparent(word: u64, next: u64) -> bool {
+    word == ENTRY_BEGINS[0] && next as u32 == ENTRY_BEGINS[1] as u32
+}
+
+/// Length of a field's value by its type, as RabbitMQ and its clients write them; the value begins with `word`. `u32::MAX`
+/// for a type that is not known.
+#[inline(always)]
+#[must_use]
+pub const fn value(kind: u8, word: u64) -> u32 {
+    match kind {
+        b'V' => 0,
+        b't' | b'b' | b'B' => 1,
+        b's' | b'u' | b'U' => 2,
+        b'I' | b'i' | b'f' => 4,
+        b'D' => 5,
+        b'l' | b'L' | b'd' | b'T' => 8,
+        b'S' | b'A' | b'F' | b'x' => (word as u32).swap_bytes().saturating_add(4),
+        _ => u32::MAX,
+    }
 }
 
 /// The frame that begins with `head`.

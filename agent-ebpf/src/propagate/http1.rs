@@ -1,6 +1,6 @@
 //! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
 
-use super::{http2, message};
+use super::{frames, message};
 use super::{text, wanted};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::{self, Ids};
@@ -11,8 +11,8 @@ use crate::operation::Operation;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
 use core::ptr::write_volatile;
-use spanwire_ebpf::frame::http2::PREFACE_BEGINS;
-use spanwire_ebpf::protocol::HTTP2;
+use spanwire_ebpf::frame::{amqp, http2};
+use spanwire_ebpf::protocol::{AMQP, HTTP2};
 use spanwire_ebpf::traceparent::{Field, LENGTH, LINE, NAME_BYTES, field};
 use spanwire_ebpf::word::{SEVEN, bytes_before, find_in, no_digits, number, pattern};
 use spanwire_ebpf::{Counter, SENT, propagate};
@@ -115,9 +115,11 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         sending.state = state::REST;
         return;
     }
-    if sending.protocol == UNDECIDED && operation.word(0) == PREFACE_BEGINS {
-        sending.protocol = HTTP2;
-        http2::walk(context, operation, dialogue, size);
+    if sending.protocol == UNDECIDED
+        && let Some(protocol) = protocol_of(operation.word(0))
+    {
+        sending.protocol = protocol;
+        frames::walk(context, operation, dialogue, size);
         return;
     }
     if sending.state == state::START {
@@ -161,6 +163,16 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         // Another request is in the same message.
         sending.state = state::START;
         sending.run_again(context, behind + sending.remaining as u32);
+    }
+}
+
+/// The protocol of frames whose client begins so.
+#[inline(always)]
+fn protocol_of(word: u64) -> Option<u8> {
+    match word {
+        http2::PREFACE_BEGINS => Some(HTTP2),
+        amqp::OPENING => Some(AMQP),
+        _ => None,
     }
 }
 

@@ -3,47 +3,24 @@
 //! It is looked at frame by frame. What the application sends as its own is found by its name, which has to be there as a
 //! literal before it can be anywhere else; from then on, nothing is injected on the connection.
 
-use super::message;
-use super::{text, wanted};
-use crate::connection::{Dialogue, Half, Sending};
+use super::frames::{head_at, looked};
+use super::{message, text, wanted};
+use crate::connection::Sending;
 use crate::context::{self, Ids};
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
-use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
-use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_pull_data};
+use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
 use spanwire_ebpf::frame::{Head, http2};
 use spanwire_ebpf::hpack::{self, FIELD, FIELD_BEGINS};
 use spanwire_ebpf::{Counter, SENT, propagate};
 
-/// Values of [`Sending::state`].
-mod state {
-    /// A frame should begin here.
-    pub(super) const START: u8 = 0;
-    /// Within a frame.
-    pub(super) const FRAME: u8 = 1;
-    /// In what only the walker can tell the end of.
-    pub(super) const REST: u8 = 2;
-}
-
 /// Bits of [`Sending::marks`].
 mod marked {
     /// The application sends contexts of its own.
     pub(super) const OWN: u8 = 1;
-}
-
-/// What comes of looking at some frames.
-mod looked {
-    /// There is more to look at.
-    pub(super) const GOES_ON: u32 = 0;
-    /// A request begins with the frame at the cursor.
-    pub(super) const REQUEST: u32 = 1;
-    /// The window ends in the frame at the cursor, or before it.
-    pub(super) const OUT: u32 = 2;
-    /// These are no frames.
-    pub(super) const FOREIGN: u32 = 3;
 }
 
 /// What comes of looking at the fields of a header block.
@@ -65,112 +42,13 @@ const FRAMES: u32 = 64;
 /// Fields of one block.
 const FIELDS: u32 = 128;
 
-/// Takes over where the walker is.
-#[inline(always)]
-pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
-    if sent.status > sending.stream {
-        sending.stream = sent.status;
-    }
-    sending.state = match sent.state {
-        walker::START if sent.carried == 0 => state::START,
-        walker::COPY | walker::SKIP => {
-            sending.remaining = sent.remaining;
-            state::FRAME
-        }
-        _ => state::REST,
-    };
-}
-
-/// Looks at what is about to be sent: `size` bytes.
-#[inline(always)]
-pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
-    let sending = &mut dialogue.sending;
-    if sending.state == state::REST {
-        return;
-    }
-    if sending.state == state::FRAME {
-        let rest = sending.remaining;
-        if rest >= size as u64 {
-            sending.remaining -= size as u64;
-        } else {
-            sending.run_again(context, rest as u32);
-            sending.remaining = 0;
-        }
-        if sending.remaining == 0 {
-            sending.state = state::START;
-        }
-        return;
-    }
-    if message::look_at_all(context, operation, size) {
-        walk(context, operation, dialogue, size);
-    } else {
-        sending.state = state::REST;
-    }
-}
-
-/// Looks at the frames in the window.
-#[inline(always)]
-pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
-    let sending = &mut dialogue.sending;
-    if operation.word(0) == http2::PREFACE_BEGINS {
-        operation.cursor = http2::PREFACE;
-    }
-    let looked = frames(operation.sock, operation.slot);
-    if looked == looked::FOREIGN {
-        sending.state = state::REST;
-        return;
-    }
-    let cursor = operation.cursor;
-    if looked == looked::OUT {
-        goes_on(context, operation, sending, cursor, size);
-        return;
-    }
-    let head = head_at(operation, cursor);
-    let mut behind = cursor + http2::whole(head);
-    if behind > operation.end && cursor > 0 && behind <= size {
-        // All of it will be in the window of the next run.
-        sending.run_again(context, cursor);
-        return;
-    }
-    let mut size = size;
-    sending.stream = http2::stream(head);
-    context::promise(operation.sock, operation.slot, sending.began.wrapping_add(cursor));
-    if injects(context, operation, sending, head) {
-        behind += FIELD;
-        size += FIELD;
-    }
-    goes_on(context, operation, sending, behind, size);
-}
-
-/// What was looked at ends at `behind`, where a frame begins, of `size` bytes.
-#[inline(always)]
-fn goes_on(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending, behind: u32, size: u32) {
-    if behind > size {
-        sending.remaining = (behind - size) as u64;
-        sending.state = state::FRAME;
-    } else if behind == 0 || size - behind < http2::HEADER && behind < size && operation.end == size {
-        // The send ends in the header of a frame.
-        sending.state = state::REST;
-    } else if behind < size {
-        sending.run_again(context, behind);
-    }
-}
-
-#[inline(always)]
-fn head_at(operation: &Operation, at: u32) -> Head {
-    Head {
-        word: operation.word(at),
-        next: operation.word(at + 8),
-    }
-}
-
 /// Looks at frames from the cursor on, up to the first that begins a request; one of [`looked`], but not `GOES_ON`. A global
 /// function, for the reason that [`operands`] gives, and so are the others here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn frames(sock: u64, slot: u32) -> u32 {
+pub(crate) extern "C" fn http2_frames(sock: u64, slot: u32) -> u32 {
     for _ in 0..FRAMES {
-        let looked = some_frame(sock, slot);
+        let looked = http2_frame(sock, slot);
         if looked != looked::GOES_ON {
             return looked;
         }
@@ -178,13 +56,18 @@ pub(crate) extern "C" fn frames(sock: u64, slot: u32) -> u32 {
     looked::OUT
 }
 
-/// A step of [`frames`].
+pub(super) use http2_frames as frames;
+
+/// A step of [`http2_frames`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn some_frame(sock: u64, slot: u32) -> u32 {
+pub(crate) extern "C" fn http2_frame(sock: u64, slot: u32) -> u32 {
     let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
         return looked::FOREIGN;
     };
+    if operation.cursor < operation.end && operation.word(operation.cursor) == http2::PREFACE_BEGINS {
+        operation.cursor += http2::PREFACE;
+    }
     let cursor = operation.cursor;
     if cursor >= operation.end || operation.available() < http2::HEADER {
         return looked::OUT;
@@ -194,25 +77,32 @@ pub(crate) extern "C" fn some_frame(sock: u64, slot: u32) -> u32 {
         return looked::FOREIGN;
     }
     if http2::is_headers(head) && http2::stream(head) > dialogue.sending.stream {
-        return looked::REQUEST;
+        return looked::FOUND;
     }
     operation.cursor = cursor + http2::whole(head);
     looked::GOES_ON
 }
 
-/// Puts the field into the frame at the cursor, where there is nothing against that; whether it did.
+/// Puts the field into the frame at the cursor, where there is nothing against that; how many bytes that were.
 #[inline(always)]
-fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sending, head: Head) -> bool {
+pub(super) fn injects(
+    context: *mut sk_msg_md,
+    operation: &mut Operation,
+    sending: &mut Sending,
+    head: Head,
+) -> u32 {
     let cursor = operation.cursor;
+    sending.stream = http2::stream(head);
+    context::promise(operation.sock, operation.slot, sending.began.wrapping_add(cursor));
     let whole = http2::whole(head);
     let Some((from, padding)) = http2::block(head, operation.byte(cursor + http2::HEADER)) else {
         count(Counter::InjectionCut, 1);
-        return false;
+        return 0;
     };
     if whole > operation.available() || from + padding >= whole {
         // Cut by the send, or longer than the window.
         count(Counter::InjectionCut, 1);
-        return false;
+        return 0;
     }
     let at = cursor + whole - padding;
     let last = operation.byte(at - 1);
@@ -222,58 +112,50 @@ fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
         fields::FREE if sending.marks & marked::OWN == 0 => {}
         fields::UNKNOWN => {
             count(Counter::InjectionCut, 1);
-            return false;
+            return 0;
         }
         _ => {
             sending.marks |= marked::OWN;
             count(Counter::InjectionOwn, 1);
-            return false;
+            return 0;
         }
     }
     if wanted() & propagate::HTTP2 == 0 {
-        return false;
+        return 0;
     }
     if whole + FIELD > FRAME_LIMIT + http2::HEADER {
         count(Counter::InjectionCut, 1);
-        return false;
+        return 0;
     }
     let ids = &sending.ids;
     // One byte early, since Linux 5.10 refuses a push at a message's very end.
     let put = message::put::<FIELD, { FIELD + 1 }>(context, at - 1, |to| write(to, last, ids));
     if !put {
         count(Counter::InjectionRefused, 1);
-        return false;
+        return 0;
     }
     if !lengthen(context, cursor, whole + FIELD - http2::HEADER) {
         // SAFETY: the program's own context.
         unsafe { bpf_msg_pop_data(context, at, FIELD, 0) };
         count(Counter::InjectionRefused, 1);
-        return false;
+        return 0;
     }
     count(Counter::Injected, 1);
     sending.add(FIELD, at + FIELD);
-    true
+    FIELD
 }
 
 /// Writes the length of a frame's payload into its header, which is at `at`; whether that was possible.
 #[inline(always)]
 fn lengthen(context: *mut sk_msg_md, at: u32, length: u32) -> bool {
-    // SAFETY: the program's own context, whose bounds are looked at before anything is written.
-    unsafe {
-        if bpf_msg_pull_data(context, at, at.wrapping_add(http2::HEADER), 0) != 0 {
-            return false;
+    message::rewrite::<{ http2::HEADER }>(context, at, |to| {
+        // SAFETY: there are as many bytes.
+        unsafe {
+            write_volatile(to, (length >> 16) as u8);
+            write_volatile(to.add(1), (length >> 8) as u8);
+            write_volatile(to.add(2), length as u8);
         }
-        let start = (*context).__bindgen_anon_1.data as usize;
-        let end = (*context).__bindgen_anon_2.data_end as usize;
-        if start + http2::HEADER as usize > end {
-            return false;
-        }
-        let to = start as *mut u8;
-        write_volatile(to, (length >> 16) as u8);
-        write_volatile(to.add(1), (length >> 8) as u8);
-        write_volatile(to.add(2), length as u8);
-    }
-    true
+    })
 }
 
 /// Writes the block's last byte, which was moved behind, and the field.

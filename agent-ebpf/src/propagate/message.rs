@@ -48,6 +48,28 @@ pub(crate) fn look_at_all(context: *mut sk_msg_md, operation: &mut Operation, si
     seen
 }
 
+/// Has `write` write `COUNT` bytes over those at `at`; whether that was possible.
+#[inline(always)]
+pub(crate) fn rewrite<const COUNT: u32>(
+    context: *mut sk_msg_md,
+    at: u32,
+    write: impl FnOnce(*mut u8),
+) -> bool {
+    // SAFETY: the program's own context, whose bounds are looked at before anything is written.
+    unsafe {
+        if bpf_msg_pull_data(context, at, at.wrapping_add(COUNT), 0) != 0 {
+            return false;
+        }
+        let start = (*context).__bindgen_anon_1.data as usize;
+        let end = (*context).__bindgen_anon_2.data_end as usize;
+        if start + COUNT as usize > end {
+            return false;
+        }
+        write(start as *mut u8);
+    }
+    true
+}
+
 /// Makes room for `COUNT` bytes at `at`, and has `write` write `WRITTEN` bytes from there on, some of which may be of what was
 /// there before; whether that was possible. If not, nothing has changed.
 #[inline(always)]
@@ -61,13 +83,8 @@ pub(crate) fn put<const COUNT: u32, const WRITTEN: u32>(
         if bpf_msg_push_data(context, at, COUNT, 0) != 0 {
             return false;
         }
-        if bpf_msg_pull_data(context, at, at.wrapping_add(WRITTEN), 0) == 0 {
-            let start = (*context).__bindgen_anon_1.data as usize;
-            let end = (*context).__bindgen_anon_2.data_end as usize;
-            if start + WRITTEN as usize <= end {
-                write(start as *mut u8);
-                return true;
-            }
+        if rewrite::<WRITTEN>(context, at, write) {
+            return true;
         }
         bpf_msg_pop_data(context, at, COUNT, 0);
     }

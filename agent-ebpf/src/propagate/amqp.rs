@@ -1,0 +1,247 @@
+//! An entry in the headers of a message that is published by AMQP 0-9-1 (specification, sections 2.3.5.2 and 4.2.5.5): in
+//! front of the table's others, or in a table made for it.
+//!
+//! The method comes first, and begins the exchange; the header frame behind it, on the same channel, may come with another
+//! send.
+
+use super::frames::{head_at, looked};
+use super::{message, text, wanted};
+use crate::connection::Sending;
+use crate::context::{self, Ids};
+use crate::frames::operands;
+use crate::maps::{OPERATIONS, count};
+use crate::operation::Operation;
+use aya_ebpf::bindings::sk_msg_md;
+use aya_ebpf::helpers::generated::bpf_msg_pop_data;
+use core::ptr::write_volatile;
+use spanwire_ebpf::frame::{self, Head, amqp};
+use spanwire_ebpf::{Counter, SENT, propagate};
+
+/// Bits of [`Sending::marks`].
+mod marked {
+    /// A message's method was sent on the channel that [`Sending::stream`] names, and its header was not.
+    pub(super) const PUBLISHING: u8 = 1;
+}
+
+/// What comes of looking at the entries of a table.
+mod entries {
+    /// There is more to look at.
+    pub(super) const GO_ON: u32 = 0;
+    /// None of them is a context.
+    pub(super) const FREE: u32 = 1;
+    /// One of them is.
+    pub(super) const OWN: u32 = 2;
+    /// They do not end where the table does.
+    pub(super) const UNKNOWN: u32 = 3;
+}
+
+/// Frames for one run.
+const FRAMES: u32 = 64;
+/// Entries of one table.
+const ENTRIES: u32 = 128;
+
+/// Looks at frames from the cursor on, up to the first header of a message that is published; one of [`looked`], but not
+/// `GOES_ON`. A global function, for the reason that [`operands`] gives, and so are the others here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn amqp_frames(sock: u64, slot: u32) -> u32 {
+    for _ in 0..FRAMES {
+        let looked = amqp_frame(sock, slot);
+        if looked != looked::GOES_ON {
+            return looked;
+        }
+    }
+    looked::OUT
+}
+pub(super) use amqp_frames as frames;
+
+/// A step of [`amqp_frames`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn amqp_frame(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
+        return looked::FOREIGN;
+    };
+    let sending = &mut dialogue.sending;
+    let cursor = operation.cursor;
+    let head = head_at(operation, cursor);
+    let available = operation.available();
+    if cursor >= operation.end || available < 8 {
+        return looked::OUT;
+    }
+    if head.word == amqp::OPENING {
+        operation.cursor = cursor + 8;
+        return looked::GOES_ON;
+    }
+    if available < amqp::HEADER && !amqp::is_short(head) {
+        return looked::OUT;
+    }
+    let frame = amqp::frame(head, true);
+    if frame.length == 0 {
+        return looked::FOREIGN;
+    }
+    let channel = amqp::channel(head);
+    if frame.marks & frame::mark::EXCHANGE != 0 {
+        sending.stream = channel;
+        sending.marks |= marked::PUBLISHING;
+        let sequence = sending.began.wrapping_add(cursor);
+        context::promise(sock, slot, sequence);
+    } else if sending.marks & marked::PUBLISHING != 0
+        && sending.stream == channel
+        && amqp::is_content_header(head)
+    {
+        return looked::FOUND;
+    }
+    operation.cursor = cursor + frame.length;
+    looked::GOES_ON
+}
+
+/// Puts the entry into the header frame at the cursor, where there is nothing against that; how many bytes that were.
+#[inline(always)]
+pub(super) fn injects(
+    context: *mut sk_msg_md,
+    operation: &mut Operation,
+    sending: &mut Sending,
+    head: Head,
+) -> u32 {
+    sending.marks &= !marked::PUBLISHING;
+    let cursor = operation.cursor;
+    let whole = amqp::frame(head, true).length;
+    if whole > operation.available() || whole + amqp::TABLE > amqp::FRAME_MIN_SIZE {
+        count(Counter::InjectionCut, 1);
+        return 0;
+    }
+    let flags_at = cursor + amqp::FLAGS;
+    let flags = (operation.word(flags_at) as u16).swap_bytes();
+    let mut at = flags_at + 2;
+    // In the order of their bits: content-type and content-encoding come before.
+    at += if flags & 0x8000 != 0 {
+        1 + operation.byte(at) as u32
+    } else {
+        0
+    };
+    at += if flags & 0x4000 != 0 {
+        1 + operation.byte(at) as u32
+    } else {
+        0
+    };
+    let has_table = flags & amqp::HEADERS != 0;
+    let old = if has_table {
+        (operation.word(at) as u32).swap_bytes()
+    } else {
+        0
+    };
+    let end = cursor + whole - 1;
+    if flags & 1 != 0 || at > end || has_table && (old > whole || at + 4 + old > end) {
+        count(Counter::InjectionCut, 1);
+        return 0;
+    }
+    operation.copy_from = at + 4;
+    operation.copy_to = at + 4 + old;
+    match if has_table {
+        some_entries(operation.slot)
+    } else {
+        entries::FREE
+    } {
+        entries::FREE => {}
+        entries::OWN => {
+            count(Counter::InjectionOwn, 1);
+            return 0;
+        }
+        _ => {
+            count(Counter::InjectionCut, 1);
+            return 0;
+        }
+    }
+    if wanted() & propagate::AMQP == 0 {
+        return 0;
+    }
+    let ids = &sending.ids;
+    let length = old + amqp::ENTRY;
+    let write = |to| write(to, length, ids);
+    let (put, count_put) = if has_table {
+        // What is there of the table's length goes behind, and is written over.
+        let put = message::put::<{ amqp::ENTRY }, { amqp::TABLE }>(context, at, write);
+        (put, amqp::ENTRY)
+    } else {
+        let put = message::put::<{ amqp::TABLE }, { amqp::TABLE }>(context, at, write);
+        (put, amqp::TABLE)
+    };
+    if !put {
+        count(Counter::InjectionRefused, 1);
+        return 0;
+    }
+    let size = (amqp::size(head) + count_put).swap_bytes();
+    let flags = (flags | amqp::HEADERS).swap_bytes();
+    let rewritten = message::rewrite::<{ amqp::FLAGS + 2 }>(context, cursor, |to| {
+        // SAFETY: there are as many bytes. The machines that spanwire supports need no alignment.
+        unsafe {
+            write_volatile(to.add(3).cast::<u32>(), size);
+            write_volatile(to.add(amqp::FLAGS as usize).cast::<u16>(), flags);
+        }
+    });
+    if !rewritten {
+        // SAFETY: the program's own context.
+        unsafe { bpf_msg_pop_data(context, at, count_put, 0) };
+        count(Counter::InjectionRefused, 1);
+        return 0;
+    }
+    count(Counter::Injected, 1);
+    sending.add(count_put, at + count_put);
+    count_put
+}
+
+/// Writes the length of the table, and the entry.
+#[inline(always)]
+fn write(to: *mut u8, length: u32, ids: &Ids) {
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(to.cast::<u32>(), length.swap_bytes());
+        write_volatile(to.add(4).cast::<u64>(), amqp::ENTRY_BEGINS[0]);
+        write_volatile(to.add(12).cast::<u64>(), amqp::ENTRY_BEGINS[1]);
+        write_volatile(to.add(20), amqp::ENTRY_BEGINS[2] as u8);
+        text(to.add(21), ids);
+    }
+}
+
+/// Looks at the entries of the table from `copy_from` to `copy_to`; one of [`entries`], but not `GO_ON`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_entries(slot: u32) -> u32 {
+    for _ in 0..ENTRIES {
+        let found = some_entry(slot);
+        if found != entries::GO_ON {
+            return found;
+        }
+    }
+    entries::UNKNOWN
+}
+
+/// A step of [`some_entries`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_entry(slot: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return entries::UNKNOWN;
+    };
+    // SAFETY: a map value, and this program's own.
+    let operation = unsafe { &mut *operation };
+    let at = operation.copy_from;
+    if at >= operation.copy_to {
+        return if at == operation.copy_to {
+            entries::FREE
+        } else {
+            entries::UNKNOWN
+        };
+    }
+    if amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
+        return entries::OWN;
+    }
+    let kind = at + 1 + operation.byte(at) as u32;
+    let length = amqp::value(operation.byte(kind), operation.word(kind + 1));
+    if length > operation.copy_to {
+        return entries::UNKNOWN;
+    }
+    operation.copy_from = kind + 1 + length;
+    entries::GO_ON
+}

@@ -1,0 +1,129 @@
+//! What the protocols of frames have in common: a send is looked at frame by frame, a window at a time.
+
+use super::{amqp, http2, message};
+use crate::connection::{Dialogue, Half, Sending};
+use crate::operation::Operation;
+use crate::state as walker;
+use aya_ebpf::bindings::sk_msg_md;
+use spanwire_ebpf::frame;
+use spanwire_ebpf::protocol::HTTP2;
+
+/// Values of [`Sending::state`].
+mod state {
+    /// A frame should begin here.
+    pub(super) const START: u8 = 0;
+    /// Within a frame.
+    pub(super) const FRAME: u8 = 1;
+    /// In what only the walker can tell the end of: it will, before the next send.
+    pub(super) const REST: u8 = 2;
+}
+
+/// What comes of looking at some frames.
+pub(super) mod looked {
+    /// There is more to look at.
+    pub(crate) const GOES_ON: u32 = 0;
+    /// The frame at the cursor is one for a context.
+    pub(crate) const FOUND: u32 = 1;
+    /// The window ends in the frame at the cursor, or before it.
+    pub(crate) const OUT: u32 = 2;
+    /// These are no frames.
+    pub(crate) const FOREIGN: u32 = 3;
+}
+
+/// What has to be seen of a frame is shorter.
+const LONGEST_HEADER: u32 = 16;
+
+/// Takes over where the walker is.
+#[inline(always)]
+pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
+    if sending.protocol == HTTP2 && sent.status > sending.stream {
+        sending.stream = sent.status;
+    }
+    sending.state = match sent.state {
+        walker::START if sent.carried == 0 => state::START,
+        walker::COPY | walker::SKIP => {
+            sending.remaining = sent.remaining;
+            state::FRAME
+        }
+        _ => state::REST,
+    };
+}
+
+/// Looks at what is about to be sent: `size` bytes.
+#[inline(always)]
+pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
+    let sending = &mut dialogue.sending;
+    if sending.state == state::REST {
+        return;
+    }
+    if sending.state == state::FRAME {
+        let rest = sending.remaining;
+        if rest >= size as u64 {
+            sending.remaining -= size as u64;
+        } else {
+            sending.run_again(context, rest as u32);
+            sending.remaining = 0;
+        }
+        if sending.remaining == 0 {
+            sending.state = state::START;
+        }
+        return;
+    }
+    if message::look_at_all(context, operation, size) {
+        walk(context, operation, dialogue, size);
+    } else {
+        sending.state = state::REST;
+    }
+}
+
+/// Looks at the frames in the window, up to the first that is one for a context.
+#[inline(always)]
+pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
+    let sending = &mut dialogue.sending;
+    let is_http2 = sending.protocol == HTTP2;
+    let looked = if is_http2 {
+        http2::frames(operation.sock, operation.slot)
+    } else {
+        amqp::frames(operation.sock, operation.slot)
+    };
+    if looked == looked::FOREIGN {
+        sending.state = state::REST;
+        return;
+    }
+    let cursor = operation.cursor;
+    let (mut behind, mut size) = (cursor, size);
+    if looked == looked::FOUND {
+        let head = head_at(operation, cursor);
+        behind += frame::of(sending.protocol, head, true).length;
+        if behind > operation.end && cursor > 0 && behind <= size {
+            // All of it will be in the window of the next run.
+            sending.run_again(context, cursor);
+            return;
+        }
+        let put = if is_http2 {
+            http2::injects(context, operation, sending, head)
+        } else {
+            amqp::injects(context, operation, sending, head)
+        };
+        behind += put;
+        size += put;
+    }
+    if behind > size {
+        sending.remaining = (behind - size) as u64;
+        sending.state = state::FRAME;
+    } else if looked == looked::OUT && behind < size && (behind == 0 || size - behind < LONGEST_HEADER) {
+        // The send ends in the header of a frame.
+        sending.state = state::REST;
+    } else if behind < size {
+        sending.run_again(context, behind);
+    }
+}
+
+/// The first bytes of the frame at an index of the window.
+#[inline(always)]
+pub(super) fn head_at(operation: &Operation, at: u32) -> frame::Head {
+    frame::Head {
+        word: operation.word(at),
+        next: operation.word(at + 8),
+    }
+}
