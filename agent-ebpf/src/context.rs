@@ -386,16 +386,20 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
-    let more = Ids {
-        trace: [
-            read.trace[0].wrapping_sub(serving.sum.trace[0]),
-            read.trace[1].wrapping_sub(serving.sum.trace[1]),
-        ],
-        span: 0,
-        flags: read.flags.wrapping_sub(serving.sum.flags),
-    };
-    enter(&raw mut serving.requests, &raw mut serving.sum, 0, &more);
-    enter(&raw mut unit.requests, &raw mut unit.sum, 0, &more);
+    // Not by `enter`: of an addition of nothing the compiler makes another atomic operation, which is not in every BPF.
+    for sum in [&raw mut unit.sum, &raw mut serving.sum] {
+        // SAFETY: fields of map values. The connection's own comes last, since the others are relative to it.
+        let (first, second, flags) = unsafe {
+            (
+                &raw mut (*sum).trace[0],
+                &raw mut (*sum).trace[1],
+                &raw mut (*sum).flags,
+            )
+        };
+        add(first, read.trace[0].wrapping_sub(serving.sum.trace[0]));
+        add(second, read.trace[1].wrapping_sub(serving.sum.trace[1]));
+        add(flags, read.flags.wrapping_sub(serving.sum.flags));
+    }
     if unit.current.span == serving.sum.span {
         unit.current.join(&serving.sum);
     }

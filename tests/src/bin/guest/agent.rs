@@ -20,6 +20,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running spanwire.
 pub(crate) struct Agent {
+    /// What it said before it was ready.
+    pub(crate) said: Vec<String>,
     child: Child,
     output: JoinHandle<String>,
     complaints: Receiver<String>,
@@ -43,8 +45,14 @@ pub(crate) enum Start {
 impl Agent {
     /// Starts it with one hook set and waits until it is attached or has ended.
     pub(crate) fn start(hooks: &str) -> Result<Start> {
+        Self::start_with(hooks, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(hooks: &str, flags: &[&str]) -> Result<Start> {
         let mut child = Command::new(BINARY)
             .args(["run", "--hooks", hooks, "--output", "otlp-json"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -67,20 +75,20 @@ impl Agent {
             }
         });
         let mut agent = Self {
+            said: Vec::new(),
             child,
             output,
             complaints,
         };
-        let mut said = Vec::new();
         let started = Instant::now();
         while started.elapsed() < READY_WITHIN {
             match agent.complaints.recv_timeout(Duration::from_millis(200)) {
                 Ok(line) if line.starts_with("spanwire ready") => return Ok(Start::Ready(agent)),
-                Ok(line) => said.push(line),
+                Ok(line) => agent.said.push(line),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = agent.wait(STOP_WITHIN)?;
-                    let said = said.join("; ");
+                    let said = agent.said.join("; ");
                     // 1 is the status for a kernel or privileges that do not allow it.
                     if status.code() == Some(1) {
                         return Ok(Start::Refused(said));
@@ -90,7 +98,7 @@ impl Agent {
             }
         }
         agent.child.kill().context("ending spanwire")?;
-        bail!("not ready after {READY_WITHIN:?}: {}", said.join("; "))
+        bail!("not ready after {READY_WITHIN:?}: {}", agent.said.join("; "))
     }
 
     /// Tells it to end, and gives what it printed.

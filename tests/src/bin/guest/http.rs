@@ -17,6 +17,8 @@ pub(crate) enum Writes {
 pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) body: usize,
+    /// Values of `traceparent`.
+    pub(crate) contexts: Vec<String>,
 }
 
 /// Reads a request; `None` at the end of the stream.
@@ -30,9 +32,12 @@ pub(crate) fn read_request(stream: &mut impl BufRead) -> Result<Option<Request>>
         .context("a request line without a target")?
         .to_owned();
     let body = read_body(stream, &head)?;
+    let fields = head.iter().filter_map(|line| line.split_once(": "));
+    let contexts = fields.filter(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
     Ok(Some(Request {
         path,
         body: body.len(),
+        contexts: contexts.map(|(_, value)| value.to_owned()).collect(),
     }))
 }
 
@@ -102,14 +107,16 @@ mod tests {
             read_request(&mut stream)?,
             Some(Request {
                 path: "/a".to_owned(),
-                body: 0
+                body: 0,
+                contexts: Vec::new(),
             })
         );
         assert_eq!(
             read_request(&mut stream)?,
             Some(Request {
                 path: "/b".to_owned(),
-                body: 2
+                body: 2,
+                contexts: Vec::new(),
             })
         );
         assert_eq!(read_request(&mut stream)?, None);

@@ -8,6 +8,7 @@
 
 mod agent;
 mod http;
+mod propagation;
 mod spans;
 mod syscalls;
 mod workload;
@@ -45,13 +46,16 @@ impl Verdict {
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    if let [role, address, path] = arguments.as_slice()
-        && role == "serve"
-    {
-        return match workload::serve(address, path) {
+    if let [role, address, path] = arguments.as_slice() {
+        let result = match role.as_str() {
+            "serve" => workload::serve(address, path),
+            "ask" => propagation::ask(address),
+            _ => Err(anyhow::anyhow!("no such role")),
+        };
+        return match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("guest server: {error:#}");
+                eprintln!("guest {role}: {error:#}");
                 ExitCode::FAILURE
             }
         };
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
     for set in HOOK_SETS {
         hook_set(set, must.iter().any(|name| name == set), &mut verdict);
     }
+    propagation::assert(&mut verdict);
     println!("{} passed, {} failed", verdict.passed, verdict.failed);
     if verdict.failed == 0 {
         ExitCode::SUCCESS

@@ -41,6 +41,22 @@ impl Span {
     }
 }
 
+/// Each of these contexts is that of a client's span.
+pub(crate) fn are_of_clients<'a>(ended: &Ended, contexts: impl Iterator<Item = &'a String>) -> Result<()> {
+    let spans = read(&ended.output)?;
+    let text = |span: &Span, key| span.span[key].as_str().unwrap_or_default().to_owned();
+    let clients = spans.iter().filter(|span| span.kind() == CLIENT);
+    let ids: BTreeSet<_> = clients
+        .map(|span| format!("{}-{}", text(span, "traceId"), text(span, "spanId")))
+        .collect();
+    let strange: Vec<_> = contexts
+        .filter(|context| *context != "OWN")
+        .filter(|context| !context.get(3..52).is_some_and(|context| ids.contains(context)))
+        .collect();
+    ensure!(strange.is_empty(), "no spans: {strange:?}");
+    Ok(())
+}
+
 /// Asserts that each request gave one server span and one client span with the right attributes, or a counted gap where
 /// that will do, and that nothing else was made up. A hook that the kernel skipped, one having been preempted on that
 /// processor, is counted and may cost one span: emulated, that happens a hundred times as often.

@@ -112,7 +112,7 @@ fn connections<S: Read + Write>(prefix: &str, over: Over, open: impl Fn() -> Res
     Ok(made)
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream> {
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = patiently(|| TcpStream::connect(address))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -227,11 +227,11 @@ fn busybox(name: &str) -> Result<Vec<Made>> {
 }
 
 /// A server in a process of its own, ended with this value.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Server {
     /// This program as `guest serve ADDRESS PATH`.
-    fn own(address: &str, path: &str) -> Result<Self> {
+    pub(crate) fn own(address: &str, path: &str) -> Result<Self> {
         Self::spawn(Command::new(env::current_exe()?).args(["serve", address, path]))
     }
 
@@ -243,7 +243,7 @@ impl Server {
         Ok(Self(child))
     }
 
-    fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         if let Some(status) = self.0.try_wait()? {
             bail!("a server ended by itself with {status}");
         }
@@ -264,6 +264,9 @@ impl Drop for Server {
 /// Instead of a path: see [`Waits::InPeek`].
 const PEEK: &str = "peek";
 
+/// Instead of a path: the answer is the contexts of the request.
+pub(crate) const CONTEXTS: &str = "contexts";
+
 /// `guest serve ADDRESS PATH`: answers each request with its own path, on TCP, or on a Unix socket at PATH.
 pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
     if address == "unix" {
@@ -272,11 +275,11 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
             .incoming()
         {
             let stream = stream?;
-            thread::spawn(move || answer(&stream, &stream, || Ok(())));
+            thread::spawn(move || answer(&stream, &stream, false, || Ok(())));
         }
         return Ok(());
     }
-    let peeks = path == PEEK;
+    let (peeks, echoes) = (path == PEEK, path == CONTEXTS);
     for stream in TcpListener::bind(address)
         .with_context(|| address.to_owned())?
         .incoming()
@@ -291,13 +294,18 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
                     Ok(())
                 }
             };
-            answer(&stream, &stream, wait)
+            answer(&stream, &stream, echoes, wait)
         });
     }
     Ok(())
 }
 
-fn answer(from: impl Read, mut to: impl Write, wait: impl Fn() -> std::io::Result<()>) -> Result<()> {
+fn answer(
+    from: impl Read,
+    mut to: impl Write,
+    echoes: bool,
+    wait: impl Fn() -> std::io::Result<()>,
+) -> Result<()> {
     let mut from = BufReader::new(from);
     loop {
         if from.buffer().is_empty() {
@@ -306,7 +314,11 @@ fn answer(from: impl Read, mut to: impl Write, wait: impl Fn() -> std::io::Resul
         let Some(request) = read_request(&mut from)? else {
             return Ok(());
         };
-        let path = request.path;
+        let path = if echoes {
+            request.contexts.join(",")
+        } else {
+            request.path
+        };
         let writes = if path.contains("/bytewise/") {
             Writes::Bytewise
         } else {

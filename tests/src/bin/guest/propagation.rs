@@ -1,0 +1,157 @@
+//! Contexts injected into requests: each has one, and it is that of the span that comes out.
+
+use crate::Verdict;
+use crate::agent::{Agent, Start};
+use crate::http::{Writes, read_response, write};
+use crate::spans;
+use crate::workload::{CONTEXTS, Server, connect};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::io::BufReader;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+/// Requests of each kind.
+const EACH: usize = 20;
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8008);
+
+/// Starts spanwire so that it injects, and compares what clients have sent with the spans.
+pub(crate) fn assert(verdict: &mut Verdict) {
+    let agent = match Agent::start_with("auto", &["--propagate", "http1"]) {
+        Ok(Start::Ready(agent)) => agent,
+        Ok(Start::Refused(said)) => {
+            return verdict.assert("injection: start", Err(anyhow::anyhow!("refused: {said}")));
+        }
+        Err(error) => return verdict.assert("injection: start", Err(error)),
+    };
+    let refusal = agent
+        .said
+        .iter()
+        .find(|line| line.contains("no context is injected"));
+    verdict.assert(
+        "injection: works here",
+        match refusal {
+            Some(said) => Err(anyhow::anyhow!("{said}")),
+            None => Ok(()),
+        },
+    );
+    // Where enrolled sockets answer FIONREAD wrongly, by a name that is known not to ask.
+    let restrained = agent
+        .said
+        .iter()
+        .any(|line| line.contains("alone: this kernel answers FIONREAD"));
+    println!(
+        "     injection: {}",
+        if restrained { "into some alone" } else { "into all" }
+    );
+    let known = asked_by("curl");
+    let unknown = asked_by("asker");
+    let ended = agent.stop();
+    let (known, unknown, ended) = match (known, unknown, ended) {
+        (Ok(known), Ok(unknown), Ok(ended)) => (known, unknown, ended),
+        (known, unknown, ended) => {
+            verdict.assert("injection: requests", known.and(unknown).map(drop));
+            return verdict.assert("injection: ends when it is told to", ended.map(drop));
+        }
+    };
+    verdict.assert("injection: one context in each request", one_each(&known));
+    verdict.assert(
+        "injection: who may stall is left alone",
+        if restrained {
+            untouched(&unknown)
+        } else {
+            one_each(&unknown)
+        },
+    );
+    let all = known.iter().chain(&unknown).filter(|context| !context.is_empty());
+    verdict.assert(
+        "injection: contexts are those of the spans",
+        spans::are_of_clients(&ended, all),
+    );
+}
+
+/// The contexts that the server saw, a text a request, with commas where there were several.
+fn asked_by(name: &str) -> Result<Vec<String>> {
+    let server = Server::own(&SERVER.to_string(), CONTEXTS)?;
+    drop(connect(SERVER)?);
+    let program = format!("/tmp/{name}");
+    fs::copy(env::current_exe()?, &program)?;
+    let mut command = Command::new(program);
+    let answer = command
+        .args(["ask", &SERVER.to_string(), "-"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("starting {name}"))?;
+    server.stop()?;
+    if !answer.status.success() {
+        bail!("{name}: {}", answer.status);
+    }
+    let lines = String::from_utf8(answer.stdout)?;
+    Ok(lines.lines().map(str::to_owned).collect())
+}
+
+/// `guest ask ADDRESS -`: prints each answer.
+pub(crate) fn ask(address: &str) -> Result<()> {
+    let address: SocketAddr = address.parse()?;
+    // spanwire reads who this is when it hears of its start.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let get = |index: usize| format!("GET /asked/{index} HTTP/1.1\r\nHost: guest.test\r\n\r\n");
+    let post = |index: usize| {
+        let body = "x".repeat(1000 * index);
+        format!(
+            "POST /asked/{index} HTTP/1.1\r\nHost: guest.test\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let own = "GET /own HTTP/1.1\r\nHost: guest.test\r\nTraceparent: OWN\r\n\r\n";
+    let gets = (0..EACH).map(get);
+    let posts = (0..EACH).map(post);
+    let each: Vec<String> = gets.chain(posts).collect();
+    let all = each.concat();
+    for (together, pipelined) in [(&each, false), (&vec![all], true), (&vec![own.to_owned()], false)] {
+        let mut stream = BufReader::new(connect(address)?);
+        for text in together {
+            write(stream.get_mut(), text.as_bytes(), Writes::Whole)?;
+            for _ in 0..if pipelined { each.len() } else { 1 } {
+                let (status, body) = read_response(&mut stream)?;
+                ensure!(status == 200, "{status}");
+                println!("{}", String::from_utf8(body)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All but the last, whose request has one of its own.
+fn apart(contexts: &[String]) -> Result<&[String]> {
+    ensure!(contexts.len() == 4 * EACH + 1, "{} answers", contexts.len());
+    let (own, others) = contexts.split_last().context("no answer")?;
+    ensure!(own == "OWN", "beside its own: {own}");
+    Ok(others)
+}
+
+fn one_each(contexts: &[String]) -> Result<()> {
+    let others = apart(contexts)?;
+    for context in others {
+        let parts: Vec<_> = context.split('-').collect();
+        let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
+        ensure!(lengths == [2, 32, 16, 2], "{context:?} of {others:?}");
+    }
+    let distinct: BTreeSet<_> = others.iter().collect();
+    ensure!(
+        distinct.len() == others.len(),
+        "{} of {} are distinct",
+        distinct.len(),
+        others.len()
+    );
+    Ok(())
+}
+
+fn untouched(contexts: &[String]) -> Result<()> {
+    let touched = apart(contexts)?.iter().find(|context| !context.is_empty());
+    ensure!(touched.is_none(), "{touched:?}");
+    Ok(())
+}
