@@ -148,7 +148,7 @@ impl Stages {
             } => {
                 self.read(origin.pid);
                 if let Some(inode) = unenrolled
-                    && self.processes.propagates(origin.pid) & Policy::bit(origin.protocol) != 0
+                    && self.processes.propagates(origin.pid) & Policy::late(origin.protocol) != 0
                 {
                     self.capture
                         .propagation()

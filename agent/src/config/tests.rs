@@ -57,6 +57,9 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             ..Http::default()
         },
         messaging: Messaging { broker_spans: false },
+        propagate: Propagate {
+            headers: vec![Injected::None],
+        },
         output: Output {
             format: Format::Tree,
             color: Color::Auto,
@@ -246,6 +249,28 @@ fn a_broker_makes_spans_where_anybody_says_so() {
 }
 
 #[test]
+fn contexts_are_put_where_anybody_says_so() {
+    let headers = |text: &str, value: &str, flags: &str| {
+        let found = from(text, &[("SPANWIRE_PROPAGATE", value)], flags);
+        found.map(|found| found.config.propagate.headers).ok()
+    };
+    let file = "propagate: {headers: [http1, amqp]}\n";
+    assert_eq!(headers("", "", ""), Some(vec![Injected::None]));
+    assert_eq!(headers(file, "", ""), Some(vec![Injected::Http1, Injected::Amqp]));
+    assert_eq!(headers(file, "http2", ""), Some(vec![Injected::Http2]));
+    assert_eq!(
+        headers(file, "http2", "--propagate none"),
+        Some(vec![Injected::None])
+    );
+    assert_eq!(
+        headers("", "", "--propagate http1,http2").map(|headers| headers.len()),
+        Some(2)
+    );
+    assert_eq!(headers("", "sql", ""), None);
+    assert_eq!(headers("propagate: {header: [http1]}\n", "", ""), None);
+}
+
+#[test]
 fn open_streams_are_shown_where_anybody_says_when() {
     let after = |text: &str, value: &str, flags: &str| {
         let found = from(text, &[("SPANWIRE_OPEN_AFTER", value)], flags);
@@ -284,6 +309,9 @@ capture:
   kernel_log: off  # default
 messaging:
   broker_spans: false  # default
+propagate:
+  headers:  # default
+  - none
 output:
   format: none  # from the command line
   color: auto  # default

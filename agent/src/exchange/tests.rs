@@ -33,6 +33,7 @@ fn opened() -> Event<'static> {
         late: false,
         peer: None,
         aligned: false,
+        unenrolled: None,
     }
 }
 
