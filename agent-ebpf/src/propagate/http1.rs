@@ -152,7 +152,8 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         size += LINE;
     }
     let rest = (size as u64).wrapping_sub(behind as u64);
-    if sending.marks & marked::UNKNOWN_LENGTH != 0 {
+    // A line that was not seen may have said how long the body is: what looks like a request may be in it.
+    if sending.marks & (marked::UNKNOWN_LENGTH | marked::UNSURE) != 0 {
         sending.state = state::REST;
     } else if sending.remaining > rest {
         sending.remaining -= rest;
