@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
@@ -174,7 +174,13 @@ struct Cases {
 
 impl Cases {
     /// `way` to send the parts of what `write` makes of paths that no other request has, cut at `cuts`.
-    fn add(&mut self, name: &str, way: &'static str, cuts: &[usize], write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>) {
+    fn add(
+        &mut self,
+        name: &str,
+        way: &'static str,
+        cuts: &[usize],
+        write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>,
+    ) {
         let mut answers = 0;
         let bytes = write(&mut || {
             self.requests += 1;
@@ -191,9 +197,13 @@ impl Cases {
     }
 
     /// The same cut in two at each place.
-    fn cut_everywhere(&mut self, name: &str, way: &'static str, write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>) {
+    fn cut_everywhere(
+        &mut self,
+        name: &str,
+        way: &'static str,
+        write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>,
+    ) {
         let mut longest = 0;
-        let _ = write(&mut || "/".repeat(name.len() + 2));
         for at in 1.. {
             let bytes = write(&mut || format!("/{name}/{}", self.requests + 1));
             longest = longest.max(bytes.len());
@@ -222,19 +232,25 @@ const B3: &str = "b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1\r\n";
 const SEVERAL: &str = "X-B3-TraceId: 80f198ee56343ba864fe8b2a57d3eff7\r\nX-B3-SpanId: e457b5a2e4d86bd1\r\n";
 const JAEGER: &str = "uber-trace-id: 80f198ee56343ba864fe8b2a57d3eff7:e457b5a2e4d86bd1:0:1\r\n";
 
-/// What becomes of a request, by what its path begins with.
+/// What the paths begin with of requests that carry a context of the application's own.
 const WITH_THEIR_OWN: [&str; 2] = ["/own", "/pipelined-own"];
+
+/// What the paths begin with of requests whose heads are cut, some of them where they cannot be borne, or that are behind a
+/// body whose length is not known. Into all others a context is injected.
+const MAY_BE_SKIPPED: [&str; 3] = ["/cut", "/pipelined-cut", "/pipelined-chunked"];
 
 fn cases() -> Cases {
     let mut cases = Cases::default();
     let get = |path: &str, fields: &str| message("GET", path, fields, b"");
     // One send, in each way.
-    for way in ["send", "more", "cork", "writev", "sendfile", "zerocopy"] {
+    for way in ["send", "more", "cork", "writev", "zerocopy"] {
         cases.add("whole", way, &[], |path| get(&path(), "Accept: */*\r\n"));
         cases.add("whole", way, &[], |path| get(&path(), ""));
         for size in [1, 16, 4000, 4096, 70_000, 1 << 20] {
             let body = counting(0, size);
-            cases.add("whole", way, &[], |path| message("POST", &path(), "X-A: b\r\n", &body));
+            cases.add("whole", way, &[], |path| {
+                message("POST", &path(), "X-A: b\r\n", &body)
+            });
             // The head alone, then the body.
             let length = message("POST", "/head/000", "X-A: b\r\n", &body).len() - size;
             cases.add("head", way, &[length], |path| {
@@ -245,10 +261,16 @@ fn cases() -> Cases {
         }
     }
     // Cut in two at each byte; at each byte of the end of a head, each byte with a send of its own.
-    cases.cut_everywhere("cut", "send", |path| message("POST", &path(), "X-Some: thing\r\nAccept: */*\r\n", b"hello"));
-    cases.cut_everywhere("cut-slow", "slow", |path| message("POST", &path(), "X-Some: thing\r\n", b"GET / HTTP/1.1\r\n\r\n"));
+    cases.cut_everywhere("cut", "send", |path| {
+        message("POST", &path(), "X-Some: thing\r\nAccept: */*\r\n", b"hello")
+    });
+    cases.cut_everywhere("cut-slow", "slow", |path| {
+        message("POST", &path(), "X-Some: thing\r\n", b"GET / HTTP/1.1\r\n\r\n")
+    });
     cases.cut_everywhere("cut-more", "more", |path| get(&path(), "X-Some: thing\r\n"));
-    cases.add("cut-bytes", "send", &(1..60).collect::<Vec<_>>(), |path| get(&path(), "X-Some: things-that-are-long\r\n"));
+    cases.add("cut-bytes", "send", &(1..60).collect::<Vec<_>>(), |path| {
+        get(&path(), "X-Some: things-that-are-long\r\n")
+    });
     for (name, fields) in [
         ("own-first", format!("{OWN}X-A: b\r\n")),
         ("own-last", format!("X-A: b\r\n{OWN}")),
@@ -258,7 +280,9 @@ fn cases() -> Cases {
         ("own-jaeger", JAEGER.to_owned()),
     ] {
         cases.add(name, "send", &[], |path| get(&path(), &fields));
-        cases.add(name, "send", &[], |path| message("POST", &path(), &fields, b"hello"));
+        cases.add(name, "send", &[], |path| {
+            message("POST", &path(), &fields, b"hello")
+        });
         cases.cut_everywhere(name, "send", |path| get(&path(), &fields));
     }
     // One behind the other, in one send and cut everywhere.
@@ -271,7 +295,7 @@ fn cases() -> Cases {
         ]
         .concat()
     };
-    for way in ["send", "writev", "more", "sendfile", "zerocopy"] {
+    for way in ["send", "writev", "more", "zerocopy"] {
         cases.add("pipelined", way, &[], pipelined);
     }
     cases.cut_everywhere("pipelined-cut", "send", pipelined);
@@ -279,7 +303,7 @@ fn cases() -> Cases {
         (0..8).flat_map(|_| get(&path(), OWN)).collect()
     });
     cases.add("pipelined-many", "send", &[], |path| {
-        (0..200).flat_map(|_| get(&path(), "X-A: b\r\n")).collect()
+        (0..60).flat_map(|_| get(&path(), "X-A: b\r\n")).collect()
     });
     for size in [4000, 16_384, 65_536, 200_000, 1 << 20] {
         cases.add("pipelined-large", "send", &[], |path| {
@@ -295,24 +319,40 @@ fn cases() -> Cases {
     for length in [5, 10, 16, 20, 33, 60] {
         let long = format!("X-Long: {}\r\n", "l".repeat(length << 10));
         cases.add("long-line", "send", &[], |path| get(&path(), &long));
-        cases.add("long-line", "send", &[], |path| message("POST", &path(), &long, b"hello"));
-        let fields: String = (0..length * 10).map(|n| format!("X-Field-{n:05}: {}\r\n", "f".repeat(83))).collect();
+        cases.add("long-line", "send", &[], |path| {
+            message("POST", &path(), &long, b"hello")
+        });
+        let fields: String = (0..length * 10)
+            .map(|n| format!("X-Field-{n:05}: {}\r\n", "f".repeat(83)))
+            .collect();
         cases.add("long-head", "send", &[], |path| get(&path(), &fields));
-        cases.add("long-head", "send", &[4096, 5000], |path| message("POST", &path(), &fields, b"hello"));
+        cases.add("long-head", "send", &[4096, 5000], |path| {
+            message("POST", &path(), &fields, b"hello")
+        });
         let last = format!("{fields}{OWN}");
         cases.add("own-long", "send", &[], |path| get(&path(), &last));
     }
     for length in (3900..4200).step_by(7) {
         let long = format!("X-Long: {}\r\nX-A: b\r\n", "l".repeat(length));
-        cases.add("long-around", "send", &[], |path| message("POST", &path(), &long, b"hello"));
+        cases.add("long-around", "send", &[], |path| {
+            message("POST", &path(), &long, b"hello")
+        });
     }
     let many: String = (0..1000).map(|n| format!("x-{n}: {n}\r\n")).collect();
     cases.add("many", "send", &[], |path| get(&path(), &many));
-    cases.add("long-target", "send", &[], |path| get(&format!("{}?{}", path(), "q".repeat(3 << 10)), ""));
+    cases.add("long-target", "send", &[], |path| {
+        get(&format!("{}?{}", path(), "q".repeat(3 << 10)), "")
+    });
     // What is allowed, and not usual.
-    cases.add("lenient-bare", "send", &[], |path| format!("GET {} HTTP/1.1\nHost: a\n\n", path()).into_bytes());
-    cases.add("lenient-old", "send", &[], |path| format!("GET {} HTTP/1.0\r\n\r\n", path()).into_bytes());
-    cases.add("lenient-short", "send", &[], |path| format!("GET {} HTTP/1.1\r\n\r\n", path()).into_bytes());
+    cases.add("lenient-bare", "send", &[], |path| {
+        format!("GET {} HTTP/1.1\nHost: a\n\n", path()).into_bytes()
+    });
+    cases.add("lenient-old", "send", &[], |path| {
+        format!("GET {} HTTP/1.0\r\n\r\n", path()).into_bytes()
+    });
+    cases.add("lenient-short", "send", &[], |path| {
+        format!("GET {} HTTP/1.1\r\n\r\n", path()).into_bytes()
+    });
     let inner = message("POST", "/inner", "", b"hello");
     for cut in [0, 20, 50] {
         let length = message("POST", "/inner/000", "", &inner).len() - inner.len();
@@ -338,13 +378,23 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
         once(keeper.kept.take()?)
     };
     let plain = send_all()?;
-    ensure!(plain.len() == cases.requests, "{} of {}", plain.len(), cases.requests);
+    ensure!(
+        plain.len() == cases.requests,
+        "{} of {}",
+        plain.len(),
+        cases.requests
+    );
     let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
     let got = send_all()?;
     let seen = session.finish(2 * cases.requests)?;
     let spans = clients(&seen);
-    ensure!(plain.keys().eq(got.keys()), "{} and {} requests", plain.len(), got.len());
-    let mut outcome = Outcome::default();
+    ensure!(
+        plain.keys().eq(got.keys()),
+        "{} and {} requests",
+        plain.len(),
+        got.len()
+    );
+    let (mut outcome, mut own) = (Outcome::default(), 0);
     for (path, plain) in &plain {
         let bare = path.split('?').next().unwrap_or_default();
         let span = spans.get(bare).with_context(|| format!("no span of {path}"))?;
@@ -356,13 +406,30 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
         } else {
             ensure!(got[path] == *plain, "{path}: {:#?}, not {injected:#?}", got[path]);
             if is_own {
-                outcome.own += 1;
+                own += 1;
             } else {
-                println!("skipped {path}");
+                let may_be = MAY_BE_SKIPPED.iter().any(|cut| path.starts_with(cut));
+                ensure!(may_be, "nothing was injected into {path}");
                 outcome.skipped += 1;
             }
         }
     }
-    ensure!(Outcome::of(&seen) == outcome, "{outcome:?}: {:?}", seen.summary);
-    bail!("{outcome:?}: {:?}", seen.summary);
+    // Of an own context that is cut it cannot be told that it is one.
+    let counted = Outcome::of(&seen);
+    ensure!(
+        counted.injected == outcome.injected
+            && counted.own <= own
+            && counted.own + counted.skipped == own + outcome.skipped,
+        "{own} and {outcome:?}, counted {counted:?}: {:?}",
+        seen.summary
+    );
+    ensure!(
+        seen.spans.len() == 2 * cases.requests,
+        "{} spans",
+        seen.spans.len()
+    );
+    seen.counted()?;
+    let losses = seen.summary.losses();
+    ensure!(losses.is_empty(), "losses: {losses:?}");
+    both_ends_meet(&seen)
 }

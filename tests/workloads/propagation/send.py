@@ -8,7 +8,7 @@ answers have come, of which each has the same bytes. A way is how each of the se
     more      the same, with MSG_MORE on all but the last
     cork      the same, under TCP_CORK
     writev    all of them in one call of sendmsg
-    sendfile  each from a file
+    sendfile  the last from a file
     zerocopy  each with MSG_ZEROCOPY
 """
 import json
@@ -51,10 +51,10 @@ def run(way, sends, connection):
     if way == "zerocopy":
         connection.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
     for number, data in enumerate(sends):
-        if way == "sendfile":
+        last = number == len(sends) - 1
+        if way == "sendfile" and last:
             by_sendfile(connection, data)
         else:
-            last = number == len(sends) - 1
             flags = {"more": 0 if last else socket.MSG_MORE, "zerocopy": MSG_ZEROCOPY}
             send_all(connection, data, flags.get(way, 0))
         if way == "slow":
