@@ -16,14 +16,14 @@
 use crate::connection::{self, Connection, Dialogue};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
-use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add};
+use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
+use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
-use spanwire_ebpf::{RECEIVED, Runtime, SENT, cause, traceparent};
+use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
 
 /// A span and its trace; all zero where there is none.
 #[repr(C)]
@@ -193,6 +193,9 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
     if direction == SENT as u32 && dialogue.sending.enrolled != 0 {
         if keeps_promise(operation, sequence) {
             return 0;
+        }
+        if matches!(dialogue.protocol, HTTP1 | HTTP2 | AMQP) {
+            count(Counter::InjectionUnseen, 1);
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
     }

@@ -419,7 +419,7 @@ counters! {
     InjectionOwn => "kernel.propagation.own",
     /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long.
     InjectionCut => "kernel.propagation.skipped.cut",
-    /// Sends that could not be told to begin at a message, since what was sent before has not been seen yet.
+    /// Requests without an injected context, since it could not be told that they begin where they do.
     InjectionUnseen => "kernel.propagation.skipped.unseen",
     /// Requests into which the kernel refused to inject.
     InjectionRefused => "kernel.propagation.skipped.refused",

@@ -140,7 +140,7 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
     if sequence.wrapping_sub(dialogue.sending.injected) == sent.kernel_sequence {
         adopt(dialogue, sent);
     } else if sequence != dialogue.sending.next {
-        count(Counter::InjectionUnseen, 1);
+        // Of a send, the kernel has taken a part. What begins in the rest of it is counted when the walker finds it.
         return;
     }
     dialogue.sending.began = sequence;

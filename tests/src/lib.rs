@@ -15,6 +15,7 @@ pub mod database;
 pub mod expect;
 pub mod foreign;
 pub mod http;
+pub mod injection;
 pub mod messages;
 pub mod nghttp;
 pub mod peer;

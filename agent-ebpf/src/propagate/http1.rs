@@ -41,6 +41,8 @@ mod marked {
     pub(super) const UNSURE: u8 = 4;
     /// How long the body is cannot be told from here.
     pub(super) const UNKNOWN_LENGTH: u8 = 8;
+    /// The head has been seen from its beginning on. The walker counts the others.
+    pub(super) const BEGAN: u8 = 16;
 }
 
 /// What comes of looking at some of a head.
@@ -74,7 +76,9 @@ pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
         }
         walker::START | walker::FIRST_LINE..=walker::CODING => {
             // What came before is known where it went by way of here.
-            if !in_head || sent.carried != 0 {
+            if !in_head {
+                sending.marks = marked::UNSURE;
+            } else if sent.carried != 0 {
                 sending.marks |= marked::UNSURE;
             }
             if sent.state == walker::LINE && sent.carried == 0 {
@@ -129,7 +133,7 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         }
         context::promise(operation.sock, operation.slot, sending.began);
         sending.state = state::IN_LINE;
-        sending.marks = marked::FIRST;
+        sending.marks = marked::FIRST | marked::BEGAN;
         sending.remaining = 0;
         operation.cursor = 8;
     }
@@ -152,7 +156,8 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         size += LINE;
     }
     let rest = (size as u64).wrapping_sub(behind as u64);
-    if sending.marks & marked::UNKNOWN_LENGTH != 0 {
+    // A line that was not seen may have said how long the body is: what looks like a request may be in it.
+    if sending.marks & (marked::UNKNOWN_LENGTH | marked::UNSURE) != 0 {
         sending.state = state::REST;
     } else if sending.remaining > rest {
         sending.remaining -= rest;
@@ -192,6 +197,9 @@ fn goes_on(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
 /// Puts the header in front of the empty line at the cursor, where there is nothing against that; whether it did.
 #[inline(always)]
 fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending) -> bool {
+    if sending.marks & marked::BEGAN == 0 {
+        return false;
+    }
     if sending.marks & marked::OWN != 0 {
         count(Counter::InjectionOwn, 1);
         return false;

@@ -1,0 +1,393 @@
+//! Clients that make the requests of a plan, and servers that keep what they were sent, byte by byte.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+
+use crate::child;
+use crate::http::{Connection, Server};
+use crate::{port, workload};
+
+/// A request that a client is to make.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Planned {
+    /// Its place in the plan.
+    pub index: usize,
+    /// Path, which no other request has.
+    pub path: String,
+    /// Bytes of its body: [`counting`] from `index` on. None for GET.
+    pub size: Option<usize>,
+    /// The body's length is not said before.
+    pub chunked: bool,
+}
+
+/// `size` bytes that count up modulo 251: no two bodies of neighbours are alike, and no power of two is a period.
+#[must_use]
+pub fn counting(index: usize, size: usize) -> Vec<u8> {
+    let period: Vec<u8> = (0..251).collect();
+    let start = index % period.len();
+    let mut bytes = period.repeat((start + size).div_ceil(period.len()));
+    bytes.truncate(start + size);
+    bytes.split_off(start)
+}
+
+/// `count` requests to paths under `/PREFIX/`, of which every other one has a body. Their sizes are around whatever a page, a
+/// frame or a buffer may end at; `large` of them have 10 MiB.
+#[must_use]
+pub fn plan(prefix: &str, count: usize, large: usize) -> Vec<Planned> {
+    let around = [4096, 16_384, 65_536]
+        .into_iter()
+        .flat_map(|size| [size - 1, size, size + 1]);
+    let sizes: Vec<usize> = [0, 1, 16].into_iter().chain(4071..=4097).chain(around).collect();
+    let planned = |index: usize| {
+        let place = index / 4;
+        let size = match index % 4 {
+            _ if index < 2 * large => Some(10 << 20),
+            1 if place == 3 => Some(1 << 20),
+            1 | 3 => Some(sizes[place % sizes.len()]),
+            _ => None,
+        };
+        Planned {
+            index,
+            path: format!("/{prefix}/{index}"),
+            size,
+            chunked: size.is_some() && index % 4 == 3,
+        }
+    };
+    (0..count).map(planned).collect()
+}
+
+/// A library that sends requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// http.client of Python.
+    HttpClient,
+    /// requests, which is urllib3.
+    Requests,
+    /// httpx.
+    Httpx,
+    /// aiohttp.
+    Aiohttp,
+    /// http of Node.
+    NodeHttp,
+    /// fetch of Node, which is undici.
+    Fetch,
+    /// http2 of Node.
+    NodeHttp2,
+    /// net/http of Go.
+    GoHttp,
+    /// The same over HTTP/2.
+    GoHttp2,
+    /// curl.
+    Curl,
+    /// The same over HTTP/2.
+    CurlHttp2,
+}
+
+impl Client {
+    /// All that speak HTTP/1.1.
+    pub const HTTP1: [Self; 8] = [
+        Self::HttpClient,
+        Self::Requests,
+        Self::Httpx,
+        Self::Aiohttp,
+        Self::NodeHttp,
+        Self::Fetch,
+        Self::GoHttp,
+        Self::Curl,
+    ];
+
+    /// All that speak HTTP/2.
+    pub const HTTP2: [Self; 3] = [Self::NodeHttp2, Self::GoHttp2, Self::CurlHttp2];
+
+    /// What its paths begin with.
+    #[must_use]
+    pub fn prefix(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// The command that makes the requests of a plan, `concurrency` at a time, and ends well where all were answered. What it
+    /// reads is put into `folder`.
+    ///
+    /// # Errors
+    /// It is not installed, or cannot be built.
+    pub fn ask(
+        self,
+        address: SocketAddr,
+        plan: &[Planned],
+        concurrency: usize,
+        folder: &Path,
+    ) -> Result<Command> {
+        if matches!(self, Self::Curl | Self::CurlHttp2) {
+            return curl(self == Self::CurlHttp2, address, plan, folder);
+        }
+        let file = folder.join(self.prefix());
+        std::fs::write(&file, serde_json::to_vec(plan)?)?;
+        let with = |program: &str, source: &str| -> Result<Command> {
+            let mut command = child::command(program);
+            command.arg(workload::file(source)?);
+            Ok(command)
+        };
+        let python = || {
+            with(
+                &workload::environment("python")?.to_string_lossy(),
+                "propagation/ask.py",
+            )
+        };
+        let node = || with("node", "propagation/ask.js");
+        let go = || -> Result<_> { Ok(child::command(&workload::go_program("ask")?.to_string_lossy())) };
+        let (mut command, library) = match self {
+            Self::HttpClient => (python()?, "http.client"),
+            Self::Requests => (python()?, "requests"),
+            Self::Httpx => (python()?, "httpx"),
+            Self::Aiohttp => (python()?, "aiohttp"),
+            Self::NodeHttp => (node()?, "http"),
+            Self::Fetch => (node()?, "fetch"),
+            Self::NodeHttp2 => (node()?, "http2"),
+            Self::GoHttp => (go()?, "http"),
+            Self::GoHttp2 => (go()?, "http2"),
+            Self::Curl | Self::CurlHttp2 => bail!("has no plan"),
+        };
+        command
+            .args([library, &address.to_string()])
+            .arg(file)
+            .arg(concurrency.to_string());
+        Ok(command)
+    }
+}
+
+/// One curl for all of a plan, on one connection.
+fn curl(http2: bool, address: SocketAddr, plan: &[Planned], folder: &Path) -> Result<Command> {
+    let mut settings = String::new();
+    for (number, planned) in plan.iter().enumerate() {
+        if number > 0 {
+            settings.push_str("next\n");
+        }
+        let version = if http2 { "http2-prior-knowledge" } else { "http1.1" };
+        let index = planned.index;
+        write!(
+            settings,
+            "url = \"http://{address}{}\"\n{version}\nsilent\nshow-error\nfail\noutput = /dev/null\nheader = \"X-Index: {index}\"\n",
+            planned.path
+        )?;
+        if let Some(size) = planned.size {
+            let body = folder.join(format!("curl-{index}"));
+            std::fs::write(&body, counting(index, size))?;
+            writeln!(settings, "request = POST\ndata-binary = \"@{}\"", body.display())?;
+        }
+        if planned.chunked && !http2 {
+            writeln!(settings, "header = \"Transfer-Encoding: chunked\"")?;
+        }
+    }
+    let file = folder.join(format!("curl-{http2}"));
+    std::fs::write(&file, settings)?;
+    let mut command = child::command("curl");
+    command.arg("-K").arg(file);
+    Ok(command)
+}
+
+/// A request as a server got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// Lines of its head, each as it was sent, or fields of a header block as `NAME: VALUE`.
+    pub head: Vec<String>,
+    /// Its body.
+    pub body: Body,
+}
+
+/// A body without its transfer coding.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Body {
+    /// As many bytes, which are those that were planned.
+    Planned(usize),
+    /// Other bytes.
+    Other(Vec<u8>),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Planned(size) => write!(to, "{size} bytes as planned"),
+            Self::Other(bytes) => {
+                let shown = &bytes[..bytes.len().min(200)];
+                write!(to, "{} bytes: {}", bytes.len(), shown.escape_ascii())
+            }
+        }
+    }
+}
+
+impl Body {
+    /// Of the request to `path`, whose last part is its index, where it has one.
+    #[must_use]
+    pub fn of(path: &str, bytes: Vec<u8>) -> Self {
+        let index = path.rsplit('/').next().and_then(|last| last.parse().ok());
+        match index {
+            Some(index) if counting(index, bytes.len()) == bytes => Self::Planned(bytes.len()),
+            _ => Self::Other(bytes),
+        }
+    }
+}
+
+impl Got {
+    /// Values of the fields of this name, in any case.
+    #[must_use]
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.iter().filter_map(|line| line.split_once(':'));
+        let fields = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        fields.map(|(_, value)| value.trim()).collect()
+    }
+}
+
+/// Requests by their paths.
+pub type Requests = BTreeMap<String, Vec<Got>>;
+
+/// What came so far; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Kept(Arc<Mutex<(Requests, Vec<String>)>>);
+
+impl Kept {
+    /// Adds a request.
+    pub fn add(&self, path: String, got: Got) {
+        let mut kept = self.0.lock().expect("no holder panics");
+        kept.0.entry(path).or_default().push(got);
+    }
+
+    /// Adds something that is no request.
+    pub fn complain(&self, what: String) {
+        self.0.lock().expect("no holder panics").1.push(what);
+    }
+
+    /// How many requests there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0
+            .lock()
+            .expect("no holder panics")
+            .0
+            .values()
+            .map(Vec::len)
+            .sum()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, which are not kept any more.
+    ///
+    /// # Errors
+    /// Something came that was no request.
+    pub fn take(&self) -> Result<Requests> {
+        let (requests, complaints) = std::mem::take(&mut *self.0.lock().expect("no holder panics"));
+        ensure!(complaints.is_empty(), "no requests: {complaints:#?}");
+        Ok(requests)
+    }
+}
+
+/// What each request is answered with.
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A server of HTTP/1.1 in the test's own process, which keeps each request.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What came.
+    pub kept: Kept,
+    _server: Server,
+}
+
+impl Keeper {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn start() -> Result<Self> {
+        let (listener, address) = port::listener()?;
+        let kept = Kept::default();
+        let keep = kept.clone();
+        let server = Server::tcp(listener, move |connection: Connection<TcpStream>| {
+            if let Err(error) = serve(connection.socket(), &keep) {
+                keep.complain(format!("{error:#}"));
+            }
+        })?;
+        Ok(Self {
+            address,
+            kept,
+            _server: server,
+        })
+    }
+}
+
+fn serve(socket: &TcpStream, keep: &Kept) -> Result<()> {
+    socket.set_nodelay(true)?;
+    let mut reader = BufReader::with_capacity(1 << 16, socket);
+    loop {
+        let mut head = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                ensure!(head.is_empty(), "a head breaks off: {head:?}");
+                return Ok(());
+            }
+            if line == b"\r\n" || line == b"\n" {
+                break;
+            }
+            head.push(line.escape_ascii().to_string());
+        }
+        let path = head.first().and_then(|line| line.split(' ').nth(1));
+        let path = path
+            .with_context(|| format!("no request line: {head:?}"))?
+            .to_owned();
+        let mut got = Got {
+            head,
+            body: Body::Planned(0),
+        };
+        for line in &mut got.head {
+            // The rest of what is escaped is for comparisons.
+            if let Some(text) = line.strip_suffix("\\r\\n") {
+                *line = text.to_owned();
+            }
+        }
+        if !got.values("expect").is_empty() {
+            let mut socket = socket;
+            socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let mut body = Vec::new();
+        if let Some(length) = got.values("content-length").first() {
+            body = vec![0; length.parse()?];
+            reader
+                .read_exact(&mut body)
+                .with_context(|| format!("body of {path}"))?;
+        } else if got.values("transfer-encoding") == ["chunked"] {
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line)?;
+                let size = usize::from_str_radix(line.trim_end(), 16)
+                    .with_context(|| format!("{path}: chunk {line:?}"))?;
+                let start = body.len();
+                body.resize(start + size, 0);
+                reader.read_exact(&mut body[start..])?;
+                line.clear();
+                reader.read_line(&mut line)?;
+                ensure!(line == "\r\n", "{path}: end of a chunk {line:?}");
+                if size == 0 {
+                    break;
+                }
+            }
+        }
+        got.body = Body::of(&path, body);
+        keep.add(path, got);
+        let mut socket = socket;
+        socket.write_all(ANSWER)?;
+    }
+}

@@ -1,0 +1,435 @@
+//! Context that spanwire puts into requests: each carries the one of its own span, and is else as it was, to the byte.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::expect::{Expected, Matcher, both};
+use spanwire_tests::injection::{Client, Got, Keeper, Planned, Requests, counting, plan};
+use spanwire_tests::seen::Seen;
+use spanwire_tests::session::Session;
+use spanwire_tests::span::{Kind, Span};
+use spanwire_tests::workload;
+
+spanwire_tests::under_both_hook_sets!(http1_of_each_client, http1_however_it_is_sent);
+
+/// Requests of each client: `SPANWIRE_REQUESTS`, which a longer trial sets.
+fn count(hooks: Hooks) -> Result<usize> {
+    match std::env::var("SPANWIRE_REQUESTS") {
+        Ok(count) => Ok(count.parse()?),
+        Err(_) => Ok(hooks.share(500)),
+    }
+}
+
+fn propagating(hooks: Hooks) -> Options {
+    Options::run(hooks).flag("--propagate").flag("http1,http2,amqp")
+}
+
+/// How many contexts were injected, or not, for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+struct Outcome {
+    injected: u64,
+    own: u64,
+    skipped: u64,
+}
+
+impl Outcome {
+    fn of(seen: &Seen) -> Self {
+        let value = |name: &str| seen.summary.value(&format!("kernel.propagation.{name}"));
+        Self {
+            injected: value("injected"),
+            own: value("own"),
+            skipped: value("skipped.cut") + value("skipped.unseen") + value("skipped.refused"),
+        }
+    }
+}
+
+/// Requests by their paths, each of which came once.
+fn once(requests: Requests) -> Result<BTreeMap<String, Got>> {
+    let one = |(path, mut got): (String, Vec<Got>)| {
+        let first = got.pop().filter(|_| got.is_empty());
+        Ok((path.clone(), first.with_context(|| format!("{path} came again"))?))
+    };
+    requests.into_iter().map(one).collect()
+}
+
+/// The clients' spans by their paths.
+fn clients(seen: &Seen) -> HashMap<&str, &Span> {
+    let spans = seen.spans.iter().filter(|span| span.kind == Kind::Client);
+    spans.map(|span| (span.path(), span)).collect()
+}
+
+/// The header that names a span.
+fn header_of(span: &Span) -> String {
+    format!("traceparent: 00-{}-{}-01", span.trace_id, span.span_id)
+}
+
+/// `got` are the requests that came when nobody was there, but that each carries, behind all else, the header of its own
+/// client's span.
+fn each_carries_its_own(
+    plain: &BTreeMap<String, Got>,
+    got: &BTreeMap<String, Got>,
+    seen: &Seen,
+) -> Result<()> {
+    let spans = clients(seen);
+    ensure!(
+        plain.keys().eq(got.keys()),
+        "{} and {} requests",
+        plain.len(),
+        got.len()
+    );
+    for (path, plain) in plain {
+        let span = spans
+            .get(path.as_str())
+            .with_context(|| format!("no span of {path}"))?;
+        let mut expected = plain.clone();
+        expected.head.push(header_of(span));
+        ensure!(
+            got[path] == expected,
+            "{path}: {:#?}, not {expected:#?}",
+            got[path]
+        );
+    }
+    Ok(())
+}
+
+/// Each server's span is a child of the client's of the same request, which is the first of its trace.
+fn both_ends_meet(seen: &Seen) -> Result<()> {
+    let spans = clients(seen);
+    for span in seen.spans.iter().filter(|span| span.kind == Kind::Server) {
+        let client = spans
+            .get(span.path())
+            .with_context(|| format!("nobody asked: {span:#?}"))?;
+        ensure!(
+            client.parent.is_empty() && span.parent == client.span_id && span.trace_id == client.trace_id,
+            "{client:#?}\n{span:#?}"
+        );
+    }
+    Ok(())
+}
+
+fn spans_of(planned: &Planned, address: SocketAddr) -> [Expected; 2] {
+    let method = if planned.size.is_some() { "POST" } else { "GET" };
+    both(method, &planned.path, address, |span| {
+        let span = span.body(2).with("user_agent.original", Matcher::Anything);
+        match planned.size {
+            None => span,
+            Some(0) => span.with("http.request.body.size", Matcher::IsIfAny(0.into())),
+            Some(size) => span.request_body(size as u64),
+        }
+    })
+}
+
+fn http1_of_each_client(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let folder = tempfile::tempdir()?;
+    let count = count(hooks)?;
+    let plans = Client::HTTP1.map(|client| (client, plan(&client.prefix(), count, 1)));
+    let ask_all = || -> Result<_> {
+        for (client, plan) in &plans {
+            Child::spawn(client.ask(keeper.address, plan, 4, folder.path())?)?
+                .succeed()
+                .with_context(|| format!("{client:?}"))?;
+        }
+        once(keeper.kept.take()?)
+    };
+    let plain = ask_all()?;
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let got = ask_all()?;
+    let all: Vec<Expected> = plans
+        .iter()
+        .flat_map(|(_, plan)| plan)
+        .flat_map(|planned| spans_of(planned, keeper.address))
+        .collect();
+    let seen = session.finish(all.len())?;
+    each_carries_its_own(&plain, &got, &seen)?;
+    seen.exactly(&all)?;
+    both_ends_meet(&seen)?;
+    let outcome = Outcome {
+        injected: plain.len() as u64,
+        ..Outcome::default()
+    };
+    ensure!(Outcome::of(&seen) == outcome, "{:?}", seen.summary);
+    Ok(())
+}
+
+/// Bytes of one connection, and how they are sent.
+#[derive(Clone, Debug, Serialize)]
+struct Case {
+    way: &'static str,
+    /// Each byte as the character of that number.
+    sends: Vec<String>,
+    answers: usize,
+}
+
+/// Cases as they are put together.
+#[derive(Debug, Default)]
+struct Cases {
+    all: Vec<Case>,
+    requests: usize,
+}
+
+impl Cases {
+    /// `way` to send the parts of what `write` makes of paths that no other request has, cut at `cuts`.
+    fn add(
+        &mut self,
+        name: &str,
+        way: &'static str,
+        cuts: &[usize],
+        write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>,
+    ) {
+        let mut answers = 0;
+        let bytes = write(&mut || {
+            self.requests += 1;
+            answers += 1;
+            format!("/{name}/{}", self.requests)
+        });
+        let mut sends = Vec::new();
+        let mut from = 0;
+        for &cut in cuts.iter().chain([&bytes.len()]) {
+            sends.push(bytes[from..cut].iter().map(|byte| char::from(*byte)).collect());
+            from = cut;
+        }
+        self.all.push(Case { way, sends, answers });
+    }
+
+    /// The same cut in two at each place.
+    fn cut_everywhere(
+        &mut self,
+        name: &str,
+        way: &'static str,
+        write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>,
+    ) {
+        let mut longest = 0;
+        for at in 1.. {
+            let bytes = write(&mut || format!("/{name}/{}", self.requests + 1));
+            longest = longest.max(bytes.len());
+            if at >= longest {
+                return;
+            }
+            self.add(name, way, &[at], &write);
+        }
+    }
+}
+
+/// A head with these fields and the length of a body, and the body.
+fn message(method: &str, path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let length = if body.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}{length}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+const OWN: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+const OWN_IN_CAPITALS: &str = "TRACEPARENT: 00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01\r\n";
+const B3: &str = "b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1\r\n";
+const SEVERAL: &str = "X-B3-TraceId: 80f198ee56343ba864fe8b2a57d3eff7\r\nX-B3-SpanId: e457b5a2e4d86bd1\r\n";
+const JAEGER: &str = "uber-trace-id: 80f198ee56343ba864fe8b2a57d3eff7:e457b5a2e4d86bd1:0:1\r\n";
+
+/// What the paths begin with of requests that carry a context of the application's own.
+const WITH_THEIR_OWN: [&str; 2] = ["/own", "/pipelined-own"];
+
+/// What the paths begin with of requests whose heads are cut, some of them where they cannot be borne, or that are behind a
+/// body whose length is not known. Into all others a context is injected.
+const MAY_BE_SKIPPED: [&str; 3] = ["/cut", "/pipelined-cut", "/pipelined-chunked"];
+
+fn cases() -> Cases {
+    let mut cases = Cases::default();
+    let get = |path: &str, fields: &str| message("GET", path, fields, b"");
+    // One send, in each way.
+    for way in ["send", "more", "cork", "writev", "zerocopy"] {
+        cases.add("whole", way, &[], |path| get(&path(), "Accept: */*\r\n"));
+        cases.add("whole", way, &[], |path| get(&path(), ""));
+        for size in [1, 16, 4000, 4096, 70_000, 1 << 20] {
+            let body = counting(0, size);
+            cases.add("whole", way, &[], |path| {
+                message("POST", &path(), "X-A: b\r\n", &body)
+            });
+            // The head alone, then the body.
+            let length = message("POST", "/head/000", "X-A: b\r\n", &body).len() - size;
+            cases.add("head", way, &[length], |path| {
+                let path = path();
+                let number: usize = path[6..].parse().unwrap_or_default();
+                message("POST", &format!("/head/{number:03}"), "X-A: b\r\n", &body)
+            });
+        }
+    }
+    // Cut in two at each byte; at each byte of the end of a head, each byte with a send of its own.
+    cases.cut_everywhere("cut", "send", |path| {
+        message("POST", &path(), "X-Some: thing\r\nAccept: */*\r\n", b"hello")
+    });
+    cases.cut_everywhere("cut-slow", "slow", |path| {
+        message("POST", &path(), "X-Some: thing\r\n", b"GET / HTTP/1.1\r\n\r\n")
+    });
+    cases.cut_everywhere("cut-more", "more", |path| get(&path(), "X-Some: thing\r\n"));
+    cases.add("cut-bytes", "send", &(1..60).collect::<Vec<_>>(), |path| {
+        get(&path(), "X-Some: things-that-are-long\r\n")
+    });
+    for (name, fields) in [
+        ("own-first", format!("{OWN}X-A: b\r\n")),
+        ("own-last", format!("X-A: b\r\n{OWN}")),
+        ("own-capitals", format!("X-A: b\r\n{OWN_IN_CAPITALS}X-B: c\r\n")),
+        ("own-b3", B3.to_owned()),
+        ("own-several", SEVERAL.to_owned()),
+        ("own-jaeger", JAEGER.to_owned()),
+    ] {
+        cases.add(name, "send", &[], |path| get(&path(), &fields));
+        cases.add(name, "send", &[], |path| {
+            message("POST", &path(), &fields, b"hello")
+        });
+        cases.cut_everywhere(name, "send", |path| get(&path(), &fields));
+    }
+    // One behind the other, in one send and cut everywhere.
+    let pipelined = |path: &mut dyn FnMut() -> String| {
+        [
+            get(&path(), ""),
+            message("POST", &path(), "X-A: b\r\n", b"hello"),
+            message("PUT", &path(), "", &counting(0, 300)),
+            get(&path(), "X-C: d\r\n"),
+        ]
+        .concat()
+    };
+    for way in ["send", "writev", "more", "zerocopy"] {
+        cases.add("pipelined", way, &[], pipelined);
+    }
+    cases.cut_everywhere("pipelined-cut", "send", pipelined);
+    cases.add("pipelined-own", "send", &[], |path| {
+        (0..8).flat_map(|_| get(&path(), OWN)).collect()
+    });
+    cases.add("pipelined-many", "send", &[], |path| {
+        (0..60).flat_map(|_| get(&path(), "X-A: b\r\n")).collect()
+    });
+    for size in [4000, 16_384, 65_536, 200_000, 1 << 20] {
+        cases.add("pipelined-large", "send", &[], |path| {
+            [message("POST", &path(), "", &counting(0, size)), get(&path(), "")].concat()
+        });
+    }
+    // Of unknown length, with another behind it.
+    cases.add("pipelined-chunked", "send", &[], |path| {
+        let chunked = get(&path(), "Transfer-Encoding: chunked\r\n");
+        [chunked, b"5\r\nhello\r\n0\r\n\r\n".to_vec(), get(&path(), "")].concat()
+    });
+    // Long ones.
+    for length in [5, 10, 16, 20, 33, 60] {
+        let long = format!("X-Long: {}\r\n", "l".repeat(length << 10));
+        cases.add("long-line", "send", &[], |path| get(&path(), &long));
+        cases.add("long-line", "send", &[], |path| {
+            message("POST", &path(), &long, b"hello")
+        });
+        let fields: String = (0..length * 10)
+            .map(|n| format!("X-Field-{n:05}: {}\r\n", "f".repeat(83)))
+            .collect();
+        cases.add("long-head", "send", &[], |path| get(&path(), &fields));
+        cases.add("long-head", "send", &[4096, 5000], |path| {
+            message("POST", &path(), &fields, b"hello")
+        });
+        let last = format!("{fields}{OWN}");
+        cases.add("own-long", "send", &[], |path| get(&path(), &last));
+    }
+    for length in (3900..4200).step_by(7) {
+        let long = format!("X-Long: {}\r\nX-A: b\r\n", "l".repeat(length));
+        cases.add("long-around", "send", &[], |path| {
+            message("POST", &path(), &long, b"hello")
+        });
+    }
+    let many: String = (0..1000).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    cases.add("many", "send", &[], |path| get(&path(), &many));
+    cases.add("long-target", "send", &[], |path| {
+        get(&format!("{}?{}", path(), "q".repeat(3 << 10)), "")
+    });
+    // What is allowed, and not usual.
+    cases.add("lenient-bare", "send", &[], |path| {
+        format!("GET {} HTTP/1.1\nHost: a\n\n", path()).into_bytes()
+    });
+    cases.add("lenient-old", "send", &[], |path| {
+        format!("GET {} HTTP/1.0\r\n\r\n", path()).into_bytes()
+    });
+    cases.add("lenient-short", "send", &[], |path| {
+        format!("GET {} HTTP/1.1\r\n\r\n", path()).into_bytes()
+    });
+    let inner = message("POST", "/inner", "", b"hello");
+    for cut in [0, 20, 50] {
+        let length = message("POST", "/inner/000", "", &inner).len() - inner.len();
+        cases.add("body", "send", &[length + cut], |path| {
+            let path = path();
+            message("POST", &format!("/body/{:0>4}", &path[6..]), "", &inner)
+        });
+    }
+    cases
+}
+
+fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let folder = tempfile::tempdir()?;
+    let cases = cases();
+    let file = folder.path().join("cases");
+    std::fs::write(&file, serde_json::to_vec(&cases.all)?)?;
+    let send_all = || -> Result<_> {
+        let mut sender = child::command(workload::PYTHON);
+        sender.arg(workload::file("propagation/send.py")?);
+        sender.arg(keeper.address.to_string()).arg(&file);
+        Child::spawn(sender)?.succeed()?;
+        once(keeper.kept.take()?)
+    };
+    let plain = send_all()?;
+    ensure!(
+        plain.len() == cases.requests,
+        "{} of {}",
+        plain.len(),
+        cases.requests
+    );
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let got = send_all()?;
+    let seen = session.finish(2 * cases.requests)?;
+    let spans = clients(&seen);
+    ensure!(
+        plain.keys().eq(got.keys()),
+        "{} and {} requests",
+        plain.len(),
+        got.len()
+    );
+    let (mut outcome, mut own) = (Outcome::default(), 0);
+    for (path, plain) in &plain {
+        let bare = path.split('?').next().unwrap_or_default();
+        let span = spans.get(bare).with_context(|| format!("no span of {path}"))?;
+        let mut injected = plain.clone();
+        injected.head.push(header_of(span));
+        let is_own = WITH_THEIR_OWN.iter().any(|own| path.starts_with(own));
+        if got[path] == injected && !is_own {
+            outcome.injected += 1;
+        } else {
+            ensure!(got[path] == *plain, "{path}: {:#?}, not {injected:#?}", got[path]);
+            if is_own {
+                own += 1;
+            } else {
+                let may_be = MAY_BE_SKIPPED.iter().any(|cut| path.starts_with(cut));
+                ensure!(may_be, "nothing was injected into {path}");
+                outcome.skipped += 1;
+            }
+        }
+    }
+    // Of an own context that is cut it cannot be told that it is one.
+    let counted = Outcome::of(&seen);
+    ensure!(
+        counted.injected == outcome.injected
+            && counted.own <= own
+            && counted.own + counted.skipped == own + outcome.skipped,
+        "{own} and {outcome:?}, counted {counted:?}: {:?}",
+        seen.summary
+    );
+    ensure!(
+        seen.spans.len() == 2 * cases.requests,
+        "{} spans",
+        seen.spans.len()
+    );
+    seen.counted()?;
+    let losses = seen.summary.losses();
+    ensure!(losses.is_empty(), "losses: {losses:?}");
+    both_ends_meet(&seen)
+}
