@@ -18,6 +18,7 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add};
 use crate::operation::{Operation, user};
+use crate::runtime::go;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
@@ -33,18 +34,18 @@ pub(crate) struct Ids {
     pub(crate) span: u64,
 }
 
-const NOBODY: Ids = Ids {
+pub(crate) const NOBODY: Ids = Ids {
     trace: [0; 2],
     span: 0,
 };
 
 /// In place of a span: of several requests, nobody can tell which.
-const SEVERAL: u64 = u64::MAX;
+pub(crate) const SEVERAL: u64 = u64::MAX;
 
 impl Ids {
     /// Becomes `other`. Word by word, since the compiler would call a function for it, which goes byte by byte.
     #[inline(always)]
-    fn set(&mut self, other: &Self) {
+    pub(crate) fn set(&mut self, other: &Self) {
         // SAFETY: of references.
         unsafe {
             write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
@@ -55,7 +56,7 @@ impl Ids {
 
     /// Becomes part of the trace of `other`.
     #[inline(always)]
-    fn join(&mut self, other: &Self) {
+    pub(crate) fn join(&mut self, other: &Self) {
         // SAFETY: as above.
         unsafe {
             write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
@@ -65,7 +66,7 @@ impl Ids {
 
     /// Becomes the ids of nobody, or of [`SEVERAL`].
     #[inline(always)]
-    fn clear(&mut self, span: u64) {
+    pub(crate) fn clear(&mut self, span: u64) {
         // SAFETY: as above.
         unsafe {
             write_volatile(&raw mut self.trace[0], 0);
@@ -188,19 +189,10 @@ fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
     let id = match unit {
         THREAD | LOOP | EVENT => tid as u64,
         PROCESS if has_one_thread() => tid as u64,
-        GOROUTINE => user(goroutine()? + runtime.goroutine_id as u64)?,
+        GOROUTINE => user(go::current()? + runtime.goroutine_id as u64)?,
         _ => return None,
     };
     Some(Key { tgid, unit, id })
-}
-
-/// Address of the `runtime.g` of the goroutine that runs (runtime/runtime-gdb.py, runtime/tls_amd64.s: `-8(FS)`).
-#[inline(always)]
-fn goroutine() -> Option<u64> {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let base: u64 = kernel(task, global!(task_fsbase))?;
-    user(base.wrapping_sub(8))
 }
 
 #[inline(always)]
@@ -214,9 +206,13 @@ fn has_one_thread() -> bool {
 /// A request was received.
 #[inline(always)]
 fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
-    let Some(key) = current(runtime, operation.tgid, operation.tid) else {
+    let Some(mut key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
+    if key.unit == GOROUTINE && go::parent(runtime) == Some(dialogue.serving.by.id) {
+        // While a handler runs, net/http has another goroutine read ahead: it may see how the next request begins.
+        key.id = dialogue.serving.by.id;
+    }
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
@@ -335,11 +331,14 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
         sent_by_loop(operation, dialogue, &key);
         return;
     }
-    let mut unit = UNITS.get_ptr_mut(&key);
-    if key.unit == GOROUTINE && !unit.is_some_and(is_busy) {
-        let parent = goroutine().and_then(|goroutine| user(goroutine + runtime.goroutine_parent as u64));
-        unit = parent.and_then(|id| UNITS.get_ptr_mut(&Key { id, ..key }));
+    if key.unit == GOROUTINE && go::takes(operation, dialogue) {
+        return;
     }
+    let unit = if key.unit == GOROUTINE {
+        go::current().and_then(|goroutine| of_goroutine(runtime, key.tgid, goroutine))
+    } else {
+        UNITS.get_ptr_mut(&key)
+    };
     let Some(unit) = unit else { return };
     // SAFETY: a map value.
     let unit = unsafe { &*unit };
@@ -355,6 +354,36 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
         };
     } else if unit.requests != 0 {
         operation.cause = cause::AMBIGUOUS;
+    }
+}
+
+/// What a goroutine handles, or the one that started it.
+#[inline(always)]
+fn of_goroutine(runtime: &Runtime, tgid: u32, goroutine: u64) -> Option<*mut Unit> {
+    let unit = GOROUTINE;
+    let id = user(goroutine + runtime.goroutine_id as u64)?;
+    UNITS
+        .get_ptr_mut(&Key { tgid, unit, id })
+        .filter(|unit| is_busy(*unit))
+        .or_else(|| {
+            let id = user(goroutine + runtime.goroutine_parent as u64)?;
+            UNITS.get_ptr_mut(&Key { tgid, unit, id })
+        })
+}
+
+/// What a goroutine would send a request for: a request, nobody, or [`SEVERAL`].
+#[inline(always)]
+pub(crate) fn asked_by(runtime: &Runtime, tgid: u32, goroutine: u64, ids: &mut Ids) {
+    ids.clear(0);
+    let Some(unit) = of_goroutine(runtime, tgid, goroutine) else {
+        return;
+    };
+    // SAFETY: a map value.
+    let unit = unsafe { &*unit };
+    if unit.requests == 1 {
+        ids.set(&unit.sum);
+    } else if unit.requests != 0 {
+        ids.clear(SEVERAL);
     }
 }
 

@@ -110,6 +110,12 @@ pub struct Runtime {
     pub goroutine_id: u32,
     /// Go: where it has `parentGoid`.
     pub goroutine_parent: u32,
+    /// Go: where `persistConn` of net/http has its `conn`; 0 where hand-overs are not followed.
+    pub connection: u32,
+    /// Go: where `netFD` of net has its descriptor, `pfd.Sysfd`.
+    pub descriptor: u32,
+    /// Go: how far `net.(*TCPConn).Close` is behind the probed instruction of `persistConn.roundTrip`.
+    pub close: i32,
 }
 
 /// First bytes of every entry of the ring buffer.

@@ -35,6 +35,8 @@ diagnostics! {
     /// A message begins.
     Debug debug message(sock: u64, position: u64, ordinal: u32, request: u8) =>
         "sock {:x}: message at position {}, exchange {}, request {}";
+    /// A goroutine asks for a request that another sends.
+    Debug debug handed(sock: u64, at: u32, span: u64) => "sock {:x}: handed over for {}, span {:x}";
     /// A read or write is over.
     Trace trace operation(sock: u64, direction: u32, bytes: u64) => "sock {:x}: direction {}, {} bytes";
 }

@@ -3,6 +3,7 @@
 use crate::connection::Connection;
 use crate::context::{Ids, Key, Unit};
 use crate::operation::{Operation, SLOTS};
+use crate::runtime::go::Handed;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -44,6 +45,10 @@ pub(crate) static UNITS: LruHashMap<Key, Unit> = LruHashMap::with_max_entries(16
 /// What a connection was opened for, by the address of its sock, until it is first used. Of event loops alone.
 #[map]
 pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4_096, 0);
+
+/// What the next request on a connection is sent for, by the address of its sock: handed over by the goroutine that asks.
+#[map]
+pub(crate) static HANDED: LruHashMap<u64, Handed> = LruHashMap::with_max_entries(8_192, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

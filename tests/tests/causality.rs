@@ -22,6 +22,7 @@ spanwire_tests::under_both_hook_sets!(
     messages_consumed_one_at_a_time,
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
+    goroutines_that_ask_and_others_that_send,
 );
 
 /// Requests at each level.
@@ -198,6 +199,32 @@ PRODUCER publish publish orders: ID
     let expected: BTreeMap<_, _> = done.into_iter().skip(1).map(|id| (id, &shape)).collect();
     ensure!(expected.len() == COUNT, "{}", expected.len());
     grown(session, &expected)
+}
+
+/// net/http's client sends from goroutines of its connections; what a handler does side by side has goroutines of its own.
+fn goroutines_that_ask_and_others_that_send(hooks: Hooks) -> Result<()> {
+    let database = Postgres::start()?;
+    let stock = serve("stock.py", None)?;
+    let port = port::free()?;
+    let mut command = child::command(&workload::go_program("chain")?.to_string_lossy());
+    command.args([
+        &port.to_string(),
+        &stock.address.to_string(),
+        &postgres::url(database.service.address),
+    ]);
+    let front = Service::listening(Child::spawn(command)?, port)?;
+    let processes = [front.child.pid(), database.service.child.pid(), stock.child.pid()];
+    let shape = "
+CLIENT load GET: /order/ID
+  SERVER chain GET: /order/ID
+    CLIENT chain GET: /stock/ID/first
+      SERVER stock GET: /stock/ID/first
+    CLIENT chain SELECT: SELECT 'ID'::text
+      SERVER postgres SELECT: SELECT 'ID'::text
+    CLIENT chain GET: /stock/ID/second
+      SERVER stock GET: /stock/ID/second
+";
+    trees(hooks, &processes, front.address, &[("order", shape)])
 }
 
 /// Requests to a service that nobody can say of, by what its threads send and receive, for which request it asks stock.

@@ -9,5 +9,6 @@ pub mod events;
 pub mod inspect;
 pub mod load;
 pub mod offsets;
+mod probes;
 pub mod ring;
 pub mod sockhash;

@@ -8,10 +8,13 @@ mod cgroup;
 mod container;
 mod declared;
 mod elf;
+mod execution;
 #[cfg(test)]
 mod fake;
+mod go;
 mod host;
 mod name;
+mod probe;
 mod proc;
 mod resource;
 mod root;
@@ -22,7 +25,9 @@ pub mod watch;
 
 pub use container::Container;
 pub use declared::Declared;
+pub use execution::Execution;
 pub use host::Host;
+pub use probe::{FileId, Place, Probe, Probed};
 pub use proc::{Glance, Proc, Unreadable};
 pub use resource::attributes;
 pub use runtime::Runtime;

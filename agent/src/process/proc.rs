@@ -5,6 +5,7 @@ use super::{Container, Declared, Identity, cgroup, container, name, runtime};
 use procfs::process::Process;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -154,6 +155,11 @@ impl Proc {
             comm: stat.comm,
             executable,
         })
+    }
+
+    /// The executable of a process; `None` where that is gone, or we may not look.
+    pub(super) fn executable(&self, pid: u32) -> Option<File> {
+        File::open(self.path.join(format!("{pid}/exe"))).ok()
     }
 
     /// The host's root: that of its first process, so that it is found from within a container as well.

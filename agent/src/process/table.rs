@@ -1,6 +1,7 @@
 //! Processes that were asked for, each read once.
 
-use super::{Host, Identity, Proc, Unreadable, resource, unit};
+use super::execution::Programs;
+use super::{Execution, Host, Identity, Proc, Unreadable, resource};
 use crate::span::Resource;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct Table {
     host: Host,
     shared: Vec<(String, String)>,
     entries: HashMap<u32, Entry>,
+    programs: Programs,
     /// Ended processes in order, with the life that ended.
     ended: VecDeque<(u32, u64)>,
     lives: u64,
@@ -53,6 +55,7 @@ impl Table {
             host,
             shared,
             entries: HashMap::new(),
+            programs: Programs::default(),
             ended: VecDeque::new(),
             lives: 0,
             sweep_at: SWEEP,
@@ -65,13 +68,14 @@ impl Table {
     }
 
     /// Reads a process while it lives; what handles requests in it, the first time that this is asked.
-    pub fn read(&mut self, pid: u32) -> Option<spanwire_ebpf::Runtime> {
+    pub fn read(&mut self, pid: u32) -> Option<Execution> {
         let known = self.known(pid);
         let entry = self.entries.get_mut(&pid)?;
         if std::mem::replace(&mut entry.told, true) {
             return None;
         }
-        known.identity.map(|identity| unit::of(&identity))
+        let identity = known.identity?;
+        Some(self.programs.execution(&self.proc, &identity))
     }
 
     /// Whether anything is known of a process, be it only that it was forked.

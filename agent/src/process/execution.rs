@@ -1,0 +1,77 @@
+//! What the kernel half has to know of how a process handles requests: read once of each program, whichever processes run it.
+
+use super::probe::{FileId, Probe, Probed};
+use super::{Identity, Proc, go, unit};
+use spanwire_ebpf::Runtime;
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+
+/// Programs that are remembered.
+const REMEMBERED: usize = 1_024;
+
+/// How a process handles requests.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// What handles one request at a time, and where it is found.
+    pub runtime: Runtime,
+    /// Where more of that is seen.
+    pub probed: Option<Probed>,
+}
+
+/// Programs that were looked at.
+#[derive(Debug, Default)]
+pub(super) struct Programs(HashMap<FileId, Option<(Runtime, Probed)>>);
+
+impl Programs {
+    /// How a process handles requests.
+    pub(super) fn execution(&mut self, proc: &Proc, identity: &Identity) -> Execution {
+        let simple = Execution {
+            runtime: unit::of(identity),
+            probed: None,
+        };
+        let Some(version) = go_version(identity) else {
+            return simple;
+        };
+        let executable = proc.executable(identity.pid);
+        match executable.and_then(|file| self.look(file, |file| go::hand_overs(version, file))) {
+            Some((runtime, probed)) => Execution {
+                runtime,
+                probed: Some(probed),
+            },
+            None => simple,
+        }
+    }
+
+    /// What `find` finds in a file, or what it found there before.
+    fn look(
+        &mut self,
+        file: File,
+        find: impl FnOnce(File) -> Option<(Runtime, Vec<Probe>)>,
+    ) -> Option<(Runtime, Probed)> {
+        let id = FileId::from(&file.metadata().ok()?);
+        if let Some(known) = self.0.get(&id) {
+            return known.clone();
+        }
+        let found = file.try_clone().ok().and_then(find);
+        let found = found.map(|(runtime, probes)| {
+            let probed = Probed {
+                id,
+                file: Arc::new(file),
+                probes: probes.into(),
+            };
+            (runtime, probed)
+        });
+        if self.0.len() >= REMEMBERED {
+            // Files are held open: what is asked for again is read again.
+            self.0.clear();
+        }
+        self.0.insert(id, found.clone());
+        found
+    }
+}
+
+fn go_version(identity: &Identity) -> Option<&str> {
+    let runtime = identity.runtime.as_ref()?;
+    (runtime.name == "go").then_some(runtime.version.as_deref()?)
+}

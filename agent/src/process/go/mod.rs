@@ -1,0 +1,126 @@
+//! Go programs: where the kernel half finds goroutines, and who sends for whom.
+
+mod functions;
+mod prologue;
+
+use super::elf::Sections;
+use super::probe::{Place, Probe};
+use functions::Functions;
+use spanwire_ebpf::{Runtime, unit};
+use std::fs::File;
+
+/// No table of functions that is longer is read: Kubernetes' largest program has one of 30 MB.
+const LONGEST_TABLE: u64 = 128 << 20;
+
+/// Where `moduledata` has `text` (runtime/symtab.go, Go 1.26).
+const MODULE_TEXT: u64 = 176;
+
+/// In the goroutine that asks: its connection's other goroutine sends.
+const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// First method of a `net.Conn` that is a TCP connection.
+const CLOSE: &str = "net.(*TCPConn).Close";
+
+/// What of Go's own structures the kernel half reads, in bytes: measured.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// `runtime.g.goid`
+    id: u32,
+    /// `runtime.g.parentGoid`
+    parent: u32,
+    /// `net/http.persistConn.conn`
+    connection: u32,
+    /// `net.netFD.pfd.Sysfd`
+    descriptor: u32,
+}
+
+impl Layout {
+    /// Of a version such as `go1.26.8`; `None` where it is not known.
+    fn of(version: &str) -> Option<Self> {
+        let minor = version.strip_prefix("go1.")?.split('.').next()?;
+        match minor {
+            "26" => Some(Self {
+                id: 152,
+                parent: 280,
+                connection: 80,
+                descriptor: 16,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What the kernel half has to know of a program of this version.
+pub(super) fn runtime(version: &str) -> Runtime {
+    match Layout::of(version) {
+        Some(layout) => Runtime {
+            unit: unit::GOROUTINE,
+            goroutine_id: layout.id,
+            goroutine_parent: layout.parent,
+            ..Runtime::default()
+        },
+        None => Runtime::default(),
+    }
+}
+
+/// The same with what hand-overs need, and where they are seen; `None` where the program has none, or cannot be read.
+pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Vec<Probe>)> {
+    let layout = Layout::of(version)?;
+    let sections = Sections::read(executable)?;
+    let table = sections.named(".gopclntab")?;
+    let table = sections.content(table, LONGEST_TABLE)?;
+    let functions = Functions::parse(&table)?;
+    let [round_trip, close] = functions.find([ROUND_TRIP, CLOSE]);
+    let (round_trip, close) = (round_trip?, close?);
+    texts(&sections, &functions).find_map(|text| {
+        let start = text.checked_add(round_trip.start)?;
+        // Where it does not begin as it should, it is not there: the text is another.
+        let probed = start + prologue::push(&sections.at(start, prologue::LONGEST)?)?;
+        let close = text.checked_add(close.start)?;
+        let probe = Probe {
+            place: Place::GoRoundTrip,
+            offset: sections.offset(probed)?,
+        };
+        let runtime = Runtime {
+            connection: layout.connection,
+            descriptor: layout.descriptor,
+            close: i32::try_from(close.wrapping_sub(probed).cast_signed()).ok()?,
+            ..runtime(version)
+        };
+        Some((runtime, vec![probe]))
+    })
+}
+
+/// Addresses from which functions may count their offsets. Which it is, is said in several places, in none of them always:
+/// behind C code it is not where the section begins, and what is relocated is not in the file.
+fn texts(sections: &Sections, functions: &Functions<'_>) -> impl Iterator<Item = u64> {
+    let module = sections
+        .named(".go.module")
+        .and_then(|module| sections.at(module.address + MODULE_TEXT, 8))
+        .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    let section = sections.named(".text").map(|text| text.address);
+    [functions.text(), module, section]
+        .into_iter()
+        .flatten()
+        .filter(|text| *text != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goroutines_are_found_where_they_were_measured() {
+        assert_eq!(runtime("go1.26.8").unit, unit::GOROUTINE);
+        assert_eq!(runtime("go1.26").unit, unit::GOROUTINE);
+        for version in ["go1.2", "go1.25.1", "go1.261", "devel", ""] {
+            assert_eq!(runtime(version).unit, unit::UNKNOWN, "{version}");
+        }
+    }
+
+    #[test]
+    fn this_test_has_no_functions_of_go() {
+        let open = || File::open(std::env::current_exe().unwrap()).unwrap();
+        assert!(hand_overs("go1.26.8", open()).is_none());
+        assert!(hand_overs("go1.20", open()).is_none());
+    }
+}
