@@ -18,12 +18,12 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add};
 use crate::operation::{Operation, user};
-use crate::runtime::go;
+use crate::runtime::{go, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
-use spanwire_ebpf::unit::{EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
+use spanwire_ebpf::protocol::{AMQP, HTTP2, POSTGRES};
+use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
 use spanwire_ebpf::{RECEIVED, Runtime, SENT, cause};
 
 /// A span and its trace; all zero where there is none.
@@ -80,11 +80,11 @@ impl Ids {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
-    tgid: u32,
+    pub(crate) tgid: u32,
     /// One of [`spanwire_ebpf::unit`].
-    unit: u32,
-    /// Thread or goroutine.
-    id: u64,
+    pub(crate) unit: u32,
+    /// Thread, goroutine or context.
+    pub(crate) id: u64,
 }
 
 /// What a unit handles.
@@ -92,9 +92,9 @@ pub(crate) struct Key {
 #[derive(Clone, Copy)]
 pub(crate) struct Unit {
     /// How many requests.
-    requests: u64,
+    pub(crate) requests: u64,
     /// Sum of their ids, each word for itself.
-    sum: Ids,
+    pub(crate) sum: Ids,
     /// Address of the sock on which the last one was received.
     sock: u64,
     /// 1 once there was more than one at a time.
@@ -125,7 +125,7 @@ pub(crate) struct Serving {
     /// Sum of their ids.
     sum: Ids,
     /// Who handles them.
-    by: Key,
+    pub(crate) by: Key,
 }
 
 /// Eight random bytes, not all zero: the next of the slot's own sequence (SplitMix64, Steele, Lea and Flood, "Fast splittable
@@ -188,6 +188,11 @@ fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
     let unit = runtime.unit;
     let id = match unit {
         THREAD | LOOP | EVENT => tid as u64,
+        // Where it runs in a context, that is asked for instead.
+        CONTEXT => {
+            let unit = THREAD;
+            return Some(Key { tgid, unit, id: tid as u64 });
+        }
         PROCESS if has_one_thread() => tid as u64,
         GOROUTINE => user(go::current()? + runtime.goroutine_id as u64)?,
         _ => return None,
@@ -212,6 +217,15 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     if key.unit == GOROUTINE && go::parent(runtime) == Some(dialogue.serving.by.id) {
         // While a handler runs, net/http has another goroutine read ahead: it may see how the next request begins.
         key.id = dialogue.serving.by.id;
+    }
+    if runtime.unit == CONTEXT
+        && let Some(place) = python::current(runtime, operation.tgid)
+    {
+        if dialogue.protocol == AMQP {
+            return;
+        }
+        key.unit = CONTEXT;
+        key.id = python::receives(&place, operation.sock, &dialogue.serving.by);
     }
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
@@ -329,6 +343,9 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
     };
     if key.unit == EVENT {
         sent_by_loop(operation, dialogue, &key);
+        return;
+    }
+    if runtime.unit == CONTEXT && python::sends(operation, dialogue, runtime) {
         return;
     }
     if key.unit == GOROUTINE && go::takes(operation, dialogue) {

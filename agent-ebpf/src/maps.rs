@@ -4,6 +4,7 @@ use crate::connection::Connection;
 use crate::context::{Ids, Key, Unit};
 use crate::operation::{Operation, SLOTS};
 use crate::runtime::go::Handed;
+use crate::runtime::python::{Context, Place};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -49,6 +50,14 @@ pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4
 /// What the next request on a connection is sent for, by the address of its sock: handed over by the goroutine that asks.
 #[map]
 pub(crate) static HANDED: LruHashMap<u64, Handed> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Python's contexts, by process and address.
+#[map]
+pub(crate) static CONTEXTS: LruHashMap<Place, Context> = LruHashMap::with_max_entries(32_768, 0);
+
+/// When connections arrived, by the address of their sock, in nanoseconds.
+#[map]
+pub(crate) static ARRIVALS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

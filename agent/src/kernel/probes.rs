@@ -15,6 +15,7 @@ const FILES: usize = 512;
 const fn program(place: Place) -> &'static str {
     match place {
         Place::GoRoundTrip => "go_round_trip",
+        Place::PythonContextCopied => "python_context_copied",
     }
 }
 

@@ -10,6 +10,9 @@ use std::os::unix::fs::FileExt as _;
 /// No table of section headers is longer, unless it was made to harm its reader.
 const MAX_READ: u64 = 1 << 20;
 
+/// No table of exported symbols that is longer is read.
+const LONGEST_SYMBOLS: u64 = 16 << 20;
+
 /// The version of Go that built the executable, such as `go1.26.8`; empty for one that is too old to say (before 1.18).
 ///
 /// From the section `.go.buildinfo`, as Go's `debug/buildinfo` reads it: 14 bytes of magic, the size of a pointer, flags,
@@ -88,6 +91,28 @@ impl Sections {
         };
         let section = self.sections.iter().find(holds)?;
         section.offset.checked_add(address - section.address)
+    }
+
+    /// Addresses of what a library, or an executable with libraries of its own, has for others, by name.
+    pub(super) fn exported<const N: usize>(&self, names: [&str; N]) -> Option<[Option<u64>; N]> {
+        let content = |name| self.content(self.named(name)?, LONGEST_SYMBOLS);
+        let (symbols, texts) = (content(".dynsym")?, content(".dynstr")?);
+        let mut found = [None; N];
+        // elf.h, `Elf64_Sym`: name, info, other, section, value, size
+        for symbol in symbols.as_chunks::<24>().0 {
+            let [a, b, c, d, _, _, section @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *symbol;
+            let name = texts.get(u32::from_le_bytes([a, b, c, d]) as usize..).unwrap_or_default();
+            let is = |wanted: &&str| {
+                let rest = name.strip_prefix(wanted.as_bytes());
+                rest.is_some_and(|rest| rest.starts_with(&[0]))
+            };
+            if section != [0, 0]
+                && let Some(at) = names.iter().position(|wanted| is(&wanted))
+            {
+                found[at] = symbol[8..16].try_into().ok().map(u64::from_le_bytes);
+            }
+        }
+        Some(found)
     }
 
     fn bytes(&self, offset: u64, length: usize) -> Option<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! What the kernel half has to know of how a process handles requests: read once of each program, whichever processes run it.
 
 use super::probe::{FileId, Probe, Probed};
-use super::{Identity, Proc, go, unit};
+use super::{Identity, Proc, go, python, unit};
 use spanwire_ebpf::Runtime;
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,21 +26,37 @@ pub(super) struct Programs(HashMap<FileId, Option<(Runtime, Probed)>>);
 impl Programs {
     /// How a process handles requests.
     pub(super) fn execution(&mut self, proc: &Proc, identity: &Identity) -> Execution {
-        let simple = Execution {
-            runtime: unit::of(identity),
-            probed: None,
+        let pid = identity.pid;
+        let found = match identity.runtime.as_ref() {
+            Some(program) if program.name == "go" => {
+                let version = program.version.as_deref().unwrap_or_default();
+                let executable = proc.executable(pid);
+                executable.and_then(|file| self.look(file, |file| go::hand_overs(version, file)))
+            }
+            Some(program) if program.name == "cpython" => self.python(proc, identity),
+            _ => None,
         };
-        let Some(version) = go_version(identity) else {
-            return simple;
-        };
-        let executable = proc.executable(identity.pid);
-        match executable.and_then(|file| self.look(file, |file| go::hand_overs(version, file))) {
+        match found {
             Some((runtime, probed)) => Execution {
                 runtime,
                 probed: Some(probed),
             },
-            None => simple,
+            None => Execution {
+                runtime: unit::of(identity),
+                probed: None,
+            },
         }
+    }
+
+    /// The interpreter is in the executable, or in a library.
+    fn python(&mut self, proc: &Proc, identity: &Identity) -> Option<(Runtime, Probed)> {
+        let executable = proc.executable(identity.pid)?;
+        let name = identity.executable_name();
+        let found = self.look(executable, |file| python::contexts(name, file));
+        found.or_else(|| {
+            let (name, library) = proc.library(identity.pid, python::LIBRARY)?;
+            self.look(library, |file| python::contexts(&name, file))
+        })
     }
 
     /// What `find` finds in a file, or what it found there before.
@@ -69,9 +85,4 @@ impl Programs {
         self.0.insert(id, found.clone());
         found
     }
-}
-
-fn go_version(identity: &Identity) -> Option<&str> {
-    let runtime = identity.runtime.as_ref()?;
-    (runtime.name == "go").then_some(runtime.version.as_deref()?)
 }

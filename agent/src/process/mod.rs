@@ -16,6 +16,7 @@ mod host;
 mod name;
 mod probe;
 mod proc;
+mod python;
 mod resource;
 mod root;
 mod runtime;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub enum Place {
     /// A goroutine asks for a request of HTTP/1, which another sends.
     GoRoundTrip,
+    /// The return of what copies a context of Python.
+    PythonContextCopied,
 }
 
 /// One instruction of a file.
