@@ -99,8 +99,11 @@ pub(crate) struct Unit {
     sock: u64,
     /// 1 once there was more than one at a time.
     shared: u64,
-    /// Of an event loop, the request of which it has read something since it last read from another connection.
-    current: Ids,
+    /// Of an event loop, the request of which it has read something since it last read from another connection; of a thread
+    /// with Python, the one that it has read outside of any context since it last left one.
+    pub(crate) current: Ids,
+    /// Of a thread with Python, 1 once it was seen to leave a context.
+    pub(crate) leaves: u64,
 }
 
 /// A unit that handles nothing.
@@ -110,6 +113,7 @@ static IDLE: Unit = Unit {
     sock: 0,
     shared: 0,
     current: NOBODY,
+    leaves: 0,
 };
 
 /// Added to a unit's requests, and never taken off: it has been seen to handle several at a time in a way that is not
@@ -121,9 +125,9 @@ const MANY: u64 = 1 << 32;
 #[derive(Clone, Copy)]
 pub(crate) struct Serving {
     /// How many.
-    requests: u64,
+    pub(crate) requests: u64,
     /// Sum of their ids.
-    sum: Ids,
+    pub(crate) sum: Ids,
     /// Who handles them.
     pub(crate) by: Key,
 }
@@ -191,7 +195,11 @@ fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
         // Where it runs in a context, that is asked for instead.
         CONTEXT => {
             let unit = THREAD;
-            return Some(Key { tgid, unit, id: tid as u64 });
+            return Some(Key {
+                tgid,
+                unit,
+                id: tid as u64,
+            });
         }
         PROCESS if has_one_thread() => tid as u64,
         GOROUTINE => user(go::current()? + runtime.goroutine_id as u64)?,
@@ -218,14 +226,11 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         // While a handler runs, net/http has another goroutine read ahead: it may see how the next request begins.
         key.id = dialogue.serving.by.id;
     }
-    if runtime.unit == CONTEXT
-        && let Some(place) = python::current(runtime, operation.tgid)
-    {
+    if runtime.unit == CONTEXT {
         if dialogue.protocol == AMQP {
             return;
         }
-        key.unit = CONTEXT;
-        key.id = python::receives(&place, operation.sock, &dialogue.serving.by);
+        key = python::receives(runtime, operation, &dialogue.serving.by);
     }
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
@@ -268,7 +273,7 @@ fn is_gone(sock: u64) -> bool {
 }
 
 #[inline(always)]
-fn unit_of(key: &Key) -> Option<*mut Unit> {
+pub(crate) fn unit_of(key: &Key) -> Option<*mut Unit> {
     if let Some(unit) = UNITS.get_ptr_mut(key) {
         return Some(unit);
     }
@@ -330,7 +335,17 @@ pub(crate) fn leave(serving: &mut Serving) {
 pub(crate) extern "C" fn answered(sock: u64) -> u32 {
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
         // SAFETY: a map value.
-        leave(unsafe { &mut (*connection).dialogue.serving });
+        let Dialogue { serving, unit, .. } = unsafe { &mut (*connection).dialogue };
+        let learned = if *unit == CONTEXT as u8 {
+            python::answers(sock, serving)
+        } else {
+            None
+        };
+        leave(serving);
+        if let Some(id) = learned {
+            serving.by.unit = CONTEXT;
+            serving.by.id = id;
+        }
     }
     0
 }

@@ -23,6 +23,10 @@ spanwire_tests::under_both_hook_sets!(
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
     goroutines_that_ask_and_others_that_send,
+    tasks_of_aiohttp,
+    tasks_of_aiohttp_on_uvloop,
+    tasks_of_uvicorn,
+    tasks_of_uvicorn_on_uvloop,
 );
 
 /// Requests at each level.
@@ -225,6 +229,57 @@ CLIENT load GET: /order/ID
       SERVER stock GET: /stock/ID/second
 ";
     trees(hooks, &processes, front.address, &[("order", shape)])
+}
+
+/// Tasks of a `server` on a `loop`, which have pools in common and begin other tasks and threads. Where `is_told` is not set,
+/// the first request on a connection may do without its children.
+fn tasks(hooks: Hooks, server: &str, event_loop: &str, is_told: bool) -> Result<()> {
+    let database = Postgres::start()?;
+    let stock = serve("stock.py", None)?;
+    let port = port::free()?;
+    let mut command = python("python", "tasks")?;
+    command.args(["tasks.py", server, event_loop, &port.to_string()]);
+    command.args([stock.address.to_string(), postgres::url(database.service.address)]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let processes = [
+        service.child.pid(),
+        database.service.child.pid(),
+        stock.child.pid(),
+    ];
+    let shape = "
+CLIENT load GET: /order/ID
+  SERVER tasks GET: /order/ID
+    CLIENT tasks GET: /stock/ID/first
+      SERVER stock GET: /stock/ID/first
+    CLIENT tasks SELECT: SELECT 'ID'::text
+      SERVER postgres SELECT: SELECT 'ID'::text
+    CLIENT tasks GET: /stock/ID/second
+      SERVER stock GET: /stock/ID/second
+    CLIENT tasks GET: /stock/ID/third
+      SERVER stock GET: /stock/ID/third
+";
+    let shape = if is_told {
+        shape.to_owned()
+    } else {
+        shape.replace("    CLIENT tasks", "    ? CLIENT tasks")
+    };
+    trees(hooks, &processes, service.address, &[("order", &shape)])
+}
+
+fn tasks_of_aiohttp(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "aiohttp", "asyncio", true)
+}
+
+fn tasks_of_aiohttp_on_uvloop(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "aiohttp", "uvloop", false)
+}
+
+fn tasks_of_uvicorn(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "uvicorn", "asyncio", true)
+}
+
+fn tasks_of_uvicorn_on_uvloop(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "uvicorn", "uvloop", true)
 }
 
 /// Requests to a service that nobody can say of, by what its threads send and receive, for which request it asks stock.

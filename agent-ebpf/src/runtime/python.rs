@@ -9,10 +9,15 @@
 //! context, the *family*, that is given what is received: its oldest that is younger than the connection. A context that was
 //! begun for no request belongs to the contexts that it comes from.
 //!
+//! uvloop reads outside of any context, and calls the protocol then, in one that all connections may share. What is begun in
+//! there is for what was just read; `PyContext_Exit` ends it. Elsewhere that function is not called.
+//!
+//! Where the family is not that of the task which answers, the next request of the connection is given to that task's.
+//!
 //! The address of a context is another's soon after; each copy is known by when it was made.
 
 use crate::connection::Dialogue;
-use crate::context::{Ids, Key, NOBODY, SEVERAL, Unit};
+use crate::context::{self, Ids, Key, NOBODY, SEVERAL, Serving, Unit};
 use crate::globals::{global, kernel};
 use crate::log;
 use crate::maps::{ARRIVALS, CONTEXTS, RUNTIMES, UNITS};
@@ -20,8 +25,8 @@ use crate::operation::{Operation, user};
 use crate::process::is_watched;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
-use aya_ebpf::macros::uretprobe;
-use aya_ebpf::programs::RetProbeContext;
+use aya_ebpf::macros::{uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use spanwire_ebpf::protocol::AMQP;
 use spanwire_ebpf::unit::{CONTEXT, THREAD};
 use spanwire_ebpf::{Runtime, cause};
@@ -88,10 +93,18 @@ fn copied(address: u64) -> Option<()> {
         ancestors: [0; 3],
         purpose: NOBODY,
     };
+    let thread = thread(id);
+    let read = just_read(&thread);
     match current(runtime, tgid) {
         Some(parent) => {
+            if let Some(read) = read {
+                // SAFETY: in a map value.
+                copy.purpose.set(unsafe { &*read });
+            }
             // SAFETY: a value that does not change its shape.
-            if let Some(parent) = unsafe { CONTEXTS.get(parent) } {
+            if copy.purpose.span == 0
+                && let Some(parent) = unsafe { CONTEXTS.get(parent) }
+            {
                 parent.handles(tgid, &mut copy.purpose);
                 if copy.purpose.span == 0 {
                     copy.ancestors = [parent.id, parent.ancestors[0], parent.ancestors[1]];
@@ -99,11 +112,10 @@ fn copied(address: u64) -> Option<()> {
             }
         }
         // A thread that handles one request at a time, and begins something for it.
-        None => {
-            let unit = THREAD;
-            let id = id as u32 as u64;
-            requests_of(&Key { tgid, unit, id }, &mut copy.purpose);
+        None if read.is_none() => {
+            requests_of(&thread, &mut copy.purpose);
         }
+        None => {}
     }
     let place = Place {
         tgid: tgid as u64,
@@ -111,6 +123,39 @@ fn copied(address: u64) -> Option<()> {
     };
     log::copied(address, copy.id, copy.ancestors[0], copy.purpose.span);
     CONTEXTS.insert(place, &copy, 0).ok()
+}
+
+/// The current thread.
+#[inline(always)]
+fn thread(id: u64) -> Key {
+    Key {
+        tgid: (id >> 32) as u32,
+        unit: THREAD,
+        id: id as u32 as u64,
+    }
+}
+
+/// What a thread has read since it left a context; `None` where it is not known to leave any.
+#[inline(always)]
+fn just_read(thread: &Key) -> Option<*const Ids> {
+    let unit = UNITS.get_ptr_mut(thread)?;
+    // SAFETY: a map value.
+    let Unit { leaves, current, .. } = unsafe { &*unit };
+    (*leaves != 0).then_some(&raw const *current)
+}
+
+/// Python/context.c: `int PyContext_Exit(PyObject *octx)`
+#[uprobe]
+pub(crate) fn python_context_left(_: ProbeContext) -> u32 {
+    if is_watched()
+        && let Some(unit) = context::unit_of(&thread(bpf_get_current_pid_tgid()))
+    {
+        // SAFETY: a map value.
+        let unit = unsafe { &mut *unit };
+        unit.leaves = 1;
+        unit.current.clear(0);
+    }
+    0
 }
 
 #[inline(always)]
@@ -155,6 +200,23 @@ impl Context {
             }
         }
     }
+
+    /// The context that it and all others of a connection come from: its oldest that is younger than the connection.
+    #[inline(always)]
+    fn family(&self, sock: u64) -> u64 {
+        // SAFETY: a value of one word.
+        let Some(arrival) = (unsafe { ARRIVALS.get(sock) }) else {
+            return self.id;
+        };
+        let [first, second, _] = self.ancestors;
+        if first <= *arrival {
+            self.id
+        } else if second <= *arrival {
+            first
+        } else {
+            second
+        }
+    }
 }
 
 /// Whether a unit handles requests; which, or [`SEVERAL`].
@@ -173,43 +235,79 @@ fn requests_of(key: &Key, request: &mut Ids) -> bool {
     true
 }
 
-/// A request is received in a context, on a connection that was served by this before: which unit handles it.
+/// A request is received, on a connection that was served by this before: which unit handles it.
 #[inline(always)]
-pub(crate) fn receives(place: &Place, sock: u64, served_by: &Key) -> u64 {
-    if CONTEXTS.get_ptr_mut(place).is_none() {
-        let unknown = Context {
-            // SAFETY: the helper only reads the clock.
-            id: unsafe { bpf_ktime_get_ns() },
-            ancestors: [0; 3],
-            purpose: NOBODY,
-        };
-        let _ = CONTEXTS.insert(place, &unknown, 0);
+pub(crate) fn receives(runtime: &Runtime, operation: &Operation, served_by: &Key) -> Key {
+    let (tgid, unit) = (operation.tgid, CONTEXT);
+    let is_known = served_by.unit == CONTEXT && served_by.tgid == tgid;
+    if let Some(place) = current(runtime, tgid) {
+        let family = if is_known { served_by.id } else { 0 };
+        let id = receives_in(&place, operation.sock, family);
+        return Key { tgid, unit, id };
     }
-    let Some(context) = CONTEXTS.get_ptr_mut(place) else {
+    let unit = THREAD;
+    let id = operation.tid as u64;
+    let thread = Key { tgid, unit, id };
+    if let Some(unit) = context::unit_of(&thread) {
+        // SAFETY: a map value.
+        let current = unsafe { &mut (*unit).current };
+        // More than one in what was read at once: which of them it is about to act on cannot be told.
+        if current.span == 0 {
+            current.set(&operation.ids);
+        } else {
+            current.clear(SEVERAL);
+        }
+    }
+    if is_known { *served_by } else { thread }
+}
+
+/// The same, for one that is received in a context. `known` is the family of the connection, where it has one.
+#[inline(always)]
+fn receives_in(place: &Place, sock: u64, known: u64) -> u64 {
+    let Some(context) = context_at(place) else {
         return 0;
     };
     // SAFETY: a map value.
     let context = unsafe { &mut *context };
-    let mut family = context.id;
-    if served_by.unit == CONTEXT && served_by.tgid as u64 == place.tgid {
-        family = served_by.id;
-    } else if context.purpose.span == 0
-        // SAFETY: a value of one word.
-        && let Some(arrival) = unsafe { ARRIVALS.get(sock) }
-    {
-        let [first, second, _] = context.ancestors;
-        if first > *arrival {
-            family = first;
-            if second > *arrival {
-                family = second;
-            }
-        }
-    }
+    let family = if known != 0 { known } else { context.family(sock) };
     // What the loop reads in is the connection's from now on, whatever it was made for.
     context.purpose.clear(0);
     context.ancestors = [family, 0, 0];
     log::received_in(place.address, context.id, family);
     family
+}
+
+/// The context at a place, which may have been there before it was watched.
+#[inline(always)]
+fn context_at(place: &Place) -> Option<*mut Context> {
+    if let Some(context) = CONTEXTS.get_ptr_mut(place) {
+        return Some(context);
+    }
+    let unknown = Context {
+        // SAFETY: the helper only reads the clock.
+        id: unsafe { bpf_ktime_get_ns() },
+        ancestors: [0; 3],
+        purpose: NOBODY,
+    };
+    CONTEXTS.insert(place, &unknown, 0).ok()?;
+    CONTEXTS.get_ptr_mut(place)
+}
+
+/// A connection is answered: the unit that is to handle its next request, where that is not known yet.
+#[inline(always)]
+pub(crate) fn answers(sock: u64, serving: &Serving) -> Option<u64> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if serving.requests != 1 || serving.by.tgid != tgid {
+        return None;
+    }
+    // SAFETY: a value that does not change its shape.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    let context = context_at(&current(runtime, tgid)?)?;
+    // SAFETY: a map value.
+    let context = unsafe { &*context };
+    let mut request = NOBODY;
+    context.handles(tgid, &mut request);
+    (request.span == 0).then(|| context.family(sock))
 }
 
 /// Whether a request is sent in a context that is known, and then says for which.
@@ -220,7 +318,8 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &Dialogue, runtime: &Ru
     };
     // SAFETY: a value that does not change its shape.
     let Some(context) = (unsafe { CONTEXTS.get(place) }) else {
-        return false;
+        // One that was there before: it is for its thread's request, unless that has many contexts.
+        return just_read(&thread(bpf_get_current_pid_tgid())).is_some();
     };
     // Clients of AMQP have a task that sends for all others.
     if dialogue.protocol == AMQP {

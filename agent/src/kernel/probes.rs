@@ -16,6 +16,7 @@ const fn program(place: Place) -> &'static str {
     match place {
         Place::GoRoundTrip => "go_round_trip",
         Place::PythonContextCopied => "python_context_copied",
+        Place::PythonContextLeft => "python_context_left",
     }
 }
 

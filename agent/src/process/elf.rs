@@ -100,8 +100,34 @@ impl Sections {
         let mut found = [None; N];
         // elf.h, `Elf64_Sym`: name, info, other, section, value, size
         for symbol in symbols.as_chunks::<24>().0 {
-            let [a, b, c, d, _, _, section @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *symbol;
-            let name = texts.get(u32::from_le_bytes([a, b, c, d]) as usize..).unwrap_or_default();
+            let [
+                a,
+                b,
+                c,
+                d,
+                _,
+                _,
+                section @ ..,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+            ] = *symbol;
+            let name = texts
+                .get(u32::from_le_bytes([a, b, c, d]) as usize..)
+                .unwrap_or_default();
             let is = |wanted: &&str| {
                 let rest = name.strip_prefix(wanted.as_bytes());
                 rest.is_some_and(|rest| rest.starts_with(&[0]))

@@ -11,6 +11,8 @@ pub enum Place {
     GoRoundTrip,
     /// The return of what copies a context of Python.
     PythonContextCopied,
+    /// A context of Python is left, other than by Python itself.
+    PythonContextLeft,
 }
 
 /// One instruction of a file.

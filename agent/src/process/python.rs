@@ -30,13 +30,14 @@ fn context(minor: u32) -> Option<u32> {
 pub(super) fn contexts(name: &str, file: File) -> Option<(Runtime, Vec<Probe>)> {
     let context = context(minor(name)?)?;
     let sections = Sections::read(file)?;
-    let [copy, kind, state] = sections.exported([
+    let [copy, kind, state, interpreter, exit] = sections.exported([
         "PyContext_CopyCurrent",
         "PyContext_Type",
         "PyGILState_GetThisThreadState",
+        "_PyRuntime",
+        "PyContext_Exit",
     ])?;
     let (copy, kind, state) = (copy?, kind?, state?);
-    let [interpreter] = sections.exported(["_PyRuntime"])?;
     let key = key(&sections.at(state, GLANCE)?, state, interpreter?)?;
     let runtime = Runtime {
         unit: unit::CONTEXT,
@@ -44,17 +45,37 @@ pub(super) fn contexts(name: &str, file: File) -> Option<(Runtime, Vec<Probe>)> 
         key_distance: i32::try_from(key.wrapping_sub(kind).cast_signed()).ok()?,
         ..Runtime::default()
     };
-    let probe = Probe {
+    let copied = Probe {
         place: Place::PythonContextCopied,
         offset: sections.offset(copy)?,
     };
-    Some((runtime, vec![probe]))
+    let left = exit.and_then(|exit| {
+        let emulated = exit + emulated(&sections.at(exit, GLANCE)?)?;
+        Some(Probe {
+            place: Place::PythonContextLeft,
+            offset: sections.offset(emulated)?,
+        })
+    });
+    Some((runtime, [copied].into_iter().chain(left).collect()))
+}
+
+/// How far behind its beginning a function has an instruction that the kernel emulates under a probe, and that is passed at
+/// each call: a `push` at its beginning, or the `jmp` of one that only puts the thread's state before its argument.
+fn emulated(code: &[u8]) -> Option<u64> {
+    match code {
+        [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..] => Some(0),
+        // mov rsi, rdi; mov rdi, [rip + N]; jmp
+        [0x48, 0x89, 0xfe, 0x48, 0x8b, 0x3d, _, _, _, _, 0xe9, ..] => Some(10),
+        _ => None,
+    }
 }
 
 /// The minor version in the name of an executable or a library; `None` where there is more to it, such as the `t` of a build
 /// without the global lock.
 fn minor(name: &str) -> Option<u32> {
-    let rest = name.strip_prefix(LIBRARY).or_else(|| name.strip_prefix(EXECUTABLE))?;
+    let rest = name
+        .strip_prefix(LIBRARY)
+        .or_else(|| name.strip_prefix(EXECUTABLE))?;
     let version = rest.split(".so").next()?;
     version.parse().ok()
 }
@@ -92,7 +113,9 @@ fn key(code: &[u8], address: u64, interpreter: u64) -> Option<u64> {
         }
         None
     })?;
-    (interpreter..interpreter + LONGEST).contains(&found).then_some(found)
+    (interpreter..interpreter + LONGEST)
+        .contains(&found)
+        .then_some(found)
 }
 
 #[cfg(test)]
@@ -146,6 +169,19 @@ mod tests {
         for (name, code, address, interpreter, expect) in cases {
             assert_eq!(key(code, address, interpreter), expect, "{name}");
         }
+    }
+
+    #[test]
+    fn instructions_that_are_emulated() {
+        // PyContext_Exit of 3.11 and 3.12 in a library, and of Debian's 3.11
+        assert_eq!(emulated(b"\x55\x53\x48\x83\xec\x08"), Some(0));
+        assert_eq!(emulated(b"\x41\x54\x55"), Some(0));
+        assert_eq!(
+            emulated(b"\x48\x89\xfe\x48\x8b\x3d\x1c\xad\x56\0\xe9\xb7"),
+            Some(10)
+        );
+        assert_eq!(emulated(b"\x48\x83\xec\x08"), None);
+        assert_eq!(emulated(b"\x41"), None);
     }
 
     #[test]
