@@ -173,7 +173,7 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
     if direction == RECEIVED as u32 {
         received(operation, dialogue, runtime);
     } else if direction == SENT as u32 {
-        sent(operation, dialogue, runtime);
+        sent(operation, dialogue, runtime, half.ordinal);
     }
     0
 }
@@ -226,11 +226,11 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         // While a handler runs, net/http has another goroutine read ahead: it may see how the next request begins.
         key.id = dialogue.serving.by.id;
     }
-    if runtime.unit == CONTEXT {
-        if dialogue.protocol == AMQP {
-            return;
-        }
+    if runtime.unit == CONTEXT && dialogue.protocol != AMQP {
         key = python::receives(runtime, operation, &dialogue.serving.by);
+    } else if runtime.unit == CONTEXT && python::current(runtime, operation.tgid).is_some() {
+        // Several are read at once, and handed to tasks that are there already.
+        return;
     }
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
@@ -352,7 +352,7 @@ pub(crate) extern "C" fn answered(sock: u64) -> u32 {
 
 /// A request is sent.
 #[inline(always)]
-fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
+fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, stream: u32) {
     let Some(key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
@@ -363,8 +363,15 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
     if runtime.unit == CONTEXT && python::sends(operation, dialogue, runtime) {
         return;
     }
-    if key.unit == GOROUTINE && go::takes(operation, dialogue) {
-        return;
+    if key.unit == GOROUTINE {
+        let taken = if dialogue.protocol == HTTP2 {
+            go::takes_stream(operation, stream, key.id)
+        } else {
+            go::takes(operation, dialogue)
+        };
+        if taken {
+            return;
+        }
     }
     let unit = if key.unit == GOROUTINE {
         go::current().and_then(|goroutine| of_goroutine(runtime, key.tgid, goroutine))

@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use crate::context::{Ids, Key, Unit};
 use crate::operation::{Operation, SLOTS};
-use crate::runtime::go::Handed;
+use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::python::{Context, Place};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -50,6 +50,14 @@ pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4
 /// What the next request on a connection is sent for, by the address of its sock: handed over by the goroutine that asks.
 #[map]
 pub(crate) static HANDED: LruHashMap<u64, Handed> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What heads of gRPC's streams are sent for, by where they are in memory, until they are about to be sent.
+#[map]
+pub(crate) static HEADS: LruHashMap<Head, Ids> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What such streams are sent for, until they are sent.
+#[map]
+pub(crate) static STREAMS: LruHashMap<Stream, Ids> = LruHashMap::with_max_entries(8_192, 0);
 
 /// Python's contexts, by process and address.
 #[map]

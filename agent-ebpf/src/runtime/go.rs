@@ -8,7 +8,7 @@ use crate::connection::Dialogue;
 use crate::context::{self, Ids, NOBODY, SEVERAL};
 use crate::globals::{global, kernel};
 use crate::log;
-use crate::maps::{HANDED, RUNTIMES};
+use crate::maps::{HANDED, HEADS, RUNTIMES, STREAMS};
 use crate::operation::{Operation, user};
 use crate::process::is_watched;
 use crate::syscalls;
@@ -27,6 +27,23 @@ pub(crate) struct Handed {
     /// TCP sequence number of its first byte: one that is never sent leaves nothing for another.
     at: u32,
     tgid: u32,
+}
+
+/// The head of a stream, in memory.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    tgid: u64,
+    address: u64,
+}
+
+/// A stream, and the goroutine that sends on its connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Stream {
+    tgid: u32,
+    stream: u32,
+    goroutine: u64,
 }
 
 /// Address of the `runtime.g` of the goroutine that runs (runtime/runtime-gdb.py, runtime/tls_amd64.s: `-8(FS)`).
@@ -94,6 +111,93 @@ fn tcp_sock(runtime: &Runtime, connection: u64, instruction: u64) -> Option<u64>
     (kernel::<u16>(sock, global!(sock_protocol))? == IPPROTO_TCP).then_some(sock)
 }
 
+/// grpc/internal/transport/controlbuf.go: `func (c *controlBuffer) executeAndPut(f func() bool, it cbItem) (bool, error)`
+#[uprobe]
+pub(crate) fn go_stream_asked(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        // Of what is put in without a condition, nothing begins a stream.
+        if registers.rbx != 0 {
+            let _ = ask(registers.rdi, registers.r14);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn ask(address: u64, goroutine: u64) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: as in `hand_over`.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    let mut ids = NOBODY;
+    context::asked_by(runtime, tgid, goroutine, &mut ids);
+    let tgid = tgid as u64;
+    // Also for nobody: the address may have been another head's.
+    HEADS.insert(Head { tgid, address }, &ids, 0).ok()
+}
+
+/// grpc/internal/transport/controlbuf.go: `func (l *loopyWriter) clientHeaderHandler(hdr *clientHeaders) error`
+#[uprobe]
+pub(crate) fn go_stream_begins(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        let _ = stream_begins(registers.rbx, registers.r14);
+    }
+    0
+}
+
+/// The same, before gRPC 1.81: `func (l *loopyWriter) originateStream(str *outStream, hdr *headerFrame) error`
+#[uprobe]
+pub(crate) fn go_stream_begins_third(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        let _ = stream_begins(registers.rcx, registers.r14);
+    }
+    0
+}
+
+#[inline(always)]
+fn stream_begins(address: u64, goroutine: u64) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: as in `hand_over`.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    let head = Head {
+        tgid: tgid as u64,
+        address,
+    };
+    // SAFETY: as above.
+    let ids = unsafe { HEADS.get(head) }?;
+    let stream = Stream {
+        tgid,
+        // Its first field.
+        stream: user(address)?,
+        goroutine: user(goroutine + runtime.goroutine_id as u64)?,
+    };
+    let _ = STREAMS.insert(stream, ids, 0);
+    HEADS.remove(head).ok()
+}
+
+/// Whether a stream that begins here was handed over, and then takes it.
+#[inline(always)]
+pub(crate) fn takes_stream(operation: &mut Operation, stream: u32, goroutine: u64) -> bool {
+    let tgid = operation.tgid;
+    let stream = Stream {
+        tgid,
+        stream,
+        goroutine,
+    };
+    // SAFETY: as in `hand_over`.
+    let Some(ids) = (unsafe { STREAMS.get(stream) }) else {
+        return false;
+    };
+    take(operation, ids);
+    let _ = STREAMS.remove(stream);
+    true
+}
+
 /// Whether what is sent here was handed over, and then takes it.
 #[inline(always)]
 pub(crate) fn takes(operation: &mut Operation, dialogue: &Dialogue) -> bool {
@@ -104,13 +208,18 @@ pub(crate) fn takes(operation: &mut Operation, dialogue: &Dialogue) -> bool {
     if handed.at != operation.begins || handed.tgid != operation.tgid || dialogue.sequenced == 0 {
         return false;
     }
-    if handed.ids.span == SEVERAL {
-        operation.cause = cause::AMBIGUOUS;
-    } else if handed.ids.span != 0 {
-        operation.parent = handed.ids.span;
-        operation.ids.join(&handed.ids);
-        operation.cause = cause::GOROUTINE;
-    }
+    take(operation, &handed.ids);
     let _ = HANDED.remove(operation.sock);
     true
+}
+
+#[inline(always)]
+fn take(operation: &mut Operation, ids: &Ids) {
+    if ids.span == SEVERAL {
+        operation.cause = cause::AMBIGUOUS;
+    } else if ids.span != 0 {
+        operation.parent = ids.span;
+        operation.ids.join(ids);
+        operation.cause = cause::GOROUTINE;
+    }
 }

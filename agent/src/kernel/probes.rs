@@ -15,6 +15,9 @@ const FILES: usize = 512;
 const fn program(place: Place) -> &'static str {
     match place {
         Place::GoRoundTrip => "go_round_trip",
+        Place::GoStreamAsked => "go_stream_asked",
+        Place::GoStreamBegins => "go_stream_begins",
+        Place::GoStreamBeginsThird => "go_stream_begins_third",
         Place::PythonContextCopied => "python_context_copied",
         Place::PythonContextLeft => "python_context_left",
     }

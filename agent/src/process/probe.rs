@@ -9,6 +9,12 @@ use std::sync::Arc;
 pub enum Place {
     /// A goroutine asks for a request of HTTP/1, which another sends.
     GoRoundTrip,
+    /// A goroutine asks for a stream of gRPC, on which another sends.
+    GoStreamAsked,
+    /// That other is about to.
+    GoStreamBegins,
+    /// The same, where the stream's head is the third argument.
+    GoStreamBeginsThird,
     /// The return of what copies a context of Python.
     PythonContextCopied,
     /// A context of Python is left, other than by Python itself.

@@ -8,6 +8,7 @@ use super::probe::{Place, Probe};
 use functions::Functions;
 use spanwire_ebpf::{Runtime, unit};
 use std::fs::File;
+use std::ops::Range;
 
 /// No table of functions that is longer is read: Kubernetes' largest program has one of 30 MB.
 const LONGEST_TABLE: u64 = 128 << 20;
@@ -15,10 +16,17 @@ const LONGEST_TABLE: u64 = 128 << 20;
 /// Where `moduledata` has `text` (runtime/symtab.go, Go 1.26).
 const MODULE_TEXT: u64 = 176;
 
-/// In the goroutine that asks: its connection's other goroutine sends.
-const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 /// First method of a `net.Conn` that is a TCP connection.
 const CLOSE: &str = "net.(*TCPConn).Close";
+/// In the goroutine that asks: its connection's other goroutine sends.
+const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+/// The same of gRPC. What is put in here has the same address where it is taken out, which is what tells that the arguments are
+/// those that are known.
+const ASKED: &str = "google.golang.org/grpc/internal/transport.(*controlBuffer).executeAndPut";
+/// Where it is taken out.
+const BEGINS: &str = "google.golang.org/grpc/internal/transport.(*loopyWriter).clientHeaderHandler";
+/// The same, before 1.81.
+const ORIGINATE: &str = "google.golang.org/grpc/internal/transport.(*loopyWriter).originateStream";
 
 /// What of Go's own structures the kernel half reads, in bytes: measured.
 #[derive(Clone, Copy)]
@@ -69,24 +77,37 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
     let table = sections.named(".gopclntab")?;
     let table = sections.content(table, LONGEST_TABLE)?;
     let functions = Functions::parse(&table)?;
-    let [round_trip, close] = functions.find([ROUND_TRIP, CLOSE]);
-    let (round_trip, close) = (round_trip?, close?);
+    let [close, round_trip, asked, begins, originate] =
+        functions.find([CLOSE, ROUND_TRIP, ASKED, BEGINS, ORIGINATE]);
     texts(&sections, &functions).find_map(|text| {
-        let start = text.checked_add(round_trip.start)?;
-        // Where it does not begin as it should, it is not there: the text is another.
-        let probed = start + prologue::push(&sections.at(start, prologue::LONGEST)?)?;
-        let close = text.checked_add(close.start)?;
-        let probe = Probe {
-            place: Place::GoRoundTrip,
-            offset: sections.offset(probed)?,
+        // Where a function does not begin as it should, it is not there: the text is another.
+        let probed = |function: &Option<Range<u64>>| {
+            let start = text.checked_add(function.as_ref()?.start)?;
+            Some(start + prologue::push(&sections.at(start, prologue::LONGEST)?)?)
         };
-        let runtime = Runtime {
-            connection: layout.connection,
-            descriptor: layout.descriptor,
-            close: i32::try_from(close.wrapping_sub(probed).cast_signed()).ok()?,
-            ..runtime(version)
-        };
-        Some((runtime, vec![probe]))
+        let mut runtime = runtime(version);
+        if let (Some(close), Some(probed)) = (&close, probed(&round_trip)) {
+            runtime.connection = layout.connection;
+            runtime.descriptor = layout.descriptor;
+            let close = text.checked_add(close.start)?;
+            runtime.close = i32::try_from(close.wrapping_sub(probed).cast_signed()).ok()?;
+        }
+        let places = [
+            (Place::GoRoundTrip, &round_trip),
+            (Place::GoStreamAsked, &asked),
+            (Place::GoStreamBegins, &begins),
+            (Place::GoStreamBeginsThird, &originate),
+        ];
+        let probes = places.into_iter().filter_map(|(place, function)| {
+            let offset = sections.offset(probed(function)?)?;
+            Some(Probe { place, offset })
+        });
+        let mut probes: Vec<_> = probes.collect();
+        let has = |places: &[Place]| probes.iter().any(|probe| places.contains(&probe.place));
+        if !(has(&[Place::GoStreamAsked]) && has(&[Place::GoStreamBegins, Place::GoStreamBeginsThird])) {
+            probes.retain(|probe| probe.place == Place::GoRoundTrip);
+        }
+        (!probes.is_empty()).then_some((runtime, probes))
     })
 }
 
