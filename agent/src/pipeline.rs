@@ -188,7 +188,7 @@ impl Stages {
 
     /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
-        let Some(Execution { runtime, probed }) = self.processes.read(pid) else {
+        let Some(Execution { runtime, probed, .. }) = self.processes.read(pid) else {
             return;
         };
         if let Err(error) = self.capture.set_runtime(pid, runtime) {

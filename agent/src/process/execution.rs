@@ -17,6 +17,8 @@ pub struct Execution {
     pub runtime: Runtime,
     /// Where more of that is seen.
     pub probed: Option<Probed>,
+    /// Nothing more will be known: a program that has just started may have a library to come.
+    pub(super) is_final: bool,
 }
 
 /// Programs that were looked at.
@@ -40,10 +42,15 @@ impl Programs {
             Some((runtime, probed)) => Execution {
                 runtime,
                 probed: Some(probed),
+                is_final: true,
             },
             None => Execution {
                 runtime: unit::of(identity),
                 probed: None,
+                is_final: identity
+                    .runtime
+                    .as_ref()
+                    .is_none_or(|program| program.name != "cpython"),
             },
         }
     }

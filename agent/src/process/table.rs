@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// Ended processes that are remembered for their last spans.
 const REMEMBERED: usize = 4_096;
+/// A program that may still load its interpreter is looked at so often: at its start, and at its first connections.
+const READINGS: u8 = 4;
 /// From this many on, processes whose end was never told are looked for.
 const SWEEP: usize = 16_384;
 
@@ -34,8 +36,8 @@ struct Entry {
     copy_of: Option<(u32, u64)>,
     comm: Option<String>,
     ended: bool,
-    /// What handles requests in it was asked for.
-    told: bool,
+    /// How often it may still be asked for what handles requests in it.
+    left: u8,
     known: Option<Known>,
 }
 
@@ -67,15 +69,18 @@ impl Table {
         self.known(pid).resource
     }
 
-    /// Reads a process while it lives; what handles requests in it, the first time that this is asked.
+    /// Reads a process while it lives; what handles requests in it, the first time that this is asked, and again while more
+    /// may come to be known.
     pub fn read(&mut self, pid: u32) -> Option<Execution> {
         let known = self.known(pid);
         let entry = self.entries.get_mut(&pid)?;
-        if std::mem::replace(&mut entry.told, true) {
-            return None;
-        }
+        entry.left = entry.left.checked_sub(1)?;
         let identity = known.identity?;
-        Some(self.programs.execution(&self.proc, &identity))
+        let execution = self.programs.execution(&self.proc, &identity);
+        if execution.is_final {
+            entry.left = 0;
+        }
+        Some(execution)
     }
 
     /// Whether anything is known of a process, be it only that it was forked.
@@ -131,7 +136,7 @@ impl Table {
             copy_of: None,
             comm: None,
             ended: false,
-            told: false,
+            left: READINGS,
             known: None,
         };
         self.entries.entry(pid).insert_entry(entry).into_mut()

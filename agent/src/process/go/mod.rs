@@ -45,15 +45,19 @@ impl Layout {
     /// Of a version such as `go1.26.8`; `None` where it is not known.
     fn of(version: &str) -> Option<Self> {
         let minor = version.strip_prefix("go1.")?.split('.').next()?;
-        match minor {
-            "26" => Some(Self {
-                id: 152,
-                parent: 280,
-                connection: 80,
-                descriptor: 16,
-            }),
-            _ => None,
-        }
+        // With 1.23.12, 1.24.11, 1.25.5 and 1.26.8.
+        let (id, parent) = match minor {
+            "23" | "24" => (160, 280),
+            "25" => (152, 272),
+            "26" => (152, 280),
+            _ => return None,
+        };
+        Some(Self {
+            id,
+            parent,
+            connection: 80,
+            descriptor: 16,
+        })
     }
 }
 
@@ -132,8 +136,9 @@ mod tests {
     #[test]
     fn goroutines_are_found_where_they_were_measured() {
         assert_eq!(runtime("go1.26.8").unit, unit::GOROUTINE);
-        assert_eq!(runtime("go1.26").unit, unit::GOROUTINE);
-        for version in ["go1.2", "go1.25.1", "go1.261", "devel", ""] {
+        assert_eq!(runtime("go1.25").goroutine_parent, 272);
+        assert_eq!(runtime("go1.23.1").goroutine_id, 160);
+        for version in ["go1.2", "go1.22.12", "go1.261", "devel", ""] {
             assert_eq!(runtime(version).unit, unit::UNKNOWN, "{version}");
         }
     }
