@@ -18,11 +18,12 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
+use crate::runtime::{go, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
-use spanwire_ebpf::unit::{EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
+use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
 use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
 
 /// A span and its trace; all zero where there is none.
@@ -35,7 +36,7 @@ pub(crate) struct Ids {
     pub(crate) flags: u64,
 }
 
-const NOBODY: Ids = Ids {
+pub(crate) const NOBODY: Ids = Ids {
     trace: [0; 2],
     span: 0,
     flags: 0,
@@ -70,12 +71,12 @@ pub(crate) struct Promise {
 const SAMPLED: u64 = 1;
 
 /// In place of a span: of several requests, nobody can tell which.
-const SEVERAL: u64 = u64::MAX;
+pub(crate) const SEVERAL: u64 = u64::MAX;
 
 impl Ids {
     /// Becomes `other`. Word by word, since the compiler would call a function for it, which goes byte by byte.
     #[inline(always)]
-    fn set(&mut self, other: &Self) {
+    pub(crate) fn set(&mut self, other: &Self) {
         // SAFETY: of references.
         unsafe {
             write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
@@ -87,7 +88,7 @@ impl Ids {
 
     /// Becomes part of the trace of `other`.
     #[inline(always)]
-    fn join(&mut self, other: &Self) {
+    pub(crate) fn join(&mut self, other: &Self) {
         // SAFETY: as above.
         unsafe {
             write_volatile(&raw mut self.trace[0], read_volatile(&raw const other.trace[0]));
@@ -98,7 +99,7 @@ impl Ids {
 
     /// Becomes the ids of nobody, or of [`SEVERAL`].
     #[inline(always)]
-    fn clear(&mut self, span: u64) {
+    pub(crate) fn clear(&mut self, span: u64) {
         // SAFETY: as above.
         unsafe {
             write_volatile(&raw mut self.trace[0], 0);
@@ -113,11 +114,11 @@ impl Ids {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
-    tgid: u32,
+    pub(crate) tgid: u32,
     /// One of [`spanwire_ebpf::unit`].
-    unit: u32,
-    /// Thread or goroutine.
-    id: u64,
+    pub(crate) unit: u32,
+    /// Thread, goroutine or context.
+    pub(crate) id: u64,
 }
 
 /// What a unit handles.
@@ -125,15 +126,18 @@ pub(crate) struct Key {
 #[derive(Clone, Copy)]
 pub(crate) struct Unit {
     /// How many requests.
-    requests: u64,
+    pub(crate) requests: u64,
     /// Sum of their ids, each word for itself.
-    sum: Ids,
+    pub(crate) sum: Ids,
     /// Address of the sock on which the last one was received.
     sock: u64,
     /// 1 once there was more than one at a time.
     shared: u64,
-    /// Of an event loop, the request of which it has read something since it last read from another connection.
-    current: Ids,
+    /// Of an event loop, the request of which it has read something since it last read from another connection; of a thread
+    /// with Python, the one that it has read outside of any context since it last left one.
+    pub(crate) current: Ids,
+    /// Of a thread with Python, 1 once it was seen to leave a context.
+    pub(crate) leaves: u64,
 }
 
 /// A unit that handles nothing.
@@ -143,6 +147,7 @@ static IDLE: Unit = Unit {
     sock: 0,
     shared: 0,
     current: NOBODY,
+    leaves: 0,
 };
 
 /// Added to a unit's requests, and never taken off: it has been seen to handle several at a time in a way that is not
@@ -154,11 +159,11 @@ const MANY: u64 = 1 << 32;
 #[derive(Clone, Copy)]
 pub(crate) struct Serving {
     /// How many.
-    requests: u64,
+    pub(crate) requests: u64,
     /// Sum of their ids.
-    sum: Ids,
+    pub(crate) sum: Ids,
     /// Who handles them.
-    by: Key,
+    pub(crate) by: Key,
 }
 
 /// Eight random bytes, not all zero: the next of the slot's own sequence (SplitMix64, Steele, Lea and Flood, "Fast splittable
@@ -199,13 +204,13 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
     }
-    begin(operation, dialogue, direction);
+    begin(operation, dialogue, direction, half.ordinal);
     0
 }
 
 /// Makes ids, and finds what the exchange is part of.
 #[inline(always)]
-fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32) {
+fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
     operation.exchange.ids.trace[0] = random(operation);
     operation.exchange.ids.trace[1] = random(operation);
     operation.exchange.ids.span = random(operation);
@@ -220,7 +225,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32) {
     if direction == RECEIVED as u32 {
         received(operation, dialogue, runtime);
     } else {
-        sent(operation, dialogue, runtime);
+        sent(operation, dialogue, runtime, stream);
     }
 }
 
@@ -246,7 +251,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
         return 0;
     }
     operation.exchange.begins = sequence;
-    begin(operation, dialogue, SENT as u32);
+    begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     dialogue.sending.ids.set(&operation.exchange.ids);
     let _ = PROMISES.insert(&key, &operation.exchange, 0);
     0
@@ -287,20 +292,20 @@ fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
     let unit = runtime.unit;
     let id = match unit {
         THREAD | LOOP | EVENT => tid as u64,
+        // Where it runs in a context, that is asked for instead.
+        CONTEXT => {
+            let unit = THREAD;
+            return Some(Key {
+                tgid,
+                unit,
+                id: tid as u64,
+            });
+        }
         PROCESS if has_one_thread() => tid as u64,
-        GOROUTINE => user(goroutine()? + runtime.goroutine_id as u64)?,
+        GOROUTINE => user(go::current()? + runtime.goroutine_id as u64)?,
         _ => return None,
     };
     Some(Key { tgid, unit, id })
-}
-
-/// Address of the `runtime.g` of the goroutine that runs (runtime/runtime-gdb.py, runtime/tls_amd64.s: `-8(FS)`).
-#[inline(always)]
-fn goroutine() -> Option<u64> {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let base: u64 = kernel(task, global!(task_fsbase))?;
-    user(base.wrapping_sub(8))
 }
 
 #[inline(always)]
@@ -314,9 +319,19 @@ fn has_one_thread() -> bool {
 /// A request was received.
 #[inline(always)]
 fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
-    let Some(key) = current(runtime, operation.tgid, operation.tid) else {
+    let Some(mut key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
+    if key.unit == GOROUTINE && go::parent(runtime) == Some(dialogue.serving.by.id) {
+        // While a handler runs, net/http has another goroutine read ahead: it may see how the next request begins.
+        key.id = dialogue.serving.by.id;
+    }
+    if runtime.unit == CONTEXT && dialogue.protocol != AMQP {
+        key = python::receives(runtime, operation, &dialogue.serving.by);
+    } else if runtime.unit == CONTEXT && python::current(runtime, operation.tgid).is_some() {
+        // Several are read at once, and handed to tasks that are there already.
+        return;
+    }
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
@@ -416,7 +431,7 @@ fn is_gone(sock: u64) -> bool {
 }
 
 #[inline(always)]
-fn unit_of(key: &Key) -> Option<*mut Unit> {
+pub(crate) fn unit_of(key: &Key) -> Option<*mut Unit> {
     if let Some(unit) = UNITS.get_ptr_mut(key) {
         return Some(unit);
     }
@@ -481,14 +496,24 @@ pub(crate) fn leave(serving: &mut Serving) {
 pub(crate) extern "C" fn answered(sock: u64) -> u32 {
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
         // SAFETY: a map value.
-        leave(unsafe { &mut (*connection).dialogue.serving });
+        let Dialogue { serving, unit, .. } = unsafe { &mut (*connection).dialogue };
+        let learned = if *unit == CONTEXT as u8 {
+            python::answers(sock, serving)
+        } else {
+            None
+        };
+        leave(serving);
+        if let Some(id) = learned {
+            serving.by.unit = CONTEXT;
+            serving.by.id = id;
+        }
     }
     0
 }
 
 /// A request is sent.
 #[inline(always)]
-fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
+fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, stream: u32) {
     let Some(key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
@@ -496,11 +521,24 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
         sent_by_loop(operation, dialogue, &key);
         return;
     }
-    let mut unit = UNITS.get_ptr_mut(&key);
-    if key.unit == GOROUTINE && !unit.is_some_and(is_busy) {
-        let parent = goroutine().and_then(|goroutine| user(goroutine + runtime.goroutine_parent as u64));
-        unit = parent.and_then(|id| UNITS.get_ptr_mut(&Key { id, ..key }));
+    if runtime.unit == CONTEXT && python::sends(operation, dialogue, runtime) {
+        return;
     }
+    if key.unit == GOROUTINE {
+        let taken = if dialogue.protocol == HTTP2 {
+            go::takes_stream(operation, stream, key.id)
+        } else {
+            go::takes(operation, dialogue)
+        };
+        if taken {
+            return;
+        }
+    }
+    let unit = if key.unit == GOROUTINE {
+        go::current().and_then(|goroutine| of_goroutine(runtime, key.tgid, goroutine))
+    } else {
+        UNITS.get_ptr_mut(&key)
+    };
     let Some(unit) = unit else { return };
     // SAFETY: a map value.
     let unit = unsafe { &*unit };
@@ -516,6 +554,36 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime) {
         };
     } else if unit.requests != 0 {
         operation.exchange.cause = cause::AMBIGUOUS;
+    }
+}
+
+/// What a goroutine handles, or the one that started it.
+#[inline(always)]
+fn of_goroutine(runtime: &Runtime, tgid: u32, goroutine: u64) -> Option<*mut Unit> {
+    let unit = GOROUTINE;
+    let id = user(goroutine + runtime.goroutine_id as u64)?;
+    UNITS
+        .get_ptr_mut(&Key { tgid, unit, id })
+        .filter(|unit| is_busy(*unit))
+        .or_else(|| {
+            let id = user(goroutine + runtime.goroutine_parent as u64)?;
+            UNITS.get_ptr_mut(&Key { tgid, unit, id })
+        })
+}
+
+/// What a goroutine would send a request for: a request, nobody, or [`SEVERAL`].
+#[inline(always)]
+pub(crate) fn asked_by(runtime: &Runtime, tgid: u32, goroutine: u64, ids: &mut Ids) {
+    ids.clear(0);
+    let Some(unit) = of_goroutine(runtime, tgid, goroutine) else {
+        return;
+    };
+    // SAFETY: a map value.
+    let unit = unsafe { &*unit };
+    if unit.requests == 1 {
+        ids.set(&unit.sum);
+    } else if unit.requests != 0 {
+        ids.clear(SEVERAL);
     }
 }
 

@@ -86,6 +86,8 @@ pub mod cause {
     pub const EVENT: u32 = 3;
     /// The thread that sends it handles several at a time: nobody can tell for which.
     pub const AMBIGUOUS: u32 = 4;
+    /// The task that sends it was begun for that request, or handles the connection that it came on.
+    pub const TASK: u32 = 5;
 }
 
 /// What handles one request at a time in a process: values of [`Runtime::unit`].
@@ -102,6 +104,8 @@ pub mod unit {
     pub const GOROUTINE: u32 = 4;
     /// A thread, while it has no more than one request in flight: it runs an event loop.
     pub const LOOP: u32 = 5;
+    /// Python's context (contextvars) of a task, and a thread where there is none.
+    pub const CONTEXT: u32 = 6;
 }
 
 /// What the agent tells the kernel half of a process.
@@ -116,6 +120,20 @@ pub struct Runtime {
     pub goroutine_parent: u32,
     /// Bits of [`propagate`]: into what the process sends, contexts are injected.
     pub propagate: u32,
+    /// Go: where `persistConn` of net/http has its `conn`; 0 where hand-overs are not followed.
+    pub connection: u32,
+    /// Go: where `netFD` of net has its descriptor, `pfd.Sysfd`.
+    pub descriptor: u32,
+    /// CPython: where `PyThreadState` has its `context`; 0 where contexts are not followed.
+    pub context: u32,
+    /// CPython: how far the number of the key by which a thread finds its `PyThreadState` is behind `PyContext_Type`.
+    pub key_distance: i32,
+    /// CPython: that number, once a context was seen.
+    pub key: u32,
+    /// CPython: address of `PyContext_Type`, once a context was seen; low half and high.
+    pub context_type: [u32; 2],
+    /// Go: how far `net.(*TCPConn).Close` is behind the probed instruction of `persistConn.roundTrip`.
+    pub close: i32,
 }
 
 /// Protocols into which contexts are injected: bits of [`Runtime::propagate`].

@@ -3,6 +3,8 @@
 use crate::connection::Connection;
 use crate::context::{Exchange, Ids, Key, Promise, Unit};
 use crate::operation::{Operation, SLOTS};
+use crate::runtime::go::{Handed, Head, Stream};
+use crate::runtime::python::{Context, Place};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SockHash};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -56,6 +58,26 @@ pub(crate) static CONNECTING: LruHashMap<u64, u32> = LruHashMap::with_max_entrie
 /// Sockets whose sends go by way of `inject`, by the address of their sock. The kernel takes them out when they close.
 #[map]
 pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(65_536, 0);
+
+/// What the next request on a connection is sent for, by the address of its sock: handed over by the goroutine that asks.
+#[map]
+pub(crate) static HANDED: LruHashMap<u64, Handed> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What heads of gRPC's streams are sent for, by where they are in memory, until they are about to be sent.
+#[map]
+pub(crate) static HEADS: LruHashMap<Head, Ids> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What such streams are sent for, until they are sent.
+#[map]
+pub(crate) static STREAMS: LruHashMap<Stream, Ids> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Python's contexts, by process and address.
+#[map]
+pub(crate) static CONTEXTS: LruHashMap<Place, Context> = LruHashMap::with_max_entries(32_768, 0);
+
+/// When connections arrived, by the address of their sock, in nanoseconds.
+#[map]
+pub(crate) static ARRIVALS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

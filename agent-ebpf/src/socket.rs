@@ -5,7 +5,7 @@ use crate::context;
 use crate::emit;
 use crate::frames;
 use crate::globals::{global, kernel};
-use crate::maps::{CONNECTIONS, count};
+use crate::maps::{ARRIVALS, CONNECTIONS, HANDED, count};
 use crate::operation::{self, Source};
 use crate::process::is_watched;
 use crate::propagate;
@@ -149,6 +149,12 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if matches!(new, TCP_SYN_SENT | TCP_SYN_RECV) {
         // What was still tried on the socket that had this address before, behind its close, is not of this one.
         let _ = CONNECTIONS.remove(sock);
+        let _ = HANDED.remove(sock);
+    }
+    if new == TCP_SYN_RECV {
+        // SAFETY: the helper only reads the clock.
+        let now = unsafe { bpf_ktime_get_ns() };
+        let _ = ARRIVALS.insert(sock, &now, 0);
     }
     if new == TCP_SYN_SENT {
         context::connects(sock);

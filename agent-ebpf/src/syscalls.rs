@@ -98,7 +98,7 @@ fn spliced(registers: &Registers, result: i64) {
 
 /// From a descriptor of the current process to its sock: descriptor table, file, socket, sock.
 #[inline(always)]
-fn sock(descriptor: u64) -> Option<u64> {
+pub(crate) fn sock(descriptor: u64) -> Option<u64> {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() };
     let files: u64 = kernel(task, global!(task_files))?;

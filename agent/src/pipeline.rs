@@ -13,7 +13,7 @@ use crate::kernel::events::{Event, Ids};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
-use crate::process::{self, Policy, Proc};
+use crate::process::{self, Execution, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
@@ -199,11 +199,14 @@ impl Stages {
 
     /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
-        let Some(runtime) = self.processes.read(pid) else {
+        let Some(Execution { runtime, probed, .. }) = self.processes.read(pid) else {
             return;
         };
         if let Err(error) = self.capture.set_runtime(pid, runtime) {
             tracing::debug!("cannot tell what handles requests in process {pid}: {error}");
+        }
+        if let Some(probed) = probed {
+            self.capture.probe(&probed);
         }
     }
 

@@ -22,6 +22,11 @@ spanwire_tests::under_both_hook_sets!(
     messages_consumed_one_at_a_time,
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
+    goroutines_that_ask_and_others_that_send,
+    tasks_of_aiohttp,
+    tasks_of_aiohttp_on_uvloop,
+    tasks_of_uvicorn,
+    tasks_of_uvicorn_on_uvloop,
 );
 
 /// Requests at each level.
@@ -200,8 +205,96 @@ PRODUCER publish publish orders: ID
     grown(session, &expected)
 }
 
-/// Requests to a service that nobody can say of, by what its threads send and receive, for which request it asks stock.
-fn untold(hooks: Hooks, script: &str) -> Result<()> {
+/// net/http's client and that of gRPC send from goroutines of their connections; what a handler does side by side has
+/// goroutines of its own.
+fn goroutines_that_ask_and_others_that_send(hooks: Hooks) -> Result<()> {
+    let database = Postgres::start()?;
+    let stock = serve("stock.py", None)?;
+    let chain = |name: &str, arguments: &[String]| -> Result<Service> {
+        let port = port::free()?;
+        let mut command = child::command(&workload::go_program("chain")?.to_string_lossy());
+        command.args([name, &port.to_string()]).args(arguments);
+        command.env("OTEL_SERVICE_NAME", name);
+        Service::listening(Child::spawn(command)?, port)
+    };
+    let shelf = chain("shelf", &[])?;
+    let asked = [
+        stock.address.to_string(),
+        postgres::url(database.service.address),
+        shelf.address.to_string(),
+    ];
+    let front = chain("front", &asked)?;
+    let shape = "
+CLIENT load GET: /order/ID
+  SERVER front GET: /order/ID
+    CLIENT front GET: /stock/ID/first
+      SERVER stock GET: /stock/ID/first
+    CLIENT front SELECT: SELECT 'ID'::text
+      SERVER postgres SELECT: SELECT 'ID'::text
+    CLIENT front GET: /stock/ID/second
+      SERVER stock GET: /stock/ID/second
+    CLIENT front shelf/ID: shelf/ID
+      SERVER shelf shelf/ID: shelf/ID
+";
+    let services = [&front, &database.service, &stock, &shelf];
+    let processes = services.map(|service| service.child.pid());
+    trees(hooks, &processes, front.address, &[("order", shape)])
+}
+
+/// Tasks of a `server` on a `loop`, which have pools in common and begin other tasks and threads. Where `is_told` is not set,
+/// the first request on a connection may do without its children.
+fn tasks(hooks: Hooks, server: &str, event_loop: &str, is_told: bool) -> Result<()> {
+    let database = Postgres::start()?;
+    let stock = serve("stock.py", None)?;
+    let port = port::free()?;
+    let mut command = python("python", "tasks")?;
+    command.args(["tasks.py", server, event_loop, &port.to_string()]);
+    command.args([stock.address.to_string(), postgres::url(database.service.address)]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let processes = [
+        service.child.pid(),
+        database.service.child.pid(),
+        stock.child.pid(),
+    ];
+    let shape = "
+CLIENT load GET: /order/ID
+  SERVER tasks GET: /order/ID
+    CLIENT tasks GET: /stock/ID/first
+      SERVER stock GET: /stock/ID/first
+    CLIENT tasks SELECT: SELECT 'ID'::text
+      SERVER postgres SELECT: SELECT 'ID'::text
+    CLIENT tasks GET: /stock/ID/second
+      SERVER stock GET: /stock/ID/second
+    CLIENT tasks GET: /stock/ID/third
+      SERVER stock GET: /stock/ID/third
+";
+    let shape = if is_told {
+        shape.to_owned()
+    } else {
+        shape.replace("    CLIENT tasks", "    ? CLIENT tasks")
+    };
+    trees(hooks, &processes, service.address, &[("order", &shape)])
+}
+
+fn tasks_of_aiohttp(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "aiohttp", "asyncio", true)
+}
+
+fn tasks_of_aiohttp_on_uvloop(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "aiohttp", "uvloop", false)
+}
+
+fn tasks_of_uvicorn(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "uvicorn", "asyncio", true)
+}
+
+fn tasks_of_uvicorn_on_uvloop(hooks: Hooks) -> Result<()> {
+    tasks(hooks, "uvicorn", "uvloop", true)
+}
+
+/// Requests to a service that asks stock. With the `mark` `? `, nobody can say for which request, by what its threads send and
+/// receive.
+fn asking(hooks: Hooks, script: &str, mark: &str) -> Result<()> {
     let stock = serve("stock.py", None)?;
     let service = serve(script, Some(&stock.address.to_string()))?;
     let name = script.trim_end_matches(".py");
@@ -209,7 +302,7 @@ fn untold(hooks: Hooks, script: &str) -> Result<()> {
         "
 CLIENT load GET: /order/ID
   SERVER {name} GET: /order/ID
-    ? CLIENT {name} GET: /stock/ID
+    {mark}CLIENT {name} GET: /stock/ID
       SERVER stock GET: /stock/ID
 "
     );
@@ -218,9 +311,10 @@ CLIENT load GET: /order/ID
 }
 
 fn requests_handed_to_another_thread(hooks: Hooks) -> Result<()> {
-    untold(hooks, "handed_over.py")
+    asking(hooks, "handed_over.py", "? ")
 }
 
+/// Streams of asyncio, which it handles in tasks.
 fn one_thread_for_all_requests(hooks: Hooks) -> Result<()> {
-    untold(hooks, "event_loop.py")
+    asking(hooks, "event_loop.py", "")
 }

@@ -299,7 +299,7 @@ fn began(record: &Record) -> Began {
         },
         parent: (record.parent != 0).then(|| span(record.parent)),
         cause: match record.cause {
-            cause::THREAD | cause::GOROUTINE => Cause::Unit,
+            cause::THREAD | cause::GOROUTINE | cause::TASK => Cause::Unit,
             cause::EVENT => Cause::Event,
             cause::AMBIGUOUS => Cause::Ambiguous,
             _ => Cause::Unknown,

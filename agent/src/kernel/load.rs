@@ -4,8 +4,10 @@ use super::btf::{Btf, BtfError, VMLINUX};
 use super::diagnostics::Diagnostics;
 use super::events::ConnectionId;
 use super::offsets::{self, MissingField};
+use super::probes::Probes;
 use super::propagation::Propagation;
 use super::ring::Ring;
+use crate::process::Probed;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf, SockHash};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint, SkMsg, SockOps};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -249,8 +251,9 @@ pub struct Capture {
     processes: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
-    runtimes: HashMap<MapData, u32, [u32; 4]>,
+    runtimes: HashMap<MapData, u32, [u8; size_of::<Runtime>()]>,
     propagation: Propagation,
+    probes: Probes,
     log: Option<EbpfLogger<Diagnostics>>,
     skipped: u64,
 }
@@ -369,6 +372,7 @@ impl Capture {
             counters,
             runtimes,
             propagation: Propagation::new(sockets),
+            probes: Probes::default(),
             log,
             skipped: 0,
         };
@@ -483,14 +487,16 @@ impl Capture {
     /// # Errors
     /// Where the map refuses: it is full.
     pub fn set_runtime(&mut self, pid: u32, runtime: Runtime) -> Result<(), MapError> {
-        let Runtime {
-            unit,
-            goroutine_id,
-            goroutine_parent,
-            propagate,
-        } = runtime;
-        self.runtimes
-            .insert(pid, [unit, goroutine_id, goroutine_parent, propagate], 0)
+        let mut value = [0; size_of::<Runtime>()];
+        value.copy_from_slice(bytes_of(&runtime));
+        self.runtimes.insert(pid, value, 0)
+    }
+
+    /// Puts the probes of a file in place. What is refused is done without.
+    pub fn probe(&mut self, probed: &Probed) {
+        if let Some(ebpf) = &mut self.ebpf {
+            self.probes.attach(ebpf, probed);
+        }
     }
 
     /// The kernel half's counters, summed over all CPUs, in the order of [`Counter::ALL`].
@@ -584,8 +590,13 @@ fn port_bits(ports: &[RangeInclusive<u16>]) -> Vec<u64> {
     bits
 }
 
-#[expect(unsafe_code, reason = "the globals are written as the bytes that they are")]
-fn bytes_of(globals: &Globals) -> &[u8] {
-    // SAFETY: `repr(C)`, of `u32`s only, so without padding.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(globals).cast(), size_of::<Globals>()) }
+/// What both halves know, in the shape that the kernel half has it in.
+trait Shared: Copy {}
+impl Shared for Globals {}
+impl Shared for Runtime {}
+
+#[expect(unsafe_code, reason = "it is written as the bytes that it is")]
+fn bytes_of<T: Shared>(value: &T) -> &[u8] {
+    // SAFETY: `repr(C)`, of fields of 32 bits only, so without padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }

@@ -9,6 +9,7 @@ pub mod events;
 pub mod inspect;
 pub mod load;
 pub mod offsets;
+mod probes;
 pub mod propagation;
 pub mod ring;
 pub mod sockhash;

@@ -1,13 +1,17 @@
-//! What an executable says of the compiler that made it.
+//! What an executable says of the compiler that made it, and where in the file its code is.
 
-use object::elf::FileHeader64;
+use object::elf::{EM_X86_64, FileHeader64};
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::{Endianness, ReadCache, ReadRef};
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
 /// No table of section headers is longer, unless it was made to harm its reader.
 const MAX_READ: u64 = 1 << 20;
+
+/// No table of exported symbols that is longer is read.
+const LONGEST_SYMBOLS: u64 = 16 << 20;
 
 /// The version of Go that built the executable, such as `go1.26.8`; empty for one that is too old to say (before 1.18).
 ///
@@ -23,6 +27,128 @@ pub(super) fn go_version(executable: File) -> Option<String> {
     let (_, section) = sections.section_by_name(endian, b".go.buildinfo")?;
     let (offset, size) = section.file_range(endian)?;
     version(data.read_bytes_at(offset, size.min(256)).ok()?)
+}
+
+/// The sections of an executable, or of a library.
+pub(super) struct Sections {
+    file: File,
+    sections: Vec<Section>,
+}
+
+/// A section that is in the file, and in memory where it has an address.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    name: Vec<u8>,
+    pub(super) address: u64,
+    offset: u64,
+    pub(super) size: u64,
+}
+
+impl Sections {
+    /// Reads where they are, of a program for the machine that this is.
+    pub(super) fn read(file: File) -> Option<Self> {
+        let cache = ReadCache::new(file.try_clone().ok()?);
+        let data = Bounded(&cache);
+        let header = FileHeader64::<Endianness>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        (header.e_machine(endian) == EM_X86_64).then_some(())?;
+        let table = header.sections(endian, data).ok()?;
+        let sections = table.iter().filter_map(|section| {
+            let (offset, size) = section.file_range(endian)?;
+            Some(Section {
+                name: table.section_name(endian, section).ok()?.to_vec(),
+                address: section.sh_addr(endian),
+                offset,
+                size,
+            })
+        });
+        let sections = sections.collect();
+        Some(Self { file, sections })
+    }
+
+    /// The first whose name is this, or ends like this behind a dot.
+    pub(super) fn named(&self, name: &str) -> Option<&Section> {
+        let name = name.as_bytes();
+        self.sections.iter().find(|section| section.name.ends_with(name))
+    }
+
+    /// The content of a section, where it is not longer than `limit`.
+    pub(super) fn content(&self, section: &Section, limit: u64) -> Option<Vec<u8>> {
+        (section.size <= limit).then_some(())?;
+        self.bytes(section.offset, usize::try_from(section.size).ok()?)
+    }
+
+    /// So many bytes at an address.
+    pub(super) fn at(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+        self.bytes(self.offset(address)?, length)
+    }
+
+    /// Where in the file an address is.
+    pub(super) fn offset(&self, address: u64) -> Option<u64> {
+        let holds = |section: &&Section| {
+            section.address != 0
+                && (section.address..section.address.saturating_add(section.size)).contains(&address)
+        };
+        let section = self.sections.iter().find(holds)?;
+        section.offset.checked_add(address - section.address)
+    }
+
+    /// Addresses of what a library, or an executable with libraries of its own, has for others, by name.
+    pub(super) fn exported<const N: usize>(&self, names: [&str; N]) -> Option<[Option<u64>; N]> {
+        let content = |name| self.content(self.named(name)?, LONGEST_SYMBOLS);
+        let (symbols, texts) = (content(".dynsym")?, content(".dynstr")?);
+        let mut found = [None; N];
+        // elf.h, `Elf64_Sym`: name, info, other, section, value, size
+        for symbol in symbols.as_chunks::<24>().0 {
+            let [
+                a,
+                b,
+                c,
+                d,
+                _,
+                _,
+                section @ ..,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+                _,
+            ] = *symbol;
+            let name = texts
+                .get(u32::from_le_bytes([a, b, c, d]) as usize..)
+                .unwrap_or_default();
+            let is = |wanted: &&str| {
+                let rest = name.strip_prefix(wanted.as_bytes());
+                rest.is_some_and(|rest| rest.starts_with(&[0]))
+            };
+            if section != [0, 0]
+                && let Some(at) = names.iter().position(|wanted| is(&wanted))
+            {
+                found[at] = symbol[8..16].try_into().ok().map(u64::from_le_bytes);
+            }
+        }
+        Some(found)
+    }
+
+    fn bytes(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
+        // What the file does not have is not made room for.
+        let end = offset.checked_add(length as u64)?;
+        (end <= self.file.metadata().ok()?.len()).then_some(())?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(bytes)
+    }
 }
 
 /// A file of someone else's: it is not believed when it wants much to be read at once.

@@ -8,12 +8,16 @@ mod cgroup;
 mod container;
 mod declared;
 mod elf;
+mod execution;
 #[cfg(test)]
 mod fake;
+mod go;
 mod host;
 mod name;
+mod probe;
 mod proc;
 mod propagation;
+mod python;
 mod resource;
 mod root;
 mod runtime;
@@ -23,7 +27,9 @@ pub mod watch;
 
 pub use container::Container;
 pub use declared::Declared;
+pub use execution::Execution;
 pub use host::Host;
+pub use probe::{FileId, Place, Probe, Probed};
 pub use proc::{Glance, Proc, Unreadable};
 pub use propagation::Policy;
 pub use resource::attributes;

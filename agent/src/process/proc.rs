@@ -2,9 +2,10 @@
 
 use super::root::Root;
 use super::{Container, Declared, Identity, cgroup, container, name, runtime};
-use procfs::process::Process;
+use procfs::process::{MMapPath, Process};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -154,6 +155,23 @@ impl Proc {
             comm: stat.comm,
             executable,
         })
+    }
+
+    /// The executable of a process; `None` where that is gone, or we may not look.
+    pub(super) fn executable(&self, pid: u32) -> Option<File> {
+        File::open(self.path.join(format!("{pid}/exe"))).ok()
+    }
+
+    /// The first library of a process whose name begins so, with its name; `None` where there is none yet.
+    pub(super) fn library(&self, pid: u32, begin: &str) -> Option<(String, File)> {
+        let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+        let maps = process.maps().ok()?;
+        let path = maps.into_iter().find_map(|map| match map.pathname {
+            MMapPath::Path(path) if file_name(&path)?.starts_with(begin) => Some(path),
+            _ => None,
+        })?;
+        let file = root(&process)?.open(&path)?;
+        Some((file_name(&path)?.to_owned(), file))
     }
 
     /// The host's root: that of its first process, so that it is found from within a container as well.

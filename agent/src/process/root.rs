@@ -19,7 +19,7 @@ impl Root {
     }
 
     /// Links resolve as they would for a process with this root; never out of it.
-    fn open(&self, path: &Path) -> Option<File> {
+    pub(super) fn open(&self, path: &Path) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let file = File::from(openat2(&self.0, path, flags, Mode::empty(), resolve).ok()?);

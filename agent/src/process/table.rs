@@ -1,12 +1,15 @@
 //! Processes that were asked for, each read once.
 
-use super::{Host, Identity, Policy, Proc, Unreadable, resource, unit};
+use super::execution::Programs;
+use super::{Execution, Host, Identity, Policy, Proc, Unreadable, resource};
 use crate::span::Resource;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Ended processes that are remembered for their last spans.
 const REMEMBERED: usize = 4_096;
+/// A program that may still load its interpreter is looked at so often: at its start, and at its first connections.
+const READINGS: u8 = 4;
 /// From this many on, processes whose end was never told are looked for.
 const SWEEP: usize = 16_384;
 
@@ -19,6 +22,7 @@ pub struct Table {
     shared: Vec<(String, String)>,
     propagation: Policy,
     entries: HashMap<u32, Entry>,
+    programs: Programs,
     /// Ended processes in order, with the life that ended.
     ended: VecDeque<(u32, u64)>,
     lives: u64,
@@ -33,8 +37,8 @@ struct Entry {
     copy_of: Option<(u32, u64)>,
     comm: Option<String>,
     ended: bool,
-    /// What handles requests in it was asked for.
-    told: bool,
+    /// How often it may still be asked for what handles requests in it.
+    left: u8,
     known: Option<Known>,
 }
 
@@ -55,6 +59,7 @@ impl Table {
             shared,
             propagation: Policy::default(),
             entries: HashMap::new(),
+            programs: Programs::default(),
             ended: VecDeque::new(),
             lives: 0,
             sweep_at: SWEEP,
@@ -72,17 +77,19 @@ impl Table {
         self.known(pid).resource
     }
 
-    /// Reads a process while it lives; what handles requests in it, the first time that this is asked.
-    pub fn read(&mut self, pid: u32) -> Option<spanwire_ebpf::Runtime> {
+    /// Reads a process while it lives; what handles requests in it, the first time that this is asked, and again while more
+    /// may come to be known.
+    pub fn read(&mut self, pid: u32) -> Option<Execution> {
         let known = self.known(pid);
         let entry = self.entries.get_mut(&pid)?;
-        if std::mem::replace(&mut entry.told, true) {
-            return None;
+        entry.left = entry.left.checked_sub(1)?;
+        let identity = known.identity?;
+        let mut execution = self.programs.execution(&self.proc, &identity);
+        if execution.is_final {
+            entry.left = 0;
         }
-        known.identity.map(|identity| spanwire_ebpf::Runtime {
-            propagate: self.propagation.of(&identity),
-            ..unit::of(&identity)
-        })
+        execution.runtime.propagate = self.propagation.of(&identity);
+        Some(execution)
     }
 
     /// Into which protocols contexts are injected that a process sends: bits of [`spanwire_ebpf::propagate`].
@@ -144,7 +151,7 @@ impl Table {
             copy_of: None,
             comm: None,
             ended: false,
-            told: false,
+            left: READINGS,
             known: None,
         };
         self.entries.entry(pid).insert_entry(entry).into_mut()

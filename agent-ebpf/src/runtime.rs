@@ -1,0 +1,4 @@
+//! What runtimes hand over within a process, seen by probes of their own functions.
+
+pub(crate) mod go;
+pub(crate) mod python;

@@ -1,0 +1,225 @@
+//! Go: which goroutine runs, and requests that one goroutine asks for and another sends.
+//!
+//! `Transport` of net/http has two goroutines for each connection of HTTP/1, of which one, `writeLoop`, sends. It is asked to
+//! by `persistConn.roundTrip`, in the goroutine whose request it is, and for one request at a time. A probe there hands on
+//! what is being handled: to the connection, for what is sent at the very byte that comes next.
+
+use crate::connection::Dialogue;
+use crate::context::{self, Ids, NOBODY, SEVERAL};
+use crate::globals::{global, kernel};
+use crate::log;
+use crate::maps::{HANDED, HEADS, RUNTIMES, STREAMS};
+use crate::operation::{Operation, user};
+use crate::process::is_watched;
+use crate::syscalls;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use spanwire_ebpf::{Runtime, cause};
+
+/// What the next request on a connection is sent for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Handed {
+    /// A request, nobody, or [`SEVERAL`].
+    ids: Ids,
+    /// TCP sequence number of its first byte: one that is never sent leaves nothing for another.
+    at: u32,
+    tgid: u32,
+}
+
+/// The head of a stream, in memory.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    tgid: u64,
+    address: u64,
+}
+
+/// A stream, and the goroutine that sends on its connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Stream {
+    tgid: u32,
+    stream: u32,
+    goroutine: u64,
+}
+
+/// Address of the `runtime.g` of the goroutine that runs (runtime/runtime-gdb.py, runtime/tls_amd64.s: `-8(FS)`).
+#[inline(always)]
+pub(crate) fn current() -> Option<u64> {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let base: u64 = kernel(task, global!(task_fsbase))?;
+    user(base.wrapping_sub(8))
+}
+
+/// Number of the goroutine that started the one that runs.
+#[inline(always)]
+pub(crate) fn parent(runtime: &Runtime) -> Option<u64> {
+    user(current()? + runtime.goroutine_parent as u64)
+}
+
+/// net/http/transport.go: `func (pc *persistConn) roundTrip(req *transportRequest) (resp *Response, err error)`
+///
+/// In its prologue the arguments are in registers, and the goroutine is in R14 (cmd/compile/abi-internal.md).
+#[uprobe]
+pub(crate) fn go_round_trip(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: the context of a probe is the registers.
+        let registers = unsafe { &*context.regs };
+        let _ = hand_over(registers.rax, registers.r14, registers.rip);
+    }
+    0
+}
+
+#[inline(always)]
+fn hand_over(connection: u64, goroutine: u64, instruction: u64) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    if runtime.connection == 0 {
+        return None;
+    }
+    let sock = tcp_sock(runtime, connection, instruction)?;
+    let mut handed = Handed {
+        ids: NOBODY,
+        at: kernel(sock, global!(tcp_write_seq))?,
+        tgid,
+    };
+    context::asked_by(runtime, tgid, goroutine, &mut handed.ids);
+    log::handed(sock, handed.at, handed.ids.span);
+    HANDED.insert(sock, &handed, 0).ok()
+}
+
+/// The sock of a `persistConn`, where that is one of TCP without anything between.
+#[inline(always)]
+fn tcp_sock(runtime: &Runtime, connection: u64, instruction: u64) -> Option<u64> {
+    /// internal/abi/iface.go: `ITab.Fun`, of `net.Conn` in alphabetical order.
+    const CLOSE: u64 = 24;
+    /// include/uapi/linux/in.h; not MPTCP, which has no numbers.
+    const IPPROTO_TCP: u16 = 6;
+    let [table, value]: [u64; 2] = user(connection + runtime.connection as u64)?;
+    // The method says of which type the value is.
+    let close: u64 = user(table + CLOSE)?;
+    if close != instruction.wrapping_add(runtime.close as i64 as u64) {
+        return None;
+    }
+    let descriptor: u64 = user(user::<u64>(value)? + runtime.descriptor as u64)?;
+    let sock = syscalls::sock(descriptor)?;
+    (kernel::<u16>(sock, global!(sock_protocol))? == IPPROTO_TCP).then_some(sock)
+}
+
+/// grpc/internal/transport/controlbuf.go: `func (c *controlBuffer) executeAndPut(f func() bool, it cbItem) (bool, error)`
+#[uprobe]
+pub(crate) fn go_stream_asked(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        // Of what is put in without a condition, nothing begins a stream.
+        if registers.rbx != 0 {
+            let _ = ask(registers.rdi, registers.r14);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn ask(address: u64, goroutine: u64) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: as in `hand_over`.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    let mut ids = NOBODY;
+    context::asked_by(runtime, tgid, goroutine, &mut ids);
+    let tgid = tgid as u64;
+    // Also for nobody: the address may have been another head's.
+    HEADS.insert(Head { tgid, address }, &ids, 0).ok()
+}
+
+/// grpc/internal/transport/controlbuf.go: `func (l *loopyWriter) clientHeaderHandler(hdr *clientHeaders) error`
+#[uprobe]
+pub(crate) fn go_stream_begins(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        let _ = stream_begins(registers.rbx, registers.r14);
+    }
+    0
+}
+
+/// The same, before gRPC 1.81: `func (l *loopyWriter) originateStream(str *outStream, hdr *headerFrame) error`
+#[uprobe]
+pub(crate) fn go_stream_begins_third(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        let _ = stream_begins(registers.rcx, registers.r14);
+    }
+    0
+}
+
+#[inline(always)]
+fn stream_begins(address: u64, goroutine: u64) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: as in `hand_over`.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    let head = Head {
+        tgid: tgid as u64,
+        address,
+    };
+    // SAFETY: as above.
+    let ids = unsafe { HEADS.get(head) }?;
+    let stream = Stream {
+        tgid,
+        // Its first field.
+        stream: user(address)?,
+        goroutine: user(goroutine + runtime.goroutine_id as u64)?,
+    };
+    let _ = STREAMS.insert(stream, ids, 0);
+    HEADS.remove(head).ok()
+}
+
+/// Whether a stream that begins here was handed over, and then takes it.
+#[inline(always)]
+pub(crate) fn takes_stream(operation: &mut Operation, stream: u32, goroutine: u64) -> bool {
+    let tgid = operation.tgid;
+    let stream = Stream {
+        tgid,
+        stream,
+        goroutine,
+    };
+    // SAFETY: as in `hand_over`.
+    let Some(ids) = (unsafe { STREAMS.get(stream) }) else {
+        return false;
+    };
+    take(operation, ids);
+    let _ = STREAMS.remove(stream);
+    true
+}
+
+/// Whether what is sent here was handed over, and then takes it.
+#[inline(always)]
+pub(crate) fn takes(operation: &mut Operation, dialogue: &Dialogue) -> bool {
+    // SAFETY: as in `hand_over`.
+    let Some(handed) = (unsafe { HANDED.get(operation.sock) }) else {
+        return false;
+    };
+    if handed.at != operation.exchange.begins || handed.tgid != operation.tgid || dialogue.sequenced == 0 {
+        return false;
+    }
+    take(operation, &handed.ids);
+    let _ = HANDED.remove(operation.sock);
+    true
+}
+
+#[inline(always)]
+fn take(operation: &mut Operation, ids: &Ids) {
+    if ids.span == SEVERAL {
+        operation.exchange.cause = cause::AMBIGUOUS;
+    } else if ids.span != 0 {
+        operation.exchange.parent = ids.span;
+        operation.exchange.ids.join(ids);
+        operation.exchange.cause = cause::GOROUTINE;
+    }
+}

@@ -1,0 +1,95 @@
+//! What the kernel half has to know of how a process handles requests: read once of each program, whichever processes run it.
+
+use super::probe::{FileId, Probe, Probed};
+use super::{Identity, Proc, go, python, unit};
+use spanwire_ebpf::Runtime;
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+
+/// Programs that are remembered.
+const REMEMBERED: usize = 1_024;
+
+/// How a process handles requests.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// What handles one request at a time, and where it is found.
+    pub runtime: Runtime,
+    /// Where more of that is seen.
+    pub probed: Option<Probed>,
+    /// Nothing more will be known: a program that has just started may have a library to come.
+    pub(super) is_final: bool,
+}
+
+/// Programs that were looked at.
+#[derive(Debug, Default)]
+pub(super) struct Programs(HashMap<FileId, Option<(Runtime, Probed)>>);
+
+impl Programs {
+    /// How a process handles requests.
+    pub(super) fn execution(&mut self, proc: &Proc, identity: &Identity) -> Execution {
+        let pid = identity.pid;
+        let found = match identity.runtime.as_ref() {
+            Some(program) if program.name == "go" => {
+                let version = program.version.as_deref().unwrap_or_default();
+                let executable = proc.executable(pid);
+                executable.and_then(|file| self.look(file, |file| go::hand_overs(version, file)))
+            }
+            Some(program) if program.name == "cpython" => self.python(proc, identity),
+            _ => None,
+        };
+        match found {
+            Some((runtime, probed)) => Execution {
+                runtime,
+                probed: Some(probed),
+                is_final: true,
+            },
+            None => Execution {
+                runtime: unit::of(identity),
+                probed: None,
+                is_final: identity
+                    .runtime
+                    .as_ref()
+                    .is_none_or(|program| program.name != "cpython"),
+            },
+        }
+    }
+
+    /// The interpreter is in the executable, or in a library.
+    fn python(&mut self, proc: &Proc, identity: &Identity) -> Option<(Runtime, Probed)> {
+        let executable = proc.executable(identity.pid)?;
+        let name = identity.executable_name();
+        let found = self.look(executable, |file| python::contexts(name, file));
+        found.or_else(|| {
+            let (name, library) = proc.library(identity.pid, python::LIBRARY)?;
+            self.look(library, |file| python::contexts(&name, file))
+        })
+    }
+
+    /// What `find` finds in a file, or what it found there before.
+    fn look(
+        &mut self,
+        file: File,
+        find: impl FnOnce(File) -> Option<(Runtime, Vec<Probe>)>,
+    ) -> Option<(Runtime, Probed)> {
+        let id = FileId::from(&file.metadata().ok()?);
+        if let Some(known) = self.0.get(&id) {
+            return known.clone();
+        }
+        let found = file.try_clone().ok().and_then(find);
+        let found = found.map(|(runtime, probes)| {
+            let probed = Probed {
+                id,
+                file: Arc::new(file),
+                probes: probes.into(),
+            };
+            (runtime, probed)
+        });
+        if self.0.len() >= REMEMBERED {
+            // Files are held open: what is asked for again is read again.
+            self.0.clear();
+        }
+        self.0.insert(id, found.clone());
+        found
+    }
+}
