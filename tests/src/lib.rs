@@ -10,6 +10,7 @@ pub mod bulk;
 pub mod calls;
 pub mod capture;
 pub mod cases;
+pub mod chain;
 pub mod child;
 pub mod database;
 pub mod expect;

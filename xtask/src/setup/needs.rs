@@ -95,6 +95,11 @@ pub(crate) const BENCH: &[Need] = &[
 pub(crate) const PYTHON: &[&str] = &[
     "requests==2.32.5",
     "gunicorn==23.0.0",
+    "flask==3.1.3",
+    "aiohttp==3.14.5",
+    "fastapi==0.165.0",
+    "uvicorn==0.54.0",
+    "httpx==0.28.1",
     "grpcio==1.85.1",
     "psycopg2-binary==2.9.13",
     "psycopg[binary]==3.3.9",
