@@ -202,7 +202,7 @@ impl Grown {
             .iter()
             .map(|(id, shape)| (id.clone(), shape))
             .collect();
-        truth::report(&self.seen.spans, &expected)
+        truth::report(&self.seen.spans, &expected, &shapes::BESIDES)
     }
 
     /// Nothing was lost, and no parent is wrong; what may have none may.

@@ -88,7 +88,7 @@ CLIENT load GET: /order/ID
 
 const MESSAGE: &str = "
 PRODUCER publish publish shop:placed.ID: ID
-  ? CONSUMER consume deliver shop:placed.ID:orders: ID
+  ? CONSUMER consume deliver shop:placed.ID: ID
     CLIENT consume GET: /stock/ID
       SERVER stock GET: /stock/ID
 ";
@@ -115,6 +115,10 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
     };
     paths.iter().map(shape).collect()
 }
+
+/// How statements begin that are sent without anybody's asking: asyncpg's pool sends this when a connection comes back. No id
+/// is in them, so nobody holds them against a request.
+pub(super) const BESIDES: [&str; 1] = ["SELECT pg_advisory_unlock_all();"];
 
 /// What a message comes to.
 pub(super) fn message() -> Result<Shape> {
