@@ -25,6 +25,7 @@ pub mod replay;
 pub mod seen;
 pub mod service;
 pub mod session;
+pub mod shop;
 pub mod span;
 pub mod summary;
 pub mod truth;
