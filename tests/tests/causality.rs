@@ -2,7 +2,7 @@
 //! nobody can tell may be missing, and none may be wrong. `cargo xtask bench causality` counts what is missing.
 
 use anyhow::Result;
-use spanwire_tests::agent::Hooks;
+use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::chain::{Chain, Level, Runtime};
 
 spanwire_tests::under_both_hook_sets!(
@@ -27,7 +27,12 @@ fn check(hooks: Hooks, runtime: Runtime) -> Result<()> {
         concurrency,
         count: COUNT,
     });
-    print!("{}", Chain::start(runtime)?.grow(hooks, &levels)?.all_right()?);
+    print!(
+        "{}",
+        Chain::start(runtime)?
+            .grow(Options::run(hooks), &levels)?
+            .all_right()?
+    );
     Ok(())
 }
 

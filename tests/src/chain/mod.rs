@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::agent::{Hooks, Options};
+use crate::agent::Options;
 use crate::child::{self, Child};
 use crate::seen::Seen;
 use crate::session::Session;
@@ -122,12 +122,12 @@ impl Chain {
         start::chain(runtime)
     }
 
-    /// Loads it at each of `levels`, while nothing is watched but its processes and who asks. A load without an entry of HTTP
-    /// has one level.
+    /// Loads it at each of `levels`, while spanwire runs with `options` and nothing is watched but its processes and who asks.
+    /// Where it is asked by messages there is one level, of all requests.
     ///
     /// # Errors
     /// A request is not answered as it should be.
-    pub fn grow(self, hooks: Hooks, levels: &[Level]) -> Result<Grown> {
+    pub fn grow(self, options: Options, levels: &[Level]) -> Result<Grown> {
         let folder = tempfile::tempdir()?;
         let turn = folder.path().join("turn");
         let count: usize = levels.iter().map(|level| level.count).sum();
@@ -153,7 +153,7 @@ impl Chain {
         let asking = Child::spawn(child::held(&asking, &turn))?;
         let watched = self.processes.iter().copied().chain([asking.pid()]);
         let watched = watched.chain(consuming.as_ref().map(Child::pid));
-        let options = watched.fold(Options::run(hooks).flag("--no-redact"), Options::pid);
+        let options = watched.fold(options.flag("--no-redact"), Options::pid);
         let session = Session::start(options)?;
         std::fs::write(turn, "")?;
         // As long as a few for each, on a machine that has other things to do.

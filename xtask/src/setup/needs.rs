@@ -84,6 +84,18 @@ pub(crate) const TESTS: &[Need] = &[
     package("debian-archive-keyring"),
 ];
 
+/// What the demo's shop is made of. No service of the system's is started.
+pub(crate) const DEMO: &[Need] = &[
+    program("node", "nodejs"),
+    program("npm", "npm"),
+    program("go", "golang-go"),
+    package("python3-venv"),
+    package("postgresql-15"),
+    program("rabbitmq-server", "rabbitmq-server"),
+    // Ends what is started when the demo is killed.
+    program("setpriv", "util-linux"),
+];
+
 /// What the bench starts.
 pub(crate) const BENCH: &[Need] = &[
     program("nginx", "nginx"),
