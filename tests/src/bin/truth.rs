@@ -29,6 +29,7 @@ fn main() -> Result<()> {
     let found = serde_json::json!({
         "levels": report.levels(),
         "strangers": report.strangers().len(),
+        "stranger": report.strangers().first(),
         "losses": grown.seen.summary.losses(),
         "example": report.example(),
     });

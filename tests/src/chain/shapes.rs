@@ -116,9 +116,9 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
     paths.iter().map(shape).collect()
 }
 
-/// How statements begin that are sent without anybody's asking: asyncpg's pool sends this when a connection comes back. No id
-/// is in them, so nobody holds them against a request.
-pub(super) const BESIDES: [&str; 1] = ["SELECT pg_advisory_unlock_all();"];
+/// How statements begin that pools send by themselves: asyncpg's when a connection comes back, pgx's when one has not been used
+/// for a second. No id is in them, so nobody can hold them against a request.
+pub(super) const BESIDES: [&str; 2] = ["SELECT pg_advisory_unlock_all();", "-- ping"];
 
 /// What a message comes to.
 pub(super) fn message() -> Result<Shape> {

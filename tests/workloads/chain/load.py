@@ -1,18 +1,24 @@
 """load.py LEVELS URL...: for each of LEVELS, such as `10:100`, 10 at a time, 100 requests to each URL, in turn.
 
-Each is for an id of its own, `ID-order-10-7` for number 7 of `http://HOST/order` at level 10. The answer has to be that
-id, which is printed then.
+Who asks keeps its connection for a few of them. Each is for an id of its own, `ID-order-10-7` for number 7 of
+`http://HOST/order` at level 10. The answer has to be that id, which is printed then.
 """
 import http.client
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+# Requests that a connection is kept for.
+KEPT = 5
+
 
 def call(requests):
     connection, done = None, []
     for url, id in requests:
-        connection = connection or http.client.HTTPConnection(url.netloc, timeout=60)
+        if connection is None or len(done) % KEPT == 0:
+            if connection:
+                connection.close()
+            connection = http.client.HTTPConnection(url.netloc, timeout=60)
         connection.request("GET", f"{url.path}/{id}")
         response = connection.getresponse()
         body = response.read().decode()

@@ -32,6 +32,7 @@ const WRONG: f64 = 0.1;
 struct Found {
     levels: BTreeMap<usize, Tally>,
     strangers: usize,
+    stranger: Option<String>,
     losses: Vec<String>,
     example: Option<String>,
 }
