@@ -20,7 +20,7 @@ spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, node);
 const COUNT: usize = 100;
 
 /// How many at a time.
-const LEVELS: [usize; 3] = [1, 10, 50];
+const LEVELS: [usize; 4] = [1, 3, 10, 50];
 
 fn check(hooks: Hooks, runtime: Runtime) -> Result<()> {
     let levels = LEVELS.map(|concurrency| Level {
