@@ -118,9 +118,11 @@ impl Table {
         for (at_a_time, tally) in found.levels {
             self.rows.push(row(runtime, at_a_time, tally));
         }
-        if found.strangers > 0 {
+        if let Some(stranger) = found.stranger {
             let count = found.strangers;
-            self.notes.push(format!("{runtime}: {count} spans of no request"));
+            self.notes.push(format!(
+                "{runtime}: {count} spans of no request, such as {stranger}"
+            ));
         }
         if !found.losses.is_empty() {
             self.notes
@@ -153,7 +155,7 @@ impl Table {
                 let met = if *is_met { "met" } else { "MISSED" };
                 format!("{goal}: {met}")
             });
-            println!(
+            let line = format!(
                 "  {:<11} {:>9} {:>8} {:>10.1} % {:>8} {:>14} {:>7} {:>8} {:>6}  {}",
                 row.runtime,
                 row.at_a_time,
@@ -166,6 +168,7 @@ impl Table {
                 row.lost,
                 goals.collect::<Vec<_>>().join(", ")
             );
+            println!("{}", line.trim_end());
         }
         for note in &self.notes {
             println!("  {note}");
