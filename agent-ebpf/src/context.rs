@@ -129,7 +129,7 @@ pub(crate) struct Unit {
     pub(crate) requests: u64,
     /// Sum of their ids, each word for itself.
     pub(crate) sum: Ids,
-    /// Address of the sock on which the last one was received.
+    /// Address of the sock on which the only one was received; 0 where there were more at a time since there were none.
     sock: u64,
     /// 1 once there was more than one at a time.
     shared: u64,
@@ -350,7 +350,7 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         }
         return;
     }
-    if unit.requests == 1 && unit.sock != operation.sock && is_gone(unit.sock) {
+    if unit.requests == 1 && unit.sock != 0 && unit.sock != operation.sock && is_gone(unit.sock) {
         unit.requests = 0;
         unit.sum.clear(0);
     }
@@ -360,7 +360,8 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         leave(serving);
     }
     serving.by = key;
-    unit.sock = operation.sock;
+    // Of several, whose connection is there in the end is not known: that one is gone may be another's.
+    unit.sock = if unit.requests == 0 { operation.sock } else { 0 };
     unit.shared |= (unit.requests != 0) as u64;
     enter(
         &raw mut serving.requests,

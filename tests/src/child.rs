@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
@@ -204,8 +205,13 @@ impl Child {
     /// # Errors
     /// It did not end in time.
     pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.wait_within(wait::LIMIT)
+    }
+
+    fn wait_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("end of {}", self.name);
-        let status = wait::until(&what, || Ok(self.process.try_wait()?)).with_context(|| self.text())?;
+        let status =
+            wait::within(limit, &what, || Ok(self.process.try_wait()?)).with_context(|| self.text())?;
         self.join_readers();
         Ok(status)
     }
@@ -214,8 +220,16 @@ impl Child {
     ///
     /// # Errors
     /// It failed, or did not end in time.
-    pub fn succeed(mut self) -> Result<Vec<String>> {
-        let status = self.wait()?;
+    pub fn succeed(self) -> Result<Vec<String>> {
+        self.succeed_within(wait::LIMIT)
+    }
+
+    /// The same with another limit.
+    ///
+    /// # Errors
+    /// It failed, or did not end in time.
+    pub fn succeed_within(mut self, limit: Duration) -> Result<Vec<String>> {
+        let status = self.wait_within(limit)?;
         if !status.success() {
             bail!("{} ended with {status}:\n{}", self.name, self.text());
         }

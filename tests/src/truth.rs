@@ -6,11 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{Display, Formatter, Write as _};
 
 use anyhow::{Result, bail, ensure};
+use serde::Serialize;
 
 use crate::span::{Kind, Span};
 
 /// What the ids of requests begin with.
 const MARK: &str = "ID-";
+
+/// What a span says whose parent is not certain.
+const INFERRED: &str = "spanwire.parent.inferred";
 
 /// Written before a span whose parent need not be known.
 const LOOSE: &str = "? ";
@@ -107,102 +111,181 @@ enum Verdict {
 }
 
 /// What was found of one level of one load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    requests: usize,
-    whole: usize,
-    open: usize,
-    without: usize,
-    wrong: usize,
-    missing: usize,
-    surplus: usize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// All of them.
+    pub requests: usize,
+    /// Requests each of whose spans is there, once, below its own parent.
+    pub right: usize,
+    /// The same where spans that may have no parent have none.
+    pub whole: usize,
+    /// Spans that there are.
+    pub spans: usize,
+    /// Spans without a parent, of those that may have none.
+    pub open: usize,
+    /// Spans without a parent, of the others.
+    pub without: usize,
+    /// Spans with another parent than their own, or in a trace that is not theirs.
+    pub wrong: usize,
+    /// Of these, those that do not say that their parent was inferred.
+    pub certain: usize,
+    /// Spans that there should be and are not.
+    pub missing: usize,
+    /// Spans that there should not be.
+    pub surplus: usize,
+}
+
+impl Tally {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            right: self.right + other.right,
+            whole: self.whole + other.whole,
+            spans: self.spans + other.spans,
+            open: self.open + other.open,
+            without: self.without + other.without,
+            wrong: self.wrong + other.wrong,
+            certain: self.certain + other.certain,
+            missing: self.missing + other.missing,
+            surplus: self.surplus + other.surplus,
+        }
+    }
 }
 
 /// What was found, by loads and levels: `ID-order-10` of `ID-order-10-7`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report(BTreeMap<String, Tally>);
+pub struct Report {
+    loads: BTreeMap<String, Tally>,
+    /// Lines of spans of no request.
+    strangers: Vec<String>,
+    /// All that there is of the first request with something that is not right, and of the first with a wrong parent.
+    examples: [Option<String>; 2],
+}
 
 impl Display for Report {
     fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
-        for (load, tally) in &self.0 {
+        for (load, tally) in &self.loads {
             let Tally {
                 requests,
                 whole,
                 open,
                 without,
                 wrong,
+                certain,
                 missing,
                 surplus,
+                ..
             } = tally;
             writeln!(
                 out,
                 "{load}: {whole} of {requests} requests wholly right; spans: {without} without a parent, {wrong} with a \
-                 wrong one, {missing} missing, {surplus} too many, {open} rightly left open"
+                 wrong one ({certain} not as inferred), {missing} missing, {surplus} too many, {open} rightly left open"
             )?;
         }
         Ok(())
     }
 }
 
-/// The spans are exactly those of the `expected` requests, by their ids: each forms its tree, in a trace that is its own. What
-/// is allowed to have no parent, and has none, begins a trace as well.
+impl Report {
+    /// The number of requests at a time, `10` of `ID-order-10`, and what was found at it.
+    #[must_use]
+    pub fn levels(&self) -> BTreeMap<usize, Tally> {
+        let mut levels: BTreeMap<usize, Tally> = BTreeMap::new();
+        for (load, tally) in &self.loads {
+            let level = load.rsplit('-').next().and_then(|level| level.parse().ok());
+            let sum = levels.entry(level.unwrap_or_default()).or_default();
+            *sum = sum.and(*tally);
+        }
+        levels
+    }
+
+    /// Lines of spans without an id, or with that of no request.
+    #[must_use]
+    pub fn strangers(&self) -> &[String] {
+        &self.strangers
+    }
+
+    /// A request whose tree is not right, span by span; one with a wrong parent where there is one.
+    #[must_use]
+    pub fn example(&self) -> Option<&str> {
+        self.examples.iter().rev().find_map(Option::as_deref)
+    }
+
+    /// The spans are exactly those of the requests, and each has its parent, or none where that is allowed.
+    ///
+    /// # Errors
+    /// Something of that is not so. The message counts what is not, and shows the first request with all of its spans.
+    pub fn all_right(&self) -> Result<()> {
+        if let Some(stranger) = self.strangers.first() {
+            bail!(
+                "{self}{} spans of no request, such as {stranger}",
+                self.strangers.len()
+            );
+        }
+        match &self.examples[0] {
+            None => Ok(()),
+            Some(first) => bail!("{self}{first}"),
+        }
+    }
+}
+
+/// Holds the spans against the `expected` requests, by their ids: each is to form its tree, in a trace that is its own. What is
+/// allowed to have no parent, and has none, begins a trace as well. Spans of statements that begin with one of `besides` are no
+/// strangers.
 ///
 /// # Errors
-/// Something of that is not so. The message counts what is not, and shows the first request with all of its spans.
-pub fn forest(spans: &[Span], expected: &BTreeMap<String, &Shape>) -> Result<Report> {
+/// The spans contradict each other.
+pub fn report(spans: &[Span], expected: &BTreeMap<String, &Shape>, besides: &[&str]) -> Result<Report> {
     let index: HashMap<&str, &Span> = spans.iter().map(|span| (&*span.span_id, span)).collect();
     ensure!(index.len() == spans.len(), "a span id is there twice");
     let mut requests: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
     let mut roots: HashMap<&str, usize> = HashMap::new();
-    let mut strangers = Vec::new();
+    let mut report = Report::default();
     for span in spans {
         match read(span) {
             (Some(id), _) if expected.contains_key(id) => requests.entry(id).or_default().push(span),
-            (_, line) => strangers.push(line),
+            _ if besides.iter().any(|begin| span.subject().starts_with(begin)) => {}
+            (_, line) => report.strangers.push(line),
         }
         *roots.entry(&span.trace_id).or_default() += usize::from(span.parent.is_empty());
     }
-    let mut report = Report::default();
-    let mut first = None;
     for (id, shape) in expected {
         let spans = requests.remove(&**id).unwrap_or_default();
         let judged = judge(shape, id, &spans, &index, &roots);
-        let load = id.rsplit_once('-').map_or(&**id, |(load, _)| load);
-        let tally = report.0.entry(load.to_owned()).or_default();
-        let mut is_whole = true;
-        for verdict in &judged {
-            let count = match verdict {
-                Verdict::Right => continue,
-                Verdict::Open => {
-                    tally.open += 1;
-                    continue;
+        let mut found = Tally {
+            requests: 1,
+            spans: spans.len(),
+            ..Tally::default()
+        };
+        for (verdict, span) in judged.iter().zip(&spans) {
+            match verdict {
+                Verdict::Right => {}
+                Verdict::Open => found.open += 1,
+                Verdict::Without => found.without += 1,
+                Verdict::Wrong => {
+                    found.wrong += 1;
+                    let is_inferred = span.attributes.contains_key(INFERRED);
+                    found.certain += usize::from(!is_inferred);
                 }
-                Verdict::Without => &mut tally.without,
-                Verdict::Wrong => &mut tally.wrong,
-                Verdict::Surplus => &mut tally.surplus,
-            };
-            *count += 1;
-            is_whole = false;
+                Verdict::Surplus => found.surplus += 1,
+            }
         }
-        let placed = judged.iter().filter(|&&it| it != Verdict::Surplus).count();
-        tally.missing += shape.size() - placed;
-        is_whole &= placed == shape.size();
-        tally.requests += 1;
-        tally.whole += usize::from(is_whole);
-        if !is_whole && first.is_none() {
-            first = Some(show(shape, id, &spans, &judged, &index));
+        found.missing = shape.size() + found.surplus - spans.len();
+        let is_whole = found.without + found.wrong + found.missing + found.surplus == 0;
+        found.whole = usize::from(is_whole);
+        found.right = usize::from(is_whole && found.open == 0);
+        for (at, is_one) in [!is_whole, found.wrong > 0].into_iter().enumerate() {
+            if is_one && report.examples[at].is_none() {
+                report.examples[at] = Some(show(shape, id, &spans, &judged, &index));
+            }
         }
+        let load = id.rsplit_once('-').map_or(&**id, |(load, _)| load);
+        let tally = report.loads.entry(load.to_owned()).or_default();
+        *tally = tally.and(found);
     }
-    if let Some(stranger) = strangers.first() {
-        bail!(
-            "{report}{} spans of no request, such as {stranger}",
-            strangers.len()
-        );
-    }
-    match first {
-        None => Ok(report),
-        Some(first) => bail!("{report}{first}"),
-    }
+    Ok(report)
 }
 
 /// A verdict on each of the spans of request `id`.

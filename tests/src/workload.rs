@@ -80,11 +80,19 @@ pub fn go(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// There is no Go, or it refuses.
 pub fn go_program(name: &str) -> Result<PathBuf> {
-    let sources = [&format!("go/{name}/main.go"), "go/go.mod", "go/go.sum"].map(file);
+    go_with_modules(name, &format!("go/{name}/main.go"))
+}
+
+/// The Go program of `source`, a file of `tests/workloads`, built with the modules that those in `go` are built with.
+///
+/// # Errors
+/// There is no Go, or it refuses.
+pub fn go_with_modules(name: &str, source: &str) -> Result<PathBuf> {
+    let sources = [source, "go/go.mod", "go/go.sum"].map(file);
     let sources = sources.into_iter().collect::<Result<Vec<_>>>()?;
     built(name, &sources, |output| {
         let mut command = go_build(output);
-        command.arg(format!("./{name}"));
+        command.arg(&sources[0]);
         command.current_dir(sources[1].parent().unwrap_or(Path::new("/")));
         command
     })

@@ -1,6 +1,7 @@
 //! Set-up, tests, benches and checks of the spanwire workspace: `cargo xtask --help`.
 
 mod bench;
+mod demo;
 mod kernels;
 mod run;
 mod setup;
@@ -38,6 +39,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Show whole traces of a small shop that runs on this machine until Ctrl-C; sets up, builds and starts all of it.
+    Demo(demo::Arguments),
     /// Set up for tests and run all of them, or the one suite that is named.
     Test {
         /// Which part; all when none is named.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup { tests } => setup::command(tests),
         Task::Run { arguments } => run::command(&arguments),
+        Task::Demo(arguments) => demo::command(&arguments),
         Task::Test { suite } => test::command(suite),
         Task::Tidy => tidy::command(),
         Task::Bench(arguments) => bench::command(&arguments),

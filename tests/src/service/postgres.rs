@@ -160,6 +160,14 @@ impl Postgres {
         read(&text)
     }
 
+    /// Executes `statements` in the database `shop`, over the Unix socket.
+    ///
+    /// # Errors
+    /// One of them fails.
+    pub fn execute(&self, statements: &str) -> Result<()> {
+        self.locally("shop", statements)
+    }
+
     /// Executes `statement` over the Unix socket.
     fn locally(&self, database: &str, statement: &str) -> Result<()> {
         let mut command = self.local_client("psql");
@@ -199,7 +207,9 @@ fn program(name: &str) -> Command {
 /// A program that refuses to be root.
 pub(super) fn as_postgres(program: &Path) -> Command {
     let mut command = child::command("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]);
+    // Once more, since who becomes another user is not told of its parent's end any more.
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+    command.args(["--pdeathsig", "INT", "--"]);
     command.arg(program);
     command
 }

@@ -1,15 +1,14 @@
 //! A private RabbitMQ, from the programs of the distribution's package.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::child::{self, Child};
+use crate::port;
 use crate::service::Service;
-use crate::{port, wait};
 
 /// Where Debian puts each version. The programs in /usr/sbin would change to the system's own user and folders.
 const VERSIONS: &str = "/usr/lib/rabbitmq/lib";
@@ -19,7 +18,8 @@ const VERSIONS: &str = "/usr/lib/rabbitmq/lib";
 pub struct RabbitMq {
     /// Main process, and where it listens.
     pub service: Service,
-    _names: Names,
+    /// The name server of Erlang. A node that finds none would start one that outlives it.
+    _names: Service,
     _folder: TempDir,
 }
 
@@ -56,7 +56,9 @@ impl RabbitMq {
             command.arg(format!("{variable}={}", at(name).display()));
         }
         command.arg(programs()?.join("rabbitmq-server"));
-        let names = Names(names);
+        let mut server = child::command("epmd");
+        server.args(["-address", "127.0.0.1", "-port", &names.to_string()]);
+        let names = Service::listening(Child::spawn(server)?, names)?;
         Ok(Self {
             service: Service::listening(Child::spawn(command)?, port)?,
             _names: names,
@@ -70,21 +72,6 @@ impl Drop for RabbitMq {
         if self.service.child.signal(Signal::TERM).is_ok() {
             let _ = self.service.child.wait();
         }
-    }
-}
-
-/// Port of the name server of Erlang, which the node starts. Dropped, it is ended, which it refuses while it knows a node.
-#[derive(Debug)]
-struct Names(u16);
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        // The node is still on its list for a moment.
-        let _ = wait::until("the name server's end", || {
-            let mut command = Command::new("epmd");
-            command.args(["-port", &self.0.to_string(), "-kill"]);
-            Ok(command.output()?.status.success().then_some(()))
-        });
     }
 }
 

@@ -56,7 +56,9 @@ fn check(change: impl FnOnce(&mut Vec<Span>)) -> Result<Report> {
     let expected = [0, 1].map(|number| (format!("ID-order-1-{number}"), &shape));
     let mut spans = [spans(0), spans(1)].concat();
     change(&mut spans);
-    forest(&spans, &BTreeMap::from(expected))
+    let report = report(&spans, &BTreeMap::from(expected), &["RESET"])?;
+    report.all_right()?;
+    Ok(report)
 }
 
 /// Why it is refused.
@@ -69,10 +71,12 @@ fn whole_trees() {
     let report = check(|_| ()).unwrap();
     let tally = Tally {
         requests: 2,
+        right: 2,
         whole: 2,
+        spans: 10,
         ..Tally::default()
     };
-    assert_eq!(report.0["ID-order-1"], tally);
+    assert_eq!(report.levels(), BTreeMap::from([(1, tally)]));
 }
 
 #[test]
@@ -82,8 +86,8 @@ fn a_parent_that_may_be_left_out() {
         spans[2].trace_id = "2".repeat(8);
         spans[3].trace_id = "2".repeat(8);
     });
-    let tally = report.unwrap().0["ID-order-1"];
-    assert_eq!((tally.whole, tally.open), (2, 1));
+    let tally = report.unwrap().levels()[&1];
+    assert_eq!((tally.whole, tally.right, tally.open), (2, 1, 1));
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn a_parent_that_is_due() {
     });
     assert!(
         said.contains(
-            "1 of 2 requests wholly right; spans: 1 without a parent, 0 with a wrong one, 0 missing"
+            "1 of 2 requests wholly right; spans: 1 without a parent, 0 with a wrong one (0 not as inferred), 0 missing"
         ),
         "{said}"
     );
@@ -133,6 +137,20 @@ fn wrong_parents() {
 }
 
 #[test]
+fn a_wrong_parent_is_certain_unless_it_says_otherwise() {
+    let mut spans = spans(0);
+    let shape = Shape::parse(ORDER).unwrap();
+    let expected = BTreeMap::from([("ID-order-1-0".to_owned(), &shape)]);
+    spans[3].parent = "0-5".into();
+    spans[4].parent = "0-1".into();
+    spans[4].attributes.insert(INFERRED.to_owned(), true.into());
+    let report = report(&spans, &expected, &[]).unwrap();
+    let tally = report.levels()[&1];
+    assert_eq!((tally.wrong, tally.certain, tally.right), (2, 1, 0));
+    assert!(report.example().unwrap().contains("-- Wrong"));
+}
+
+#[test]
 fn two_requests_in_one_trace() {
     let said = refused(|spans| {
         for span in &mut spans[5..] {
@@ -163,6 +181,18 @@ fn missing_and_surplus_spans() {
         said.contains("1 spans of no request, such as CLIENT front SELECT: SELECT 1"),
         "{said}"
     );
+}
+
+#[test]
+fn spans_that_nobody_asked_for() {
+    let change = |spans: &mut Vec<Span>| {
+        let mut reset = spans[4].clone();
+        reset.span_id = "0-6".into();
+        let text = reset.attributes.get_mut("db.query.text").unwrap();
+        *text = "RESET ALL".into();
+        spans.push(reset);
+    };
+    assert!(check(change).is_ok());
 }
 
 #[test]

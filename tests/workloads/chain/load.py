@@ -1,32 +1,42 @@
-"""load.py COUNT LEVELS URL...: COUNT requests to each URL at each of LEVELS, which says how many at a time: `1,10,50`.
+"""load.py LEVELS URL...: for each of LEVELS, such as `10:100`, 10 at a time, 100 requests to each URL, in turn.
 
-Each is for an id of its own, `ID-order-10-7` for number 7 of `http://HOST/order` at level 10. The answer has to be that
-id, which is printed then.
+Who asks keeps its connection for a few of them. Each is for an id of its own, `ID-order-10-7` for number 7 of
+`http://HOST/order` at level 10. The answer has to be that id, which is printed then.
 """
 import http.client
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+# Requests that a connection is kept for.
+KEPT = 5
 
-def call(url, ids):
-    connection = http.client.HTTPConnection(url.netloc, timeout=30)
-    for id in ids:
+
+def call(requests):
+    connection, done = None, []
+    for url, id in requests:
+        if connection is None or len(done) % KEPT == 0:
+            if connection:
+                connection.close()
+            connection = http.client.HTTPConnection(url.netloc, timeout=60)
         connection.request("GET", f"{url.path}/{id}")
         response = connection.getresponse()
         body = response.read().decode()
         assert response.status == 200 and body == id, (id, response.status, body)
-    connection.close()
-    return ids
+        done.append(id)
+    return done
 
 
 def main():
-    count, levels = int(sys.argv[1]), [int(level) for level in sys.argv[2].split(",")]
-    for url in map(urlsplit, sys.argv[3:]):
-        for level in levels:
-            ids = [f"ID{url.path.replace('/', '-')}-{level}-{number}" for number in range(count)]
-            with ThreadPoolExecutor(level) as pool:
-                for done in pool.map(lambda first: call(url, ids[first::level]), range(level)):
+    urls = [urlsplit(url) for url in sys.argv[2:]]
+    for text in sys.argv[1].split(","):
+        level, count = map(int, text.split(":"))
+        requests = [
+            (url, f"ID{url.path.replace('/', '-')}-{level}-{number}") for number in range(count) for url in urls
+        ]
+        with ThreadPoolExecutor(level) as pool:
+            for done in pool.map(lambda first: call(requests[first::level]), range(level)):
+                if done:
                     print(*done, sep="\n", flush=True)
 
 

@@ -1,5 +1,6 @@
 """messages.py publish PORT COUNT | messages.py consume PORT COUNT STOCK: messages whose id is `ID-message-1-7` for the one
-of number 7; for each, its consumer asks stock before it acknowledges it, and prints the id. They come one at a time.
+of number 7, and its routing key `placed.ID`; for each, its consumer asks stock before it acknowledges it, and prints the id.
+They come one at a time.
 """
 import sys
 
@@ -7,16 +8,18 @@ import pika
 
 from work import Stock
 
-QUEUE = "orders"
+EXCHANGE, QUEUE = "shop", "orders"
 
 what, port, count, *stock = sys.argv[1:]
 count = int(count)
 channel = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", int(port))).channel()
+channel.exchange_declare(EXCHANGE, "topic")
 channel.queue_declare(QUEUE)
+channel.queue_bind(QUEUE, EXCHANGE, "placed.*")
 if what == "publish":
     for number in range(count):
-        properties = pika.BasicProperties(message_id=f"ID-message-1-{number}")
-        channel.basic_publish("", QUEUE, b"body", properties)
+        id = f"ID-message-1-{number}"
+        channel.basic_publish(EXCHANGE, f"placed.{id}", b"body", pika.BasicProperties(message_id=id))
 else:
     stock = Stock(stock[0])
     channel.basic_qos(prefetch_count=1)

@@ -1,10 +1,11 @@
-//! `cargo xtask bench`: what spanwire costs.
+//! `cargo xtask bench`: what spanwire costs, and how many of its traces are right.
 //!
-//! Every number comes from pairs: without and with, in turn, in the same minute, so that a machine that gets slower
+//! Every number of a cost comes from pairs: without and with, in turn, in the same minute, so that a machine that gets slower
 //! in between slows both. Shown are medians and the middle half of the rounds; a JSON file beside the table has the
 //! same. All load is on loopback, and bounded in count and time.
 
 mod agent;
+mod causality;
 mod goal;
 mod load;
 mod loops;
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Hook sets to compare in `micro`; one that does not load here is left out, and said.
     #[arg(long, value_delimiter = ',', default_value = "socket,trampoline,syscall")]
     hooks: Vec<String>,
+    /// Runtimes to load in `causality`; all when none is named.
+    #[arg(long, value_delimiter = ',')]
+    runtimes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,6 +54,8 @@ enum Part {
     Protocols,
     /// Captures: bytes a second of CPU.
     Replay,
+    /// Requests of each runtime whose trees are known: how many come out right, at 1 to 200 at a time.
+    Causality,
 }
 
 /// Measures what was asked for, prints tables, and writes `target/bench/*.json`.
@@ -72,7 +78,14 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
         if !arguments.parts.is_empty() && !arguments.parts.contains(part) {
             continue;
         }
+        let folder = workspace::target().join("bench");
         let report = match part {
+            Part::Causality => {
+                let table = causality::measure(&arguments.runtimes)?;
+                table.print();
+                table.write(&folder)?;
+                continue;
+            }
             Part::Micro => micro::measure(&arguments.hooks, arguments.rounds)?,
             Part::Programs => programs::measure(&arguments.hooks)?,
             Part::Nginx => nginx::measure(arguments.rounds)?,
@@ -81,7 +94,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             Part::Replay => replay::measure(arguments.rounds)?,
         };
         report.print();
-        report.write(&workspace::target().join("bench"))?;
+        report.write(&folder)?;
     }
     Ok(())
 }

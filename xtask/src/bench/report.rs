@@ -5,6 +5,7 @@ use super::spread::Spread;
 use crate::shell;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -80,8 +81,8 @@ impl Row {
 }
 
 /// Where it was measured, without which a number says little.
-#[derive(Serialize)]
-struct Machine {
+#[derive(Debug, Serialize)]
+pub(super) struct Machine {
     kernel: String,
     cpu: String,
     cores: usize,
@@ -89,7 +90,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn this() -> Self {
+    pub(super) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let cpu = read("/proc/cpuinfo");
         let cpu = cpu
@@ -104,6 +105,18 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             commit: shell::output(&mut git).unwrap_or_default().trim().to_owned(),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kernel,
+            cpu,
+            cores,
+            commit,
+        } = self;
+        write!(out, "Linux {kernel}, {cpu}, {cores} cores, {commit}")
     }
 }
 
@@ -128,12 +141,8 @@ impl Report {
 
     /// To standard output.
     pub(super) fn print(&self) {
-        let machine = &self.machine;
         println!("\n{}: {}", self.name, self.about);
-        println!(
-            "  Linux {}, {}, {} cores, {}",
-            machine.kernel, machine.cpu, machine.cores, machine.commit
-        );
+        println!("  {}", self.machine);
         let what = self
             .rows
             .iter()
@@ -168,13 +177,18 @@ impl Report {
 
     /// Writes `NAME.json` in `folder`.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let path = folder.join(format!("{}.json", self.name));
-        fs::write(&path, serde_json::to_string_pretty(self)?)
-            .with_context(|| format!("writing {}", path.display()))?;
-        println!("  {}", path.display());
-        Ok(())
+        write_json(folder, self.name, self)
     }
+}
+
+/// Writes `NAME.json` in `folder`, and says so.
+pub(super) fn write_json(folder: &Path, name: &str, content: &impl Serialize) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let path = folder.join(format!("{name}.json"));
+    fs::write(&path, serde_json::to_string_pretty(content)?)
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("  {}", path.display());
+    Ok(())
 }
 
 /// Median and the middle half: `+12 (10 to 15)`.

@@ -107,6 +107,13 @@ fn has_component(list: &str, component: &str) -> bool {
         .any(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
+/// What the demo needs, and what building it needs.
+pub(crate) fn demo() -> Result<Done> {
+    kernel_object()?;
+    debian::ensure_needs(needs::DEMO, "the servers and languages of the demo's shop")?;
+    python::ensure(needs::PYTHON)
+}
+
 /// What the bench needs beside that.
 pub(crate) fn bench() -> Result<Done> {
     kernel_object()?;

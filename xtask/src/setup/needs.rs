@@ -84,6 +84,18 @@ pub(crate) const TESTS: &[Need] = &[
     package("debian-archive-keyring"),
 ];
 
+/// What the demo's shop is made of. No service of the system's is started.
+pub(crate) const DEMO: &[Need] = &[
+    program("node", "nodejs"),
+    program("npm", "npm"),
+    program("go", "golang-go"),
+    package("python3-venv"),
+    package("postgresql-15"),
+    program("rabbitmq-server", "rabbitmq-server"),
+    // Ends what is started when the demo is killed.
+    program("setpriv", "util-linux"),
+];
+
 /// What the bench starts.
 pub(crate) const BENCH: &[Need] = &[
     program("nginx", "nginx"),
@@ -95,7 +107,11 @@ pub(crate) const BENCH: &[Need] = &[
 pub(crate) const PYTHON: &[&str] = &[
     "requests==2.32.5",
     "gunicorn==23.0.0",
+    "flask==3.1.3",
     "aiohttp==3.14.5",
+    "fastapi==0.165.0",
+    "uvicorn==0.54.0",
+    "uvloop==0.23.0",
     "httpx==0.28.1",
     "grpcio==1.85.1",
     "psycopg2-binary==2.9.13",

@@ -1,0 +1,263 @@
+//! Chains of services whose requests carry ids, so that the tree of each is known: what serves them and how it waits is
+//! another's in each. The programs are in `workloads/chain`, `workloads/go` and `workloads/node`.
+
+mod shapes;
+mod start;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::agent::Options;
+use crate::child::{self, Child};
+use crate::seen::Seen;
+use crate::session::Session;
+use crate::truth::{self, Report, Shape};
+use crate::workload;
+
+/// What serves HTTP in asyncio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// aiohttp, which is the client too.
+    Aiohttp,
+    /// uvicorn with FastAPI, and httpx.
+    Uvicorn,
+}
+
+/// What runs asyncio's tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// Its own loop.
+    Asyncio,
+    /// libuv.
+    Uvloop,
+}
+
+/// Who serves the requests of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// A bare WSGI application under gunicorn's threads, with http.client and psycopg2.
+    Threads,
+    /// Flask under gunicorn's threads, with requests and psycopg2.
+    Flask,
+    /// net/http's server and client, pgx and grpc-go.
+    Go,
+    /// aiohttp's server and client, and asyncpg.
+    Aiohttp,
+    /// FastAPI under uvicorn, with httpx and asyncpg.
+    FastApi,
+    /// Tasks and threads of asyncio that are begun beside each other, and pools that they have in common.
+    Tasks(Server, Loop),
+    /// A handler's goroutines, and those of the connections that they send by.
+    Goroutines,
+    /// Node's http, undici and pg.
+    Node,
+    /// nginx with two workers, that keeps connections to what is behind it, and that does not.
+    Nginx,
+    /// A consumer of pika's, which takes messages one at a time.
+    Messages,
+    /// One thread that reads requests, and others that serve them.
+    HandedOver,
+    /// asyncio without a framework.
+    EventLoop,
+}
+
+impl Runtime {
+    /// One of each kind.
+    pub const ALL: [Self; 10] = [
+        Self::Threads,
+        Self::Flask,
+        Self::Go,
+        Self::Aiohttp,
+        Self::FastApi,
+        Self::Node,
+        Self::Nginx,
+        Self::Messages,
+        Self::HandedOver,
+        Self::EventLoop,
+    ];
+
+    /// What its first service is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Flask => "flask",
+            Self::Go => "go",
+            Self::Aiohttp => "aiohttp",
+            Self::FastApi => "fastapi",
+            Self::Tasks(..) => "tasks",
+            Self::Goroutines => "front",
+            Self::Node => "node",
+            Self::Nginx => "nginx",
+            Self::Messages => "messages",
+            Self::HandedOver => "handed_over",
+            Self::EventLoop => "event_loop",
+        }
+    }
+}
+
+/// Requests of one kind: how many, and how many of them at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// At a time.
+    pub concurrency: usize,
+    /// In all.
+    pub count: usize,
+}
+
+/// A chain that has been started, with whatever it needs.
+#[derive(Debug)]
+pub struct Chain {
+    /// Kept for as long as it runs. What was started last is ended first.
+    parts: start::Parts,
+    /// What is to be watched beside who asks.
+    processes: Vec<u32>,
+    entry: Entry,
+}
+
+/// Where requests go in.
+#[derive(Debug)]
+enum Entry {
+    /// By HTTP, with the shapes of the requests to each path.
+    Http(SocketAddr, Vec<(&'static str, Shape)>),
+    /// By a broker, one at a time.
+    Broker(Shape),
+}
+
+/// What came of a load.
+#[derive(Debug)]
+pub struct Grown {
+    /// All that was seen.
+    pub seen: Seen,
+    /// The requests, each with the shape of its tree.
+    expected: Vec<(String, Shape)>,
+}
+
+impl Chain {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// One of its parts does not start.
+    pub fn start(runtime: Runtime) -> Result<Self> {
+        start::chain(runtime)
+    }
+
+    /// Loads it at each of `levels`, while spanwire runs with `options` and nothing is watched but its processes and who asks.
+    /// Where it is asked by messages there is one level, of all requests.
+    ///
+    /// # Errors
+    /// A request is not answered as it should be.
+    pub fn grow(self, options: Options, levels: &[Level]) -> Result<Grown> {
+        let folder = tempfile::tempdir()?;
+        let turn = folder.path().join("turn");
+        let count: usize = levels.iter().map(|level| level.count).sum();
+        let (asking, consuming) = match &self.entry {
+            Entry::Http(address, paths) => {
+                let mut load = python("load.py", "load")?;
+                let levels: Vec<String> = levels
+                    .iter()
+                    .map(|level| format!("{}:{}", level.concurrency, level.count))
+                    .collect();
+                load.arg(levels.join(","));
+                load.args(paths.iter().map(|(path, _)| format!("http://{address}/{path}")));
+                (load, None)
+            }
+            Entry::Broker(_) => {
+                let mut consumer = self.parts.messages("consume", count)?;
+                consumer.arg(self.parts.address()?.to_string());
+                let mut consumer = Child::spawn(consumer)?;
+                consumer.line("listening")?;
+                (self.parts.messages("publish", count)?, Some(consumer))
+            }
+        };
+        let asking = Child::spawn(child::held(&asking, &turn))?;
+        let watched = self.processes.iter().copied().chain([asking.pid()]);
+        let watched = watched.chain(consuming.as_ref().map(Child::pid));
+        let options = watched.fold(options.flag("--no-redact"), Options::pid);
+        let session = Session::start(options)?;
+        std::fs::write(turn, "")?;
+        // As long as a few for each, on a machine that has other things to do.
+        let limit = Duration::from_secs(60) + Duration::from_millis(100) * u32::try_from(count)?;
+        let mut done = asking.succeed_within(limit)?;
+        if let Some(consuming) = consuming {
+            done = consuming.succeed_within(limit)?.split_off(1);
+        }
+        let expected = self.entry.shapes(done)?;
+        let due = match &self.entry {
+            Entry::Http(_, paths) => paths.len() * count,
+            Entry::Broker(_) => count,
+        };
+        ensure!(expected.len() == due, "{} of {due}", expected.len());
+        let seen = session.finish(expected.iter().map(|(_, shape)| shape.size()).sum())?;
+        Ok(Grown { seen, expected })
+    }
+}
+
+impl Entry {
+    fn shapes(&self, ids: Vec<String>) -> Result<Vec<(String, Shape)>> {
+        let with_shape = |id: String| {
+            let shape = match self {
+                Self::Broker(shape) => shape,
+                Self::Http(_, paths) => {
+                    let path = paths
+                        .iter()
+                        .find(|(path, _)| id.starts_with(&format!("ID-{path}-")));
+                    &path.with_context(|| id.clone())?.1
+                }
+            };
+            Ok((id, shape.clone()))
+        };
+        ids.into_iter().map(with_shape).collect()
+    }
+}
+
+impl Grown {
+    /// What the trees came to.
+    ///
+    /// # Errors
+    /// The spans contradict each other.
+    pub fn report(&self) -> Result<Report> {
+        let expected: BTreeMap<_, _> = self
+            .expected
+            .iter()
+            .map(|(id, shape)| (id.clone(), shape))
+            .collect();
+        truth::report(&self.seen.spans, &expected, &shapes::BESIDES)
+    }
+
+    /// Nothing was lost, and no parent is wrong; what may have none may.
+    ///
+    /// # Errors
+    /// Something of that is not so.
+    pub fn all_right(&self) -> Result<Report> {
+        self.seen.counted()?;
+        ensure!(
+            self.seen.summary.losses().is_empty() && self.seen.spans.iter().all(|span| !span.error),
+            "{}",
+            self.seen.finished.message()
+        );
+        let report = self.report()?;
+        report.all_right()?;
+        Ok(report)
+    }
+}
+
+/// `script` of `workloads/chain` in the environment of Python, for a service `name`.
+fn python(script: &str, name: &str) -> Result<Command> {
+    let mut command = environment("python", name)?;
+    command.arg(script);
+    Ok(command)
+}
+
+/// `program` of the environment of Python, for a service `name`, where the workloads are.
+fn environment(program: &str, name: &str) -> Result<Command> {
+    let mut command = child::command(&workload::environment(program)?.to_string_lossy());
+    command.current_dir(workload::file("chain")?);
+    command.env("OTEL_SERVICE_NAME", name);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}

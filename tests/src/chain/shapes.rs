@@ -1,0 +1,185 @@
+//! What the requests of each chain come to. A line that begins with `? ` is what nobody can tell the parent of yet: a bench
+//! counts it, a test allows it.
+
+use anyhow::Result;
+
+use super::{Loop, Runtime, Server};
+use crate::truth::Shape;
+
+const THREADS: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT GET: /stock/ID/first
+      STOCK first
+    CLIENT FRONT SQL 'ID'
+    CLIENT FRONT GET: /stock/ID/second
+      STOCK second
+";
+
+const FLASK: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT GET: /stock/ID/first
+      STOCK first
+    CLIENT FRONT SQL 'ID'
+    CLIENT FRONT GET: /stock/ID/second
+      STOCK second
+    CLIENT FRONT SQL 'ID last'
+";
+
+/// Sequential calls, and calls side by side.
+const LOOP: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    ? CLIENT FRONT GET: /stock/ID/first
+      STOCK first
+    ? CLIENT FRONT GET: /stock/ID/left
+      STOCK left
+    ? CLIENT FRONT GET: /stock/ID/right
+      STOCK right
+    ? CLIENT FRONT SQL 'ID'
+    ? CLIENT FRONT SQL 'ID last'
+";
+
+const LOOK: &str = "
+CLIENT load GET: /look/ID
+  SERVER FRONT GET: /look/ID
+    ? CLIENT FRONT SQL 'ID'
+    ? CLIENT FRONT GET: /stock/ID/only
+      STOCK only
+";
+
+const GO: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    ? CLIENT FRONT GET: /stock/ID/first
+      STOCK first
+    ? CLIENT FRONT GET: /stock/ID/left
+      STOCK left
+    ? CLIENT FRONT shop.Stock/ID: shop.Stock/ID
+      SERVER stock shop.Stock/ID: shop.Stock/ID
+        ? CLIENT stock SQL 'ID call'
+    ? CLIENT FRONT SQL 'ID'
+    CLIENT FRONT SQL 'ID last'
+";
+
+const GO_LOOK: &str = "
+CLIENT load GET: /look/ID
+  SERVER FRONT GET: /look/ID
+    CLIENT FRONT SQL 'ID'
+    ? CLIENT FRONT shop.Stock/ID: shop.Stock/ID
+      SERVER stock shop.Stock/ID: shop.Stock/ID
+        ? CLIENT stock SQL 'ID call'
+";
+
+const TASKS: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT GET: /stock/ID/first
+      SERVER stock GET: /stock/ID/first
+    CLIENT FRONT SQL 'ID'
+    CLIENT FRONT GET: /stock/ID/second
+      SERVER stock GET: /stock/ID/second
+    CLIENT FRONT GET: /stock/ID/third
+      SERVER stock GET: /stock/ID/third
+";
+
+const GOROUTINES: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT GET: /stock/ID/first
+      SERVER stock GET: /stock/ID/first
+    CLIENT FRONT SQL 'ID'
+    CLIENT FRONT GET: /stock/ID/second
+      SERVER stock GET: /stock/ID/second
+    CLIENT FRONT shelf/ID: shelf/ID
+      SERVER shelf shelf/ID: shelf/ID
+";
+
+const PROXY: &str = "
+CLIENT load GET: /PATH/ID
+  SERVER FRONT GET: /PATH/ID
+    CLIENT FRONT GET: /PATH/ID
+      SERVER stock GET: /PATH/ID
+";
+
+const UNTOLD: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    ? CLIENT FRONT GET: /stock/ID
+      SERVER stock GET: /stock/ID
+";
+
+const MESSAGE: &str = "
+PRODUCER publish publish shop:placed.ID: ID
+  ? CONSUMER consume deliver shop:placed.ID: ID
+    CLIENT consume GET: /stock/ID
+      SERVER stock GET: /stock/ID
+";
+
+/// The paths of a chain that is asked by HTTP, and what a request to each comes to.
+pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
+    let paths: &[(&str, &str)] = match runtime {
+        Runtime::Threads => &[("order", THREADS)],
+        Runtime::Flask => &[("order", FLASK), ("look", LOOK)],
+        Runtime::Go => &[("order", GO), ("look", GO_LOOK)],
+        Runtime::Aiohttp | Runtime::FastApi | Runtime::Node => &[("order", LOOP), ("look", LOOK)],
+        Runtime::Tasks(..) => &[("order", TASKS)],
+        Runtime::Goroutines => &[("order", GOROUTINES)],
+        Runtime::Nginx => &[("proxy", PROXY), ("once", PROXY)],
+        Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
+        Runtime::Messages => &[],
+    };
+    let shape = |(path, text): &(&'static str, &str)| {
+        let text = text.replace("PATH", path);
+        let text = match runtime {
+            // A thread serves one request at a time.
+            Runtime::Flask => text.replace("? ", ""),
+            // The first request on a connection may do without its children.
+            Runtime::Tasks(Server::Aiohttp, Loop::Uvloop) => {
+                text.replace("    CLIENT FRONT", "    ? CLIENT FRONT")
+            }
+            _ => text,
+        };
+        Ok((*path, Shape::parse(&written_out(&text, runtime.name()))?))
+    };
+    paths.iter().map(shape).collect()
+}
+
+/// How statements begin that pools send by themselves: asyncpg's when a connection comes back, pgx's when one has not been used
+/// for a second. No id is in them, so nobody can hold them against a request.
+pub(super) const BESIDES: [&str; 2] = ["SELECT pg_advisory_unlock_all();", "-- ping"];
+
+/// What a message comes to.
+pub(super) fn message() -> Result<Shape> {
+    Shape::parse(MESSAGE)
+}
+
+/// `text` with each line for what it stands for: `SQL 'x'` is a statement at its client, which the database serves, and
+/// `STOCK what` is a request that stock serves with a statement.
+fn written_out(text: &str, front: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.replace("FRONT", front).lines() {
+        let margin = " ".repeat(line.len() - line.trim_start().len());
+        if let Some(what) = line.trim_start().strip_prefix("STOCK ") {
+            lines.push(format!("{margin}SERVER stock GET: /stock/ID/{what}"));
+            statement(
+                &mut lines,
+                &format!("{margin}  CLIENT stock "),
+                &format!("'ID {what}'"),
+            );
+        } else if let Some((client, literal)) = line.split_once("SQL ") {
+            statement(&mut lines, client, literal);
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+fn statement(lines: &mut Vec<String>, client: &str, literal: &str) {
+    let margin = " ".repeat(client.len() - client.trim_start().len());
+    let text = format!("SELECT: SELECT {literal}::text");
+    lines.push(format!("{client}{text}"));
+    lines.push(format!("{margin}  SERVER postgres {text}"));
+}

@@ -1,0 +1,216 @@
+//! Starting the services of a chain.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{Chain, Entry, Loop, Runtime, Server, environment, python, shapes};
+use crate::child::{self, Child};
+use crate::service::Service;
+use crate::service::nginx::Nginx;
+use crate::service::postgres::{self, Postgres};
+use crate::service::rabbitmq::RabbitMq;
+use crate::{port, workload};
+
+/// What runs for a chain. Services are ended before what they are connected to.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    services: Vec<Service>,
+    nginx: Option<Nginx>,
+    broker: Option<RabbitMq>,
+    database: Option<Postgres>,
+}
+
+impl Parts {
+    fn database(&mut self) -> Result<String> {
+        let database = Postgres::start()?;
+        let url = postgres::url(database.service.address);
+        self.database = Some(database);
+        Ok(url)
+    }
+
+    fn serve(&mut self, command: Command, port: u16) -> Result<SocketAddr> {
+        let service = Service::listening(Child::spawn(command)?, port)?;
+        let address = service.address;
+        self.services.push(service);
+        Ok(address)
+    }
+
+    /// stock.py, with a database of its own pool where there is one.
+    fn stock(&mut self) -> Result<SocketAddr> {
+        let port = port::free()?;
+        let mut command = python("stock.py", "stock")?;
+        command.arg(port.to_string());
+        command.args(self.database.as_ref().map(Postgres::local_url));
+        self.serve(command, port)
+    }
+
+    /// Where the first of the services listens.
+    pub(super) fn address(&self) -> Result<SocketAddr> {
+        Ok(self.services.first().context("a service")?.address)
+    }
+
+    /// messages.py, which publishes or consumes `count`.
+    pub(super) fn messages(&self, what: &str, count: usize) -> Result<Command> {
+        let broker = self.broker.as_ref().context("a broker")?;
+        let mut command = python("messages.py", what)?;
+        let port = broker.service.address.port().to_string();
+        command.args([what, &port, &count.to_string()]);
+        Ok(command)
+    }
+
+    fn processes(&self) -> Result<Vec<u32>> {
+        let mut processes: Vec<u32> = Vec::new();
+        for service in &self.services {
+            processes.push(service.child.pid());
+        }
+        if let Some(nginx) = &self.nginx {
+            processes.extend(child::children(nginx.service.child.pid(), 2)?);
+        }
+        processes.extend(self.database.iter().map(|it| it.service.child.pid()));
+        Ok(processes)
+    }
+}
+
+pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
+    let mut parts = Parts::default();
+    let name = runtime.name();
+    let port = port::free()?;
+    let mut more = Vec::new();
+    let entry = match runtime {
+        Runtime::Threads | Runtime::Flask => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let application = if runtime == Runtime::Flask {
+                "flask_front"
+            } else {
+                "front"
+            };
+            let mut command = environment("gunicorn", name)?;
+            command.env("STOCK", stock.to_string()).env("DATABASE", database);
+            command.args([
+                "--workers",
+                "1",
+                "--threads",
+                "256",
+                "--keep-alive",
+                "60",
+                "--bind",
+            ]);
+            command.args([
+                &format!("127.0.0.1:{port}"),
+                &format!("{application}:application"),
+            ]);
+            let address = parts.serve(command, port)?;
+            let master = parts.services.last().context("gunicorn")?.child.pid();
+            more = child::children(master, 1)?;
+            Entry::Http(address, shapes::of(runtime)?)
+        }
+        Runtime::Go => {
+            let database = parts.database()?;
+            let [http, grpc] = [port::free()?, port::free()?];
+            let mut command = child::command(&workload::go_program("warehouse")?.to_string_lossy());
+            command.env("OTEL_SERVICE_NAME", "stock");
+            command.args([http.to_string(), grpc.to_string(), database.clone()]);
+            let stock = parts.serve(command, http)?;
+            let mut command = child::command(&workload::go_program("storefront")?.to_string_lossy());
+            command.env("OTEL_SERVICE_NAME", name);
+            command.args([
+                port.to_string(),
+                stock.to_string(),
+                format!("127.0.0.1:{grpc}"),
+                database,
+            ]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::Aiohttp => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = python("aiohttp_front.py", name)?;
+            command.args([port.to_string(), stock.to_string(), database]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::FastApi => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = environment("uvicorn", name)?;
+            command.env("STOCK", stock.to_string()).env("DATABASE", database);
+            command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+            command.args([
+                "--log-level",
+                "warning",
+                "--timeout-keep-alive",
+                "60",
+                "fastapi_front:app",
+            ]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::Tasks(server, event_loop) => {
+            let stock = parts.stock()?;
+            let database = parts.database()?;
+            let mut command = python("tasks.py", name)?;
+            command.arg(match server {
+                Server::Aiohttp => "aiohttp",
+                Server::Uvicorn => "uvicorn",
+            });
+            command.arg(match event_loop {
+                Loop::Asyncio => "asyncio",
+                Loop::Uvloop => "uvloop",
+            });
+            command.args([port.to_string(), stock.to_string(), database]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::Goroutines => {
+            let stock = parts.stock()?;
+            let database = parts.database()?;
+            let program = workload::go_program("chain")?;
+            let chain = |name: &str, port: u16| {
+                let mut command = child::command(&program.to_string_lossy());
+                command.args([name, &port.to_string()]);
+                command.env("OTEL_SERVICE_NAME", name);
+                command
+            };
+            let shelf = port::free()?;
+            let shelf = parts.serve(chain("shelf", shelf), shelf)?;
+            let mut command = chain(name, port);
+            command.args([stock.to_string(), database, shelf.to_string()]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::Node => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = child::command("node");
+            command.env("NODE_PATH", workload::node_modules()?);
+            command.env("OTEL_SERVICE_NAME", name);
+            command.arg(workload::file("node/storefront.js")?);
+            command.args([port.to_string(), stock.to_string(), database]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::Nginx => {
+            let stock = parts.stock()?;
+            let nginx = Nginx::with_workers(2, Some(stock))?;
+            let address = nginx.service.address;
+            parts.nginx = Some(nginx);
+            Entry::Http(address, shapes::of(runtime)?)
+        }
+        Runtime::Messages => {
+            parts.broker = Some(RabbitMq::start()?);
+            parts.stock()?;
+            Entry::Broker(shapes::message()?)
+        }
+        Runtime::HandedOver | Runtime::EventLoop => {
+            let stock = parts.stock()?;
+            let mut command = python(&format!("{name}.py"), name)?;
+            command.args([port.to_string(), stock.to_string()]);
+            Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+    };
+    let mut processes = parts.processes()?;
+    processes.extend(more);
+    Ok(Chain {
+        parts,
+        processes,
+        entry,
+    })
+}
