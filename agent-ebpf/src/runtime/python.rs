@@ -14,7 +14,8 @@
 //!
 //! Where the family is not that of the task which answers, the next request of the connection is given to that task's.
 //!
-//! The address of a context is another's soon after; each copy is known by when it was made.
+//! The address of a context is another's soon after, which may come from nowhere (`Context()`). So each is known by when it was
+//! made, and forgotten when it is freed.
 
 use crate::connection::Dialogue;
 use crate::context::{self, Ids, Key, NOBODY, SEVERAL, Serving, Unit};
@@ -142,6 +143,20 @@ fn just_read(thread: &Key) -> Option<*const Ids> {
     // SAFETY: a map value.
     let Unit { leaves, current, .. } = unsafe { &*unit };
     (*leaves != 0).then_some(&raw const *current)
+}
+
+/// Python/context.c: `static void context_tp_dealloc(PyContext *self)`
+#[uprobe]
+pub(crate) fn python_context_freed(context: ProbeContext) -> u32 {
+    if is_watched() {
+        let place = Place {
+            tgid: bpf_get_current_pid_tgid() >> 32,
+            // SAFETY: the context of a probe is the registers.
+            address: unsafe { (*context.regs).rdi },
+        };
+        let _ = CONTEXTS.remove(place);
+    }
+    0
 }
 
 /// Python/context.c: `int PyContext_Exit(PyObject *octx)`

@@ -19,6 +19,7 @@ const fn program(place: Place) -> &'static str {
         Place::GoStreamBegins => "go_stream_begins",
         Place::GoStreamBeginsThird => "go_stream_begins_third",
         Place::PythonContextCopied => "python_context_copied",
+        Place::PythonContextFreed => "python_context_freed",
         Place::PythonContextLeft => "python_context_left",
     }
 }

@@ -141,6 +141,29 @@ impl Sections {
         Some(found)
     }
 
+    /// The address that a pointer at an address has, as the program is linked: in a library a relocation says it.
+    pub(super) fn pointer(&self, address: u64) -> Option<u64> {
+        const R_X86_64_RELATIVE: u64 = 8;
+        let word = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.try_into().ok()?));
+        if let Some(relocations) = self.named(".rela.dyn") {
+            let relocations = self.content(relocations, LONGEST_SYMBOLS)?;
+            // elf.h, `Elf64_Rela`: offset, info, addend
+            let found = relocations
+                .as_chunks::<24>()
+                .0
+                .iter()
+                .find(|relocation| word(&relocation[..8]) == Some(address));
+            if let Some(relocation) = found {
+                return match word(&relocation[8..16])? {
+                    R_X86_64_RELATIVE => word(&relocation[16..]),
+                    // By its symbol, which may come from elsewhere.
+                    _ => None,
+                };
+            }
+        }
+        word(&self.at(address, 8)?).filter(|pointer| *pointer != 0)
+    }
+
     fn bytes(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
         // What the file does not have is not made room for.
         let end = offset.checked_add(length as u64)?;

@@ -17,6 +17,8 @@ pub enum Place {
     GoStreamBeginsThird,
     /// The return of what copies a context of Python.
     PythonContextCopied,
+    /// A context of Python is freed.
+    PythonContextFreed,
     /// A context of Python is left, other than by Python itself.
     PythonContextLeft,
 }

@@ -11,6 +11,9 @@ pub(super) const LIBRARY: &str = "libpython3.";
 /// What an executable with one is called.
 const EXECUTABLE: &str = "python3.";
 
+/// Where a type has its `tp_dealloc` (Doc/c-api/typeobj.rst).
+const DEALLOC: u64 = 48;
+
 /// As much of a function as is looked at.
 const GLANCE: usize = 48;
 
@@ -49,14 +52,14 @@ pub(super) fn contexts(name: &str, file: File) -> Option<(Runtime, Vec<Probe>)> 
         place: Place::PythonContextCopied,
         offset: sections.offset(copy)?,
     };
-    let left = exit.and_then(|exit| {
-        let emulated = exit + emulated(&sections.at(exit, GLANCE)?)?;
-        Some(Probe {
-            place: Place::PythonContextLeft,
-            offset: sections.offset(emulated)?,
-        })
-    });
-    Some((runtime, [copied].into_iter().chain(left).collect()))
+    let probe = |place, function: u64| {
+        let emulated = function + emulated(&sections.at(function, GLANCE)?)?;
+        let offset = sections.offset(emulated)?;
+        Some(Probe { place, offset })
+    };
+    let freed = probe(Place::PythonContextFreed, sections.pointer(kind + DEALLOC)?)?;
+    let left = exit.and_then(|exit| probe(Place::PythonContextLeft, exit));
+    Some((runtime, [copied, freed].into_iter().chain(left).collect()))
 }
 
 /// How far behind its beginning a function has an instruction that the kernel emulates under a probe, and that is passed at

@@ -18,7 +18,8 @@ pub(super) fn of(identity: &Identity) -> Runtime {
         return go::runtime(runtime.version.as_deref().unwrap_or_default());
     }
     let unit = match Family::of(name) {
-        // One thread runs the event loop, where there is one; it handles several requests, and is seen to.
+        // One thread runs the event loop, where there is one; it handles several requests, and is seen to. Where its tasks
+        // can be followed, `execution` says so.
         Family::Python | Family::PyPy | Family::Ruby | Family::Perl | Family::Php | Family::Node => {
             unit::THREAD
         }

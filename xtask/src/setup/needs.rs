@@ -123,6 +123,11 @@ pub(crate) const PYTHON: &[&str] = &[
     "nats-py==2.16.0",
     "pymongo==4.20.0",
     "thrift==0.25.0",
+    "aiohttp==3.14.5",
+    "fastapi==0.165.0",
+    "httpx==0.28.1",
+    "uvicorn==0.54.0",
+    "uvloop==0.23.0",
 ];
 
 /// What to install by hand, after `why` set-up cannot.
