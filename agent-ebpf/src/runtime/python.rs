@@ -33,6 +33,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use core::ptr::write_volatile;
 use spanwire_ebpf::protocol::AMQP;
 use spanwire_ebpf::unit::{CONTEXT, THREAD};
 use spanwire_ebpf::{Runtime, cause};
@@ -121,8 +122,9 @@ fn copied(address: u64) -> Option<()> {
                 copy.purpose.set(unsafe { &*read });
             }
             // SAFETY: a value that does not change its shape.
+            let parent = unsafe { CONTEXTS.get(&parent) };
             if copy.purpose.span == 0
-                && let Some(parent) = unsafe { CONTEXTS.get(&parent) }
+                && let Some(parent) = parent
             {
                 if let Some(request) = parent.handles(tgid) {
                     copy.purpose.set(request);
@@ -309,7 +311,13 @@ fn receives_in(place: &Place, sock: u64, known: u64) -> u64 {
     let family = if known != 0 { known } else { context.family(sock) };
     // What the loop reads in is the connection's from now on, whatever it was made for.
     context.purpose.clear(0);
-    context.ancestors = [family, 0, 0];
+    // Word by word, since the compiler would call a function for it.
+    // SAFETY: of references.
+    unsafe {
+        write_volatile(&raw mut context.ancestors[0], family);
+        write_volatile(&raw mut context.ancestors[1], 0);
+        write_volatile(&raw mut context.ancestors[2], 0);
+    }
     family
 }
 
