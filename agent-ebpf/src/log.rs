@@ -40,11 +40,6 @@ diagnostics! {
     /// A context was copied.
     Debug debug copied(address: u64, id: u64, parent: u64, span: u64) =>
         "context {:x}: made at {}, comes from {}, for span {:x}";
-    /// A request was received in a context.
-    Debug debug received_in(address: u64, id: u64, family: u64) => "context {:x}: of {}, receives a request for {}";
-    /// A request is sent in a context.
-    Debug debug sent_in(address: u64, id: u64, parent: u64, span: u64) =>
-        "context {:x}: of {}, comes from {}, sends for span {:x}";
     /// A read or write is over.
     Trace trace operation(sock: u64, direction: u32, bytes: u64) => "sock {:x}: direction {}, {} bytes";
 }

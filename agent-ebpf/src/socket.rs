@@ -154,7 +154,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if new == TCP_SYN_RECV {
         // SAFETY: the helper only reads the clock.
         let now = unsafe { bpf_ktime_get_ns() };
-        let _ = ARRIVALS.insert(sock, &now, 0);
+        let _ = ARRIVALS.insert(sock, now, 0);
     }
     if new == TCP_SYN_SENT {
         context::connects(sock);

@@ -4,6 +4,11 @@
 //! by `persistConn.roundTrip`, in the goroutine whose request it is, and for one request at a time. A probe there hands on
 //! what is being handled: to the connection, for what is sent at the very byte that comes next.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use crate::connection::Dialogue;
 use crate::context::{self, Ids, NOBODY, SEVERAL};
 use crate::globals::{global, kernel};
@@ -134,7 +139,7 @@ fn ask(address: u64, goroutine: u64) -> Option<()> {
     context::asked_by(runtime, tgid, goroutine, &mut ids);
     let tgid = tgid as u64;
     // Also for nobody: the address may have been another head's.
-    HEADS.insert(Head { tgid, address }, &ids, 0).ok()
+    HEADS.insert(&Head { tgid, address }, &ids, 0).ok()
 }
 
 /// grpc/internal/transport/controlbuf.go: `func (l *loopyWriter) clientHeaderHandler(hdr *clientHeaders) error`
@@ -169,15 +174,15 @@ fn stream_begins(address: u64, goroutine: u64) -> Option<()> {
         address,
     };
     // SAFETY: as above.
-    let ids = unsafe { HEADS.get(head) }?;
+    let ids = unsafe { HEADS.get(&head) }?;
     let stream = Stream {
         tgid,
         // Its first field.
         stream: user(address)?,
         goroutine: user(goroutine + runtime.goroutine_id as u64)?,
     };
-    let _ = STREAMS.insert(stream, ids, 0);
-    HEADS.remove(head).ok()
+    let _ = STREAMS.insert(&stream, ids, 0);
+    HEADS.remove(&head).ok()
 }
 
 /// Whether a stream that begins here was handed over, and then takes it.
@@ -190,11 +195,11 @@ pub(crate) fn takes_stream(operation: &mut Operation, stream: u32, goroutine: u6
         goroutine,
     };
     // SAFETY: as in `hand_over`.
-    let Some(ids) = (unsafe { STREAMS.get(stream) }) else {
+    let Some(ids) = (unsafe { STREAMS.get(&stream) }) else {
         return false;
     };
     take(operation, ids);
-    let _ = STREAMS.remove(stream);
+    let _ = STREAMS.remove(&stream);
     true
 }
 

@@ -17,6 +17,11 @@
 //! The address of a context is another's soon after, which may come from nowhere (`Context()`). So each is known by when it was
 //! made, and forgotten when it is freed.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use crate::connection::Dialogue;
 use crate::context::{self, Ids, Key, NOBODY, SEVERAL, Serving, Unit};
 use crate::globals::{global, kernel};
@@ -28,6 +33,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use core::ptr::write_volatile;
 use spanwire_ebpf::protocol::AMQP;
 use spanwire_ebpf::unit::{CONTEXT, THREAD};
 use spanwire_ebpf::{Runtime, cause};
@@ -60,6 +66,19 @@ pub(crate) struct Context {
     /// The request that it was begun for: nobody's, or of [`SEVERAL`].
     purpose: Ids,
 }
+
+/// A context that was there before it was watched.
+static UNKNOWN: Context = Context {
+    id: 0,
+    ancestors: [0; 3],
+    purpose: NOBODY,
+};
+
+/// Of several requests, nobody can tell which.
+static ONE_OF_SEVERAL: Ids = Ids {
+    trace: [0; 2],
+    span: SEVERAL,
+};
 
 /// Python/context.c: `PyObject *PyContext_CopyCurrent(void)`
 #[uretprobe]
@@ -103,18 +122,22 @@ fn copied(address: u64) -> Option<()> {
                 copy.purpose.set(unsafe { &*read });
             }
             // SAFETY: a value that does not change its shape.
+            let parent = unsafe { CONTEXTS.get(&parent) };
             if copy.purpose.span == 0
-                && let Some(parent) = unsafe { CONTEXTS.get(parent) }
+                && let Some(parent) = parent
             {
-                parent.handles(tgid, &mut copy.purpose);
-                if copy.purpose.span == 0 {
+                if let Some(request) = parent.handles(tgid) {
+                    copy.purpose.set(request);
+                } else {
                     copy.ancestors = [parent.id, parent.ancestors[0], parent.ancestors[1]];
                 }
             }
         }
         // A thread that handles one request at a time, and begins something for it.
         None if read.is_none() => {
-            requests_of(&thread, &mut copy.purpose);
+            if let Some(request) = requests_of(&thread) {
+                copy.purpose.set(request);
+            }
         }
         None => {}
     }
@@ -123,7 +146,7 @@ fn copied(address: u64) -> Option<()> {
         address,
     };
     log::copied(address, copy.id, copy.ancestors[0], copy.purpose.span);
-    CONTEXTS.insert(place, &copy, 0).ok()
+    CONTEXTS.insert(&place, &copy, 0).ok()
 }
 
 /// The current thread.
@@ -154,7 +177,7 @@ pub(crate) fn python_context_freed(context: ProbeContext) -> u32 {
             // SAFETY: the context of a probe is the registers.
             address: unsafe { (*context.regs).rdi },
         };
-        let _ = CONTEXTS.remove(place);
+        let _ = CONTEXTS.remove(&place);
     }
     0
 }
@@ -200,20 +223,24 @@ pub(crate) fn current(runtime: &Runtime, tgid: u32) -> Option<Place> {
 }
 
 impl Context {
-    /// The request that it handles: nobody's, or of [`SEVERAL`].
+    /// The request that it handles, or [`ONE_OF_SEVERAL`].
     #[inline(always)]
-    fn handles(&self, tgid: u32, request: &mut Ids) {
+    fn handles(&self, tgid: u32) -> Option<&Ids> {
         if self.purpose.span != 0 {
-            request.set(&self.purpose);
-            return;
+            return Some(&self.purpose);
         }
         let unit = CONTEXT;
         let [first, second, third] = self.ancestors;
         for id in [self.id, first, second, third] {
-            if id == 0 || requests_of(&Key { tgid, unit, id }, request) {
-                return;
+            if id == 0 {
+                return None;
+            }
+            let request = requests_of(&Key { tgid, unit, id });
+            if request.is_some() {
+                return request;
             }
         }
+        None
     }
 
     /// The context that it and all others of a connection come from: its oldest that is younger than the connection.
@@ -234,20 +261,17 @@ impl Context {
     }
 }
 
-/// Whether a unit handles requests; which, or [`SEVERAL`].
+/// The request that a unit handles, or [`ONE_OF_SEVERAL`].
 #[inline(always)]
-fn requests_of(key: &Key, request: &mut Ids) -> bool {
-    let Some(unit) = UNITS.get_ptr_mut(key) else {
-        return false;
-    };
+fn requests_of<'a>(key: &Key) -> Option<&'a Ids> {
+    let unit = UNITS.get_ptr_mut(key)?;
     // SAFETY: a map value.
     let Unit { requests, sum, .. } = unsafe { &*unit };
     match *requests {
-        0 => return false,
-        1 => request.set(sum),
-        _ => request.clear(SEVERAL),
+        0 => None,
+        1 => Some(sum),
+        _ => Some(&ONE_OF_SEVERAL),
     }
-    true
 }
 
 /// A request is received, on a connection that was served by this before: which unit handles it.
@@ -287,8 +311,13 @@ fn receives_in(place: &Place, sock: u64, known: u64) -> u64 {
     let family = if known != 0 { known } else { context.family(sock) };
     // What the loop reads in is the connection's from now on, whatever it was made for.
     context.purpose.clear(0);
-    context.ancestors = [family, 0, 0];
-    log::received_in(place.address, context.id, family);
+    // Word by word, since the compiler would call a function for it.
+    // SAFETY: of references.
+    unsafe {
+        write_volatile(&raw mut context.ancestors[0], family);
+        write_volatile(&raw mut context.ancestors[1], 0);
+        write_volatile(&raw mut context.ancestors[2], 0);
+    }
     family
 }
 
@@ -298,14 +327,11 @@ fn context_at(place: &Place) -> Option<*mut Context> {
     if let Some(context) = CONTEXTS.get_ptr_mut(place) {
         return Some(context);
     }
-    let unknown = Context {
-        // SAFETY: the helper only reads the clock.
-        id: unsafe { bpf_ktime_get_ns() },
-        ancestors: [0; 3],
-        purpose: NOBODY,
-    };
-    CONTEXTS.insert(place, &unknown, 0).ok()?;
-    CONTEXTS.get_ptr_mut(place)
+    CONTEXTS.insert(place, &UNKNOWN, 0).ok()?;
+    let context = CONTEXTS.get_ptr_mut(place)?;
+    // SAFETY: a map value, and the helper only reads the clock.
+    unsafe { (*context).id = bpf_ktime_get_ns() };
+    Some(context)
 }
 
 /// A connection is answered: the unit that is to handle its next request, where that is not known yet.
@@ -320,9 +346,7 @@ pub(crate) fn answers(sock: u64, serving: &Serving) -> Option<u64> {
     let context = context_at(&current(runtime, tgid)?)?;
     // SAFETY: a map value.
     let context = unsafe { &*context };
-    let mut request = NOBODY;
-    context.handles(tgid, &mut request);
-    (request.span == 0).then(|| context.family(sock))
+    context.handles(tgid).is_none().then(|| context.family(sock))
 }
 
 /// Whether a request is sent in a context that is known, and then says for which.
@@ -332,7 +356,7 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &Dialogue, runtime: &Ru
         return false;
     };
     // SAFETY: a value that does not change its shape.
-    let Some(context) = (unsafe { CONTEXTS.get(place) }) else {
+    let Some(context) = (unsafe { CONTEXTS.get(&place) }) else {
         // One that was there before: it is for its thread's request, unless that has many contexts.
         return just_read(&thread(bpf_get_current_pid_tgid())).is_some();
     };
@@ -340,15 +364,14 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &Dialogue, runtime: &Ru
     if dialogue.protocol == AMQP {
         return true;
     }
-    let mut request = NOBODY;
-    context.handles(operation.tgid, &mut request);
-    log::sent_in(place.address, context.id, context.ancestors[0], request.span);
-    if request.span == SEVERAL {
-        operation.exchange.cause = cause::AMBIGUOUS;
-    } else if request.span != 0 {
-        operation.exchange.parent = request.span;
-        operation.exchange.ids.join(&request);
-        operation.exchange.cause = cause::TASK;
+    match context.handles(operation.tgid) {
+        Some(request) if request.span == SEVERAL => operation.exchange.cause = cause::AMBIGUOUS,
+        Some(request) => {
+            operation.exchange.parent = request.span;
+            operation.exchange.ids.join(request);
+            operation.exchange.cause = cause::TASK;
+        }
+        None => {}
     }
     true
 }

@@ -128,12 +128,12 @@ impl Sections {
             let name = texts
                 .get(u32::from_le_bytes([a, b, c, d]) as usize..)
                 .unwrap_or_default();
-            let is = |wanted: &&str| {
+            let is = |wanted: &str| {
                 let rest = name.strip_prefix(wanted.as_bytes());
                 rest.is_some_and(|rest| rest.starts_with(&[0]))
             };
             if section != [0, 0]
-                && let Some(at) = names.iter().position(|wanted| is(&wanted))
+                && let Some(at) = names.iter().position(|wanted| is(wanted))
             {
                 found[at] = symbol[8..16].try_into().ok().map(u64::from_le_bytes);
             }

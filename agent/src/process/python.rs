@@ -144,7 +144,9 @@ mod tests {
 
     #[test]
     fn the_key_as_each_build_asks_for_it() {
-        let cases: [(&str, &[u8], u64, u64, Option<u64>); 5] = [
+        /// Build, code and where it is, where the interpreter's state is, the key.
+        type Case<'a> = (&'a str, &'a [u8], u64, u64, Option<u64>);
+        let cases: [Case<'_>; 5] = [
             (
                 "3.9, library",
                 b"\x48\x8b\x05\x21\x7b\x17\0\x48\x83\xb8\x40\x02\0\0\0\x74\x0f\x48\x8d\xb8\x48\x02\0\0\xe9\x83\x90\xe8\xff",
