@@ -6,15 +6,21 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::calls::{self, Call, Peer};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::{Expected, Matcher, both};
-use spanwire_tests::injection::{Client, Got, Keeper, Planned, Requests, counting, plan};
+use spanwire_tests::injection::{Client, Got, Keeper, Keeper2, Planned, Requests, counting, plan};
 use spanwire_tests::seen::Seen;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::workload;
 
-spanwire_tests::under_both_hook_sets!(http1_of_each_client, http1_however_it_is_sent);
+spanwire_tests::under_both_hook_sets!(
+    http1_of_each_client,
+    http1_however_it_is_sent,
+    http2_of_each_client,
+    grpc_of_each_client
+);
 
 /// Requests of each client: `SPANWIRE_REQUESTS`, which a longer trial sets.
 fn count(hooks: Hooks) -> Result<usize> {
@@ -96,16 +102,32 @@ fn each_carries_its_own(
     Ok(())
 }
 
-/// Each server's span is a child of the client's of the same request, which is the first of its trace.
+/// Each server's span is a child of the client's of the same request, which is the first of its trace; both are siblings where
+/// the application names a parent.
 fn both_ends_meet(seen: &Seen) -> Result<()> {
     let spans = clients(seen);
     for span in seen.spans.iter().filter(|span| span.kind == Kind::Server) {
+        let path = span.path();
         let client = spans
-            .get(span.path())
+            .get(path)
             .with_context(|| format!("nobody asked: {span:#?}"))?;
+        let is_own = WITH_THEIR_OWN.iter().any(|own| path.starts_with(own));
+        let parent = if is_own && !client.parent.is_empty() {
+            &client.parent
+        } else {
+            &client.span_id
+        };
         ensure!(
-            client.parent.is_empty() && span.parent == client.span_id && span.trace_id == client.trace_id,
-            "{client:#?}\n{span:#?}"
+            (is_own || client.parent.is_empty())
+                && span.parent == *parent
+                && span.trace_id == client.trace_id,
+            "{path}: {} below {:?} in {}, and {} below {:?} in {}",
+            client.span_id,
+            client.parent,
+            client.trace_id,
+            span.span_id,
+            span.parent,
+            span.trace_id
         );
     }
     Ok(())
@@ -432,4 +454,154 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
     let losses = seen.summary.losses();
     ensure!(losses.is_empty(), "losses: {losses:?}");
     both_ends_meet(&seen)
+}
+
+fn http2_of_each_client(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper2::start()?;
+    let folder = tempfile::tempdir()?;
+    let count = count(hooks)?;
+    let plans = Client::HTTP2.map(|client| (client, plan(&client.prefix(), count, 1)));
+    let ask_all = || -> Result<_> {
+        for (client, plan) in &plans {
+            Child::spawn(client.ask(keeper.address, plan, 20, folder.path())?)?
+                .succeed()
+                .with_context(|| format!("{client:?}"))?;
+        }
+        once(keeper.kept.take()?)
+    };
+    let plain = ask_all()?;
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let got = ask_all()?;
+    let all: Vec<Expected> = plans
+        .iter()
+        .flat_map(|(_, plan)| plan)
+        .flat_map(|planned| {
+            spans_of(planned, keeper.address).map(|span| span.is("network.protocol.version", "2"))
+        })
+        .collect();
+    let seen = session.finish(all.len())?;
+    let carried = carry_their_own(&plain, &got, &seen)?;
+    seen.exactly_until_closed(&all)?;
+    both_ends_meet(&seen)?;
+    let outcome = Outcome::of(&seen);
+    let all =
+        outcome.injected == carried && outcome.own == 0 && outcome.skipped + carried == plain.len() as u64;
+    ensure!(all, "{carried} of {}: {:?}", plain.len(), seen.summary);
+    // A frame that a send cuts is left alone, which must be rare.
+    ensure!(outcome.skipped * 50 <= plain.len() as u64, "{:?}", seen.summary);
+    Ok(())
+}
+
+/// The same as [`each_carries_its_own`] where some may have been left as they were; how many were not.
+fn carry_their_own(plain: &BTreeMap<String, Got>, got: &BTreeMap<String, Got>, seen: &Seen) -> Result<u64> {
+    let touched: BTreeMap<String, Got> = got
+        .iter()
+        .filter(|(path, got)| plain.get(*path) != Some(got))
+        .map(|(path, got)| (path.clone(), got.clone()))
+        .collect();
+    ensure!(
+        plain.keys().eq(got.keys()),
+        "{} and {} requests",
+        plain.len(),
+        got.len()
+    );
+    let same = plain.iter().filter(|(path, _)| touched.contains_key(*path));
+    each_carries_its_own(
+        &same.map(|(path, got)| (path.clone(), got.clone())).collect(),
+        &touched,
+        seen,
+    )?;
+    Ok(touched.len() as u64)
+}
+
+/// What is told of a call whoever makes it, and when: without its context, and without the time that it may take.
+fn call(got: &Got) -> Got {
+    let is_told = |line: &&String| !line.starts_with("traceparent:") && !line.starts_with("grpc-timeout:");
+    Got {
+        head: got.head.iter().filter(is_told).cloned().collect(),
+        body: got.body.clone(),
+    }
+}
+
+fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
+    const CLIENTS: [Peer; 3] = [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs];
+    let keeper = Keeper2::start()?;
+    let count = count(hooks)?;
+    let call_all = || -> Result<_> {
+        let mut told: Vec<Call> = Vec::new();
+        for client in CLIENTS {
+            let child = Child::spawn(client.call(keeper.address, count, 50)?)?;
+            told.extend(calls::told::<Call>(&child.succeed()?)?);
+        }
+        let all: Vec<Got> = keeper.kept.take()?.into_values().flatten().collect();
+        Ok((told, all))
+    };
+    let key = |got: &Got| format!("{:?}", call(got));
+    let (_, mut plain) = call_all()?;
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let (told, mut got) = call_all()?;
+    let mut expected = Vec::new();
+    for call in &told {
+        expected.extend(call.spans(keeper.address)?);
+    }
+    let seen = session.finish(expected.len())?;
+    seen.exactly_until_closed(&expected)?;
+    // The same calls, each of which carries at most one context more, as the last of its fields.
+    plain.sort_by_cached_key(key);
+    got.sort_by_cached_key(key);
+    ensure!(
+        plain.len() == got.len() && plain.len() == told.len(),
+        "{} and {}",
+        plain.len(),
+        got.len()
+    );
+    let mut carried = Vec::new();
+    for (plain, got) in plain.iter().zip(&got) {
+        ensure!(call(plain) == call(got), "{got:#?}, not {plain:#?}");
+        ensure!(plain.values("traceparent").is_empty(), "{plain:#?}");
+        let path = got.head[0].trim_start_matches("POST /");
+        if let Some(last) = got.head.last().filter(|_| got.head.len() > plain.head.len()) {
+            ensure!(got.head.len() == plain.head.len() + 1, "{got:#?}");
+            carried.push((path.to_owned(), last.clone()));
+        }
+    }
+    // They are those of the calls' own spans.
+    let spans = seen.spans.iter().filter(|span| span.kind == Kind::Client);
+    let mut named: Vec<(String, String)> = spans
+        .map(|span| (span.subject().to_owned(), header_of(span)))
+        .collect();
+    let outcome = Outcome::of(&seen);
+    let (injected, all) = (carried.len(), named.len());
+    carried.sort();
+    named.sort();
+    let mut unnamed = named.iter();
+    let are_named = carried
+        .iter()
+        .all(|carried| unnamed.any(|named| named == carried));
+    ensure!(are_named, "{carried:#?}, not of {named:#?}");
+    ensure!(
+        outcome.injected == injected as u64 && outcome.own == 0 && outcome.skipped == (all - injected) as u64,
+        "{injected} of {all}: {:?}",
+        seen.summary
+    );
+    ensure!(outcome.skipped * 50 <= all as u64, "{:?}", seen.summary);
+    both_ends_meet_by_id(&seen)
+}
+
+/// As [`both_ends_meet`] where paths do not tell requests apart.
+fn both_ends_meet_by_id(seen: &Seen) -> Result<()> {
+    let of = |kind| seen.spans.iter().filter(move |span| span.kind == kind);
+    let ids: HashMap<&str, &Span> = of(Kind::Client)
+        .map(|span| (span.span_id.as_str(), span))
+        .collect();
+    for span in of(Kind::Server) {
+        let client = ids
+            .get(span.parent.as_str())
+            .with_context(|| format!("an orphan: {span:#?}"))?;
+        ensure!(
+            client.subject() == span.subject() && client.trace_id == span.trace_id,
+            "{client:#?}\n{span:#?}"
+        );
+    }
+    Ok(())
 }
