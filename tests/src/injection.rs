@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::child;
 use crate::http::{Connection, Server};
-use crate::{port, workload};
+use crate::{port, wait, workload};
 
 /// A request that a client is to make.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
@@ -250,30 +250,33 @@ pub type Requests = BTreeMap<String, Vec<Got>>;
 
 /// What came so far; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Kept(Arc<Mutex<(Requests, Vec<String>)>>);
+pub struct Kept(Arc<Mutex<Everything>>);
+
+#[derive(Debug, Default)]
+struct Everything {
+    requests: Requests,
+    /// Paths in the order in which their requests came.
+    paths: Vec<String>,
+    complaints: Vec<String>,
+}
 
 impl Kept {
     /// Adds a request.
     pub fn add(&self, path: String, got: Got) {
         let mut kept = self.0.lock().expect("no holder panics");
-        kept.0.entry(path).or_default().push(got);
+        kept.paths.push(path.clone());
+        kept.requests.entry(path).or_default().push(got);
     }
 
     /// Adds something that is no request.
     pub fn complain(&self, what: String) {
-        self.0.lock().expect("no holder panics").1.push(what);
+        self.0.lock().expect("no holder panics").complaints.push(what);
     }
 
     /// How many requests there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0
-            .lock()
-            .expect("no holder panics")
-            .0
-            .values()
-            .map(Vec::len)
-            .sum()
+        self.0.lock().expect("no holder panics").paths.len()
     }
 
     /// There is none.
@@ -282,12 +285,35 @@ impl Kept {
         self.len() == 0
     }
 
+    /// The last `count` of them, or fewer.
+    #[must_use]
+    pub fn last(&self, count: usize) -> Vec<Got> {
+        let kept = self.0.lock().expect("no holder panics");
+        let paths = kept.paths.iter().rev().take(count);
+        paths
+            .filter_map(|path| kept.requests[path].last().cloned())
+            .collect()
+    }
+
+    /// Waits for `count` more.
+    ///
+    /// # Errors
+    /// They do not come in time.
+    pub fn more(&self, count: usize) -> Result<()> {
+        let due = self.len() + count;
+        wait::until(&format!("{count} more requests"), || {
+            Ok((self.len() >= due).then_some(()))
+        })
+    }
+
     /// All of them, which are not kept any more.
     ///
     /// # Errors
     /// Something came that was no request.
     pub fn take(&self) -> Result<Requests> {
-        let (requests, complaints) = std::mem::take(&mut *self.0.lock().expect("no holder panics"));
+        let Everything {
+            requests, complaints, ..
+        } = std::mem::take(&mut *self.0.lock().expect("no holder panics"));
         ensure!(complaints.is_empty(), "no requests: {complaints:#?}");
         Ok(requests)
     }
