@@ -9,11 +9,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
 
 use crate::child;
 use crate::http::{Connection, Server};
-use crate::{port, workload};
+use crate::{port, wait, workload};
 
 /// A request that a client is to make.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
@@ -87,8 +90,6 @@ pub enum Client {
     GoHttp2,
     /// curl.
     Curl,
-    /// The same over HTTP/2.
-    CurlHttp2,
 }
 
 impl Client {
@@ -105,7 +106,7 @@ impl Client {
     ];
 
     /// All that speak HTTP/2.
-    pub const HTTP2: [Self; 3] = [Self::NodeHttp2, Self::GoHttp2, Self::CurlHttp2];
+    pub const HTTP2: [Self; 2] = [Self::NodeHttp2, Self::GoHttp2];
 
     /// What its paths begin with.
     #[must_use]
@@ -125,8 +126,8 @@ impl Client {
         concurrency: usize,
         folder: &Path,
     ) -> Result<Command> {
-        if matches!(self, Self::Curl | Self::CurlHttp2) {
-            return curl(self == Self::CurlHttp2, address, plan, folder);
+        if self == Self::Curl {
+            return curl(address, plan, folder);
         }
         let file = folder.join(self.prefix());
         std::fs::write(&file, serde_json::to_vec(plan)?)?;
@@ -153,7 +154,7 @@ impl Client {
             Self::NodeHttp2 => (node()?, "http2"),
             Self::GoHttp => (go()?, "http"),
             Self::GoHttp2 => (go()?, "http2"),
-            Self::Curl | Self::CurlHttp2 => bail!("has no plan"),
+            Self::Curl => bail!("has no plan"),
         };
         command
             .args([library, &address.to_string()])
@@ -164,17 +165,16 @@ impl Client {
 }
 
 /// One curl for all of a plan, on one connection.
-fn curl(http2: bool, address: SocketAddr, plan: &[Planned], folder: &Path) -> Result<Command> {
+fn curl(address: SocketAddr, plan: &[Planned], folder: &Path) -> Result<Command> {
     let mut settings = String::new();
     for (number, planned) in plan.iter().enumerate() {
         if number > 0 {
             settings.push_str("next\n");
         }
-        let version = if http2 { "http2-prior-knowledge" } else { "http1.1" };
         let index = planned.index;
         write!(
             settings,
-            "url = \"http://{address}{}\"\n{version}\nsilent\nshow-error\nfail\noutput = /dev/null\nheader = \"X-Index: {index}\"\n",
+            "url = \"http://{address}{}\"\nsilent\nshow-error\nfail\noutput = /dev/null\nheader = \"X-Index: {index}\"\n",
             planned.path
         )?;
         if let Some(size) = planned.size {
@@ -182,11 +182,11 @@ fn curl(http2: bool, address: SocketAddr, plan: &[Planned], folder: &Path) -> Re
             std::fs::write(&body, counting(index, size))?;
             writeln!(settings, "request = POST\ndata-binary = \"@{}\"", body.display())?;
         }
-        if planned.chunked && !http2 {
+        if planned.chunked {
             writeln!(settings, "header = \"Transfer-Encoding: chunked\"")?;
         }
     }
-    let file = folder.join(format!("curl-{http2}"));
+    let file = folder.join("curl");
     std::fs::write(&file, settings)?;
     let mut command = child::command("curl");
     command.arg("-K").arg(file);
@@ -250,30 +250,33 @@ pub type Requests = BTreeMap<String, Vec<Got>>;
 
 /// What came so far; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Kept(Arc<Mutex<(Requests, Vec<String>)>>);
+pub struct Kept(Arc<Mutex<Everything>>);
+
+#[derive(Debug, Default)]
+struct Everything {
+    requests: Requests,
+    /// Paths in the order in which their requests came.
+    paths: Vec<String>,
+    complaints: Vec<String>,
+}
 
 impl Kept {
     /// Adds a request.
     pub fn add(&self, path: String, got: Got) {
         let mut kept = self.0.lock().expect("no holder panics");
-        kept.0.entry(path).or_default().push(got);
+        kept.paths.push(path.clone());
+        kept.requests.entry(path).or_default().push(got);
     }
 
     /// Adds something that is no request.
     pub fn complain(&self, what: String) {
-        self.0.lock().expect("no holder panics").1.push(what);
+        self.0.lock().expect("no holder panics").complaints.push(what);
     }
 
     /// How many requests there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0
-            .lock()
-            .expect("no holder panics")
-            .0
-            .values()
-            .map(Vec::len)
-            .sum()
+        self.0.lock().expect("no holder panics").paths.len()
     }
 
     /// There is none.
@@ -282,12 +285,35 @@ impl Kept {
         self.len() == 0
     }
 
+    /// The last `count` of them, or fewer.
+    #[must_use]
+    pub fn last(&self, count: usize) -> Vec<Got> {
+        let kept = self.0.lock().expect("no holder panics");
+        let paths = kept.paths.iter().rev().take(count);
+        paths
+            .filter_map(|path| kept.requests[path].last().cloned())
+            .collect()
+    }
+
+    /// Waits for `count` more.
+    ///
+    /// # Errors
+    /// They do not come in time.
+    pub fn more(&self, count: usize) -> Result<()> {
+        let due = self.len() + count;
+        wait::until(&format!("{count} more requests"), || {
+            Ok((self.len() >= due).then_some(()))
+        })
+    }
+
     /// All of them, which are not kept any more.
     ///
     /// # Errors
     /// Something came that was no request.
     pub fn take(&self) -> Result<Requests> {
-        let (requests, complaints) = std::mem::take(&mut *self.0.lock().expect("no holder panics"));
+        let Everything {
+            requests, complaints, ..
+        } = std::mem::take(&mut *self.0.lock().expect("no holder panics"));
         ensure!(complaints.is_empty(), "no requests: {complaints:#?}");
         Ok(requests)
     }
@@ -390,4 +416,104 @@ fn serve(socket: &TcpStream, keep: &Kept) -> Result<()> {
         let mut socket = socket;
         socket.write_all(ANSWER)?;
     }
+}
+
+/// A server of HTTP/2 without TLS in the test's own process, which keeps each request. Calls of gRPC get one message back.
+#[derive(Debug)]
+pub struct Keeper2 {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What came.
+    pub kept: Kept,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Keeper2 {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// No port is free, or no thread can be started.
+    pub fn start() -> Result<Self> {
+        let (listener, address) = port::listener()?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let kept = Kept::default();
+        let keep = kept.clone();
+        let inside = runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        drop(inside);
+        runtime.spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(serve2(connection, keep.clone()));
+            }
+        });
+        Ok(Self {
+            address,
+            kept,
+            runtime: Some(runtime),
+        })
+    }
+}
+
+impl Drop for Keeper2 {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve2(connection: tokio::net::TcpStream, keep: Kept) {
+    let kept = keep.clone();
+    let service = hyper::service::service_fn(move |request| answer2(request, kept.clone()));
+    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let served = builder.serve_connection(TokioIo::new(connection), service).await;
+    if let Err(error) = served {
+        // How a client leaves is its own matter.
+        let left = error.is_closed() || error.is_canceled() || error.to_string().contains("io");
+        if !left {
+            keep.complain(format!("{error:?}"));
+        }
+    }
+}
+
+type Answer = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
+
+async fn answer2(
+    request: hyper::Request<hyper::body::Incoming>,
+    keep: Kept,
+) -> Result<hyper::Response<Answer>, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or("", |path| path.as_str())
+        .to_owned();
+    let mut head = vec![format!("{} {path}", parts.method)];
+    for (name, value) in &parts.headers {
+        head.push(format!("{name}: {}", value.as_bytes().escape_ascii()));
+    }
+    let body = body.collect().await?.to_bytes();
+    let body = Body::of(&path, body.to_vec());
+    let is_call = parts
+        .headers
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    keep.add(path, Got { head, body });
+    let mut response = hyper::Response::new(Full::new(Bytes::from_static(b"ok")).boxed());
+    if is_call {
+        let fields = response.headers_mut();
+        fields.insert(
+            "content-type",
+            hyper::header::HeaderValue::from_static("application/grpc"),
+        );
+        let mut trailers = hyper::HeaderMap::new();
+        trailers.insert("grpc-status", hyper::header::HeaderValue::from_static("0"));
+        let message = Full::new(Bytes::from_static(b"\0\0\0\0\x02ok"));
+        *response.body_mut() = message.with_trailers(async move { Some(Ok(trailers)) }).boxed();
+    }
+    Ok(response)
 }

@@ -18,6 +18,7 @@ pub mod foreign;
 pub mod http;
 pub mod injection;
 pub mod messages;
+pub mod namespaces;
 pub mod nghttp;
 pub mod peer;
 pub mod port;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::http::{self, Connection, Stream};
+use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::seen::Seen;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
@@ -120,62 +121,6 @@ fn over_each_kind_of_socket(hooks: Hooks) -> Result<()> {
     both_ends(&session.finish(2 * count)?, count)
 }
 
-/// Two network namespaces and a wire between them, gone when this is.
-struct Namespaces([String; 2]);
-
-impl Namespaces {
-    fn new(hooks: Hooks) -> Result<Self> {
-        let own = Self(["a", "b"].map(|end| format!("spanwire-{}-{hooks:?}-{end}", std::process::id())));
-        let [a, b] = &own.0;
-        for line in [
-            format!("netns add {a}"),
-            format!("netns add {b}"),
-            format!("link add near netns {a} type veth peer name far netns {b}"),
-            format!("-n {a} address add 10.77.0.1/24 dev near"),
-            format!("-n {b} address add 10.77.0.2/24 dev far"),
-            format!("-n {a} link set near up"),
-            format!("-n {b} link set far up"),
-        ] {
-            ip(&line)?;
-        }
-        Ok(own)
-    }
-
-    fn python(&self, end: usize) -> Command {
-        let mut command = child::command("ip");
-        command.args(["netns", "exec", &self.0[end], workload::PYTHON]);
-        command
-    }
-
-    /// What is sent from the first namespace to `from` goes to `to`, as kube-proxy does it with a service's address.
-    fn translate(&self, from: SocketAddr, to: SocketAddr) -> Result<()> {
-        let a = &self.0[0];
-        ip(&format!("-n {a} route add {} via 10.77.0.2", from.ip()))?;
-        let rules = format!(
-            "table ip t {{ chain c {{ type nat hook output priority -100; ip daddr {} tcp dport {} dnat to {to}\n}}\n}}",
-            from.ip(),
-            from.port()
-        );
-        let mut nft = child::command("ip");
-        nft.args(["netns", "exec", a, "nft", &rules]);
-        Child::spawn(nft)?.succeed().map(drop)
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in &self.0 {
-            let _ = ip(&format!("netns delete {name}"));
-        }
-    }
-}
-
-fn ip(line: &str) -> Result<()> {
-    let mut command = child::command("ip");
-    command.args(line.split(' '));
-    Child::spawn(command)?.succeed().map(drop)
-}
-
 /// Asks for `/PREFIX/NUMBER` on one connection.
 const ASK: &str = "
 import http.client, sys
@@ -189,7 +134,7 @@ for number in range(int(count)):
 
 /// Also where the server's address is translated on the way.
 fn between_network_namespaces(hooks: Hooks) -> Result<()> {
-    let namespaces = Namespaces::new(hooks)?;
+    let namespaces = Namespaces::new(&format!("{hooks:?}"))?;
     let port = port::free()?;
     let place = SocketAddr::from(([10, 77, 0, 2], port));
     let service = SocketAddr::from(([10, 96, 0, 10], 80));

@@ -2,19 +2,31 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde::Serialize;
-use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::agent::{Agent, Hooks, Options};
+use spanwire_tests::calls::{self, Call, Peer};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::{Expected, Matcher, both};
-use spanwire_tests::injection::{Client, Got, Keeper, Planned, Requests, counting, plan};
+use spanwire_tests::injection::{Client, Got, Keeper, Keeper2, Planned, Requests, counting, plan};
+use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::seen::Seen;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
-use spanwire_tests::workload;
+use spanwire_tests::{port, wait, workload};
 
-spanwire_tests::under_both_hook_sets!(http1_of_each_client, http1_however_it_is_sent);
+spanwire_tests::under_both_hook_sets!(
+    http1_of_each_client,
+    http1_however_it_is_sent,
+    http2_of_each_client,
+    grpc_of_each_client,
+    a_connection_that_was_open,
+    loaded_while_it_comes_and_goes,
+    between_two_hosts,
+);
 
 /// Requests of each client: `SPANWIRE_REQUESTS`, which a longer trial sets.
 fn count(hooks: Hooks) -> Result<usize> {
@@ -96,15 +108,20 @@ fn each_carries_its_own(
     Ok(())
 }
 
-/// Each server's span is a child of the client's of the same request, which is the first of its trace.
+/// Each server's span is a child of the client's of the same request, which is the first of its trace, unless the application
+/// names another.
 fn both_ends_meet(seen: &Seen) -> Result<()> {
     let spans = clients(seen);
     for span in seen.spans.iter().filter(|span| span.kind == Kind::Server) {
+        let path = span.path();
         let client = spans
-            .get(span.path())
+            .get(path)
             .with_context(|| format!("nobody asked: {span:#?}"))?;
+        let is_own = WITH_THEIR_OWN.iter().any(|own| path.starts_with(own));
         ensure!(
-            client.parent.is_empty() && span.parent == client.span_id && span.trace_id == client.trace_id,
+            (is_own || client.parent.is_empty())
+                && span.parent == client.span_id
+                && span.trace_id == client.trace_id,
             "{client:#?}\n{span:#?}"
         );
     }
@@ -432,4 +449,431 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
     let losses = seen.summary.losses();
     ensure!(losses.is_empty(), "losses: {losses:?}");
     both_ends_meet(&seen)
+}
+
+fn http2_of_each_client(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper2::start()?;
+    let folder = tempfile::tempdir()?;
+    let count = count(hooks)?;
+    let plans = Client::HTTP2.map(|client| (client, plan(&client.prefix(), count, 1)));
+    let ask_all = || -> Result<_> {
+        for (client, plan) in &plans {
+            Child::spawn(client.ask(keeper.address, plan, 20, folder.path())?)?
+                .succeed()
+                .with_context(|| format!("{client:?}"))?;
+        }
+        once(keeper.kept.take()?)
+    };
+    let plain = ask_all()?;
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let got = ask_all()?;
+    let all: Vec<Expected> = plans
+        .iter()
+        .flat_map(|(_, plan)| plan)
+        .flat_map(|planned| {
+            spans_of(planned, keeper.address).map(|span| span.is("network.protocol.version", "2"))
+        })
+        .collect();
+    let seen = session.finish(all.len())?;
+    let carried = carry_their_own(&plain, &got, &seen)?;
+    seen.exactly_until_closed(&all)?;
+    both_ends_meet(&seen)?;
+    let outcome = Outcome::of(&seen);
+    let all =
+        outcome.injected == carried && outcome.own == 0 && outcome.skipped + carried == plain.len() as u64;
+    ensure!(all, "{carried} of {}: {:?}", plain.len(), seen.summary);
+    // A frame that a send cuts is left alone, which must be rare.
+    ensure!(outcome.skipped * 50 <= plain.len() as u64, "{:?}", seen.summary);
+    Ok(())
+}
+
+/// The same as [`each_carries_its_own`] where some may have been left as they were; how many were not.
+fn carry_their_own(plain: &BTreeMap<String, Got>, got: &BTreeMap<String, Got>, seen: &Seen) -> Result<u64> {
+    let touched: BTreeMap<String, Got> = got
+        .iter()
+        .filter(|(path, got)| plain.get(*path) != Some(got))
+        .map(|(path, got)| (path.clone(), got.clone()))
+        .collect();
+    ensure!(
+        plain.keys().eq(got.keys()),
+        "{} and {} requests",
+        plain.len(),
+        got.len()
+    );
+    let same = plain.iter().filter(|(path, _)| touched.contains_key(*path));
+    each_carries_its_own(
+        &same.map(|(path, got)| (path.clone(), got.clone())).collect(),
+        &touched,
+        seen,
+    )?;
+    Ok(touched.len() as u64)
+}
+
+/// What is told of a call whoever makes it, and when: without its context, and without the time that it may take.
+fn call(got: &Got) -> Got {
+    let is_told = |line: &&String| !line.starts_with("traceparent:") && !line.starts_with("grpc-timeout:");
+    Got {
+        head: got.head.iter().filter(is_told).cloned().collect(),
+        body: got.body.clone(),
+    }
+}
+
+fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
+    const CLIENTS: [Peer; 3] = [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs];
+    // None that the client gives up; the seventh of eight is large.
+    const KINDS: [&str; 8] = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Sum"];
+    let keeper = Keeper2::start()?;
+    let count = count(hooks)?;
+    let call_all = || -> Result<_> {
+        let mut told: Vec<Call> = Vec::new();
+        for client in CLIENTS {
+            let mut command = client.call(keeper.address, count, 50)?;
+            command.args(KINDS);
+            let child = Child::spawn(command)?;
+            told.extend(calls::told::<Call>(&child.succeed()?)?);
+        }
+        let all: Vec<Got> = keeper.kept.take()?.into_values().flatten().collect();
+        Ok((told, all))
+    };
+    let key = |got: &Got| format!("{:?}", call(got));
+    let (_, mut plain) = call_all()?;
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let (told, mut got) = call_all()?;
+    let mut expected = Vec::new();
+    for call in &told {
+        expected.extend(call.spans(keeper.address)?);
+    }
+    let seen = session.finish(expected.len())?;
+    seen.exactly_until_closed(&expected)?;
+    // The same calls, each of which carries at most one context more, as the last of its fields.
+    plain.sort_by_cached_key(key);
+    got.sort_by_cached_key(key);
+    ensure!(
+        plain.len() == got.len() && plain.len() == told.len(),
+        "{} and {}",
+        plain.len(),
+        got.len()
+    );
+    let mut carried = Vec::new();
+    for (plain, got) in plain.iter().zip(&got) {
+        ensure!(call(plain) == call(got), "{got:#?}, not {plain:#?}");
+        ensure!(plain.values("traceparent").is_empty(), "{plain:#?}");
+        let path = got.head[0].trim_start_matches("POST /");
+        if let Some(last) = got.head.last().filter(|_| got.head.len() > plain.head.len()) {
+            ensure!(got.head.len() == plain.head.len() + 1, "{got:#?}");
+            carried.push((path.to_owned(), last.clone()));
+        }
+    }
+    // They are those of the calls' own spans.
+    let spans = seen.spans.iter().filter(|span| span.kind == Kind::Client);
+    let mut named: Vec<(String, String)> = spans
+        .map(|span| (span.subject().to_owned(), header_of(span)))
+        .collect();
+    let outcome = Outcome::of(&seen);
+    let (injected, all) = (carried.len(), named.len());
+    carried.sort();
+    named.sort();
+    let mut unnamed = named.iter();
+    let are_named = carried
+        .iter()
+        .all(|carried| unnamed.any(|named| named == carried));
+    ensure!(are_named, "{carried:#?}, not of {named:#?}");
+    ensure!(
+        outcome.injected == injected as u64 && outcome.own == 0 && outcome.skipped == (all - injected) as u64,
+        "{injected} of {all}: {:?}",
+        seen.summary
+    );
+    ensure!(outcome.skipped * 50 <= all as u64, "{:?}", seen.summary);
+    both_ends_meet_by_id(&seen)
+}
+
+/// As [`both_ends_meet`] where paths do not tell requests apart.
+fn both_ends_meet_by_id(seen: &Seen) -> Result<()> {
+    let of = |kind| seen.spans.iter().filter(move |span| span.kind == kind);
+    let ids: HashMap<&str, &Span> = of(Kind::Client)
+        .map(|span| (span.span_id.as_str(), span))
+        .collect();
+    for span in of(Kind::Server) {
+        let client = ids
+            .get(span.parent.as_str())
+            .with_context(|| format!("an orphan: {span:#?}"))?;
+        ensure!(
+            client.subject() == span.subject() && client.trace_id == span.trace_id,
+            "{client:#?}\n{span:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// Asks for /kept/0, /kept/1 and so on, on one connection, until there is a file.
+const KEEP_ASKING: &str = "
+import http.client, os, sys, time
+address, file = sys.argv[1:]
+connection = http.client.HTTPConnection(address)
+number = 0
+while not os.path.exists(file):
+    body = b'b' * (number % 3 * 1000)
+    connection.request('POST', f'/kept/{number}', body, {'X-Number': str(number)})
+    socket = connection.sock
+    assert connection.getresponse().read() == b'ok'
+    assert connection.sock is socket
+    number += 1
+    time.sleep(0.001)
+print(number)
+";
+
+/// Once there are so many more requests which all carry a context, or none.
+fn goes_on(keeper: &Keeper, carries: bool, count: usize) -> Result<()> {
+    let what = format!("{count} requests that carry a context: {carries}");
+    wait::until(&what, || {
+        let last = keeper.kept.last(count);
+        let all = last.len() == count
+            && last
+                .iter()
+                .all(|got| got.values("traceparent").len() == usize::from(carries));
+        Ok(all.then_some(()))
+    })
+}
+
+fn a_connection_that_was_open(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let folder = tempfile::tempdir()?;
+    let end = folder.path().join("end");
+    let mut client = child::command(workload::PYTHON);
+    client
+        .args(["-c", KEEP_ASKING, &keeper.address.to_string()])
+        .arg(&end);
+    let client = Child::spawn(client)?;
+    goes_on(&keeper, false, 20)?;
+    let options = propagating(hooks).port(keeper.address.port());
+    for _ in 0..3 {
+        let agent = Agent::start(&options)?;
+        if let Err(stalled) = goes_on(&keeper, true, 20) {
+            return Err(stalled.context(agent.stop()?.message()));
+        }
+        agent.kill()?;
+        goes_on(&keeper, false, 20)?;
+    }
+    let session = Session::start(options)?;
+    if let Err(stalled) = goes_on(&keeper, true, 20) {
+        return Err(stalled.context(session.finish(0)?.finished.message()));
+    }
+    session.agent.signal(Signal::STOP)?;
+    keeper.kept.more(50)?;
+    goes_on(&keeper, true, 20)?;
+    session.agent.signal(Signal::CONT)?;
+    goes_on(&keeper, true, 20)?;
+    let seen = session.finish(0)?;
+    goes_on(&keeper, false, 20)?;
+    std::fs::write(&end, "")?;
+    let count: usize = client.succeed()?.concat().parse()?;
+    let got = once(keeper.kept.take()?)?;
+    ensure!(got.len() == count, "{} of {count}", got.len());
+    // The last spanwire's, from one request on without a gap until it went.
+    let spans = clients(&seen);
+    let mut carried = Vec::new();
+    for number in 0..count {
+        let path = format!("/kept/{number}");
+        let got = &got[&path];
+        let values = got.values("traceparent");
+        ensure!(values.len() <= 1, "{got:#?}");
+        if let Some(span) = spans.get(path.as_str())
+            && let Some(value) = values.first()
+        {
+            ensure!(
+                header_of(span) == format!("traceparent: {value}"),
+                "{got:#?}, not of {span:#?}"
+            );
+            carried.push(number);
+        }
+    }
+    ensure!(carried.len() >= 70, "{carried:?}");
+    ensure!(
+        carried.windows(2).all(|two| two[0] + 1 == two[1]),
+        "a gap: {carried:?}"
+    );
+    // The request that was on its way when spanwire ended may have been seen at one end.
+    let servers = seen.spans.iter().filter(|span| span.kind == Kind::Server);
+    let (met, alone): (Vec<_>, Vec<_>) = servers.partition(|span| spans.contains_key(span.path()));
+    ensure!(alone.len() <= 1, "nobody asked: {alone:#?}");
+    for span in met {
+        let client = spans[span.path()];
+        ensure!(
+            span.parent == client.span_id && span.trace_id == client.trace_id,
+            "{client:#?}\n{span:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// Each client's load goes on while spanwire comes, goes, is killed and is stopped: all is answered, no byte is another, and no
+/// request carries more than one context.
+fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
+    const CLIENTS: [Client; 5] = [
+        Client::Requests,
+        Client::NodeHttp,
+        Client::GoHttp,
+        Client::NodeHttp2,
+        Client::GoHttp2,
+    ];
+    let (keeper, keeper2) = (Keeper::start()?, Keeper2::start()?);
+    let folder = tempfile::tempdir()?;
+    let ask = |client: Client| -> Result<()> {
+        let address = if Client::HTTP2.contains(&client) {
+            keeper2.address
+        } else {
+            keeper.address
+        };
+        let plan = plan(&client.prefix(), 200, 0);
+        Child::spawn(client.ask(address, &plan, 4, folder.path())?)?
+            .succeed()
+            .map(drop)
+    };
+    let all = || -> Result<Requests> {
+        let mut all = keeper.kept.take()?;
+        all.extend(keeper2.kept.take()?);
+        Ok(all)
+    };
+    for client in CLIENTS {
+        ask(client)?;
+    }
+    let plain = once(all()?)?;
+    let call = || -> Result<()> {
+        Child::spawn(Peer::GrpcGo.call(keeper2.address, 400, 20)?)?
+            .succeed()
+            .map(drop)
+    };
+    let done = AtomicBool::new(false);
+    let load = |work: &dyn Fn() -> Result<()>| -> Result<usize> {
+        let mut rounds = 0;
+        while !done.load(Ordering::Acquire) {
+            work()?;
+            rounds += 1;
+        }
+        Ok(rounds)
+    };
+    let (ask, call, load) = (&ask, &call, &load);
+    let rounds = std::thread::scope(|scope| {
+        let mut loads: Vec<_> = CLIENTS
+            .map(|client| scope.spawn(move || load(&|| ask(client)).with_context(|| format!("{client:?}"))))
+            .into_iter()
+            .collect();
+        loads.push(scope.spawn(move || load(call).context("grpc-go")));
+        let options = propagating(hooks)
+            .port(keeper.address.port())
+            .port(keeper2.address.port());
+        let come_and_go = || -> Result<()> {
+            for _ in 0..2 {
+                Agent::start(&options)?.kill()?;
+                let agent = Agent::start(&options)?;
+                keeper.kept.more(300)?;
+                agent.signal(Signal::STOP)?;
+                keeper.kept.more(300)?;
+                agent.signal(Signal::CONT)?;
+                keeper.kept.more(100)?;
+                let finished = agent.stop()?;
+                ensure!(finished.status == 0, "{}", finished.message());
+            }
+            Ok(())
+        };
+        let came = come_and_go();
+        done.store(true, Ordering::Release);
+        let rounds: Result<Vec<usize>> = loads
+            .into_iter()
+            .map(|load| load.join().expect("no thread panics"))
+            .collect();
+        let rounds = rounds?;
+        came.map(|()| rounds)
+    })?;
+    let (mut carried, mut count) = (0, 0);
+    for (path, got) in all()? {
+        if path.starts_with("/shop.") {
+            continue;
+        }
+        for got in got {
+            let contexts = got.values("traceparent").len();
+            ensure!(contexts <= 1, "{got:#?}");
+            carried += contexts;
+            count += 1;
+            let head = got.head.iter().filter(|line| !line.starts_with("traceparent: "));
+            let bare = Got {
+                head: head.cloned().collect(),
+                body: got.body.clone(),
+            };
+            ensure!(bare == plain[&path], "{got:#?}, not {:#?}", plain[&path]);
+        }
+    }
+    let asked: usize = rounds[..CLIENTS.len()].iter().map(|rounds| rounds * 200).sum();
+    ensure!(
+        count == asked && carried > 0,
+        "{count} of {asked}, {carried} with a context"
+    );
+    Ok(())
+}
+
+/// Prints the context of each request, or nothing.
+const PRINT: &str = "
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def do_GET(self):
+        print('got', self.path, *(self.headers.get_all('traceparent') or []), flush=True)
+        self.send_response(200)
+        self.send_header('Content-Length', '2')
+        self.end_headers()
+        self.wfile.write(b'ok')
+server = ThreadingHTTPServer(('10.77.0.2', int(sys.argv[1])), Answer)
+print('listening', flush=True)
+server.serve_forever()
+";
+
+const ASK_FAR: &str = "
+import http.client, os, sys, time
+port, count, file = sys.argv[1:]
+while not os.path.exists(file): time.sleep(0.01)
+connection = http.client.HTTPConnection('10.77.0.2', int(port))
+for number in range(int(count)):
+    connection.request('GET', f'/far/{number}', headers={'X-Long': 'l' * (number % 50 * 100)})
+    assert connection.getresponse().read() == b'ok'
+";
+
+/// The client's host alone is watched: what the server gets is what links it. Some packets are lost on the way.
+fn between_two_hosts(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 200;
+    let hosts = Namespaces::new(&format!("{hooks:?}"))?;
+    for end in 0..2 {
+        hosts.lose(end, 2)?;
+    }
+    let port = port::free()?.to_string();
+    let mut server = hosts.python(1);
+    server.args(["-c", PRINT, &port]);
+    let mut server = Child::spawn(server)?;
+    server.line("listening")?;
+    let folder = tempfile::tempdir()?;
+    let turn = folder.path().join("turn");
+    let mut client = hosts.python(0);
+    client.args(["-c", ASK_FAR, &port, &COUNT.to_string()]).arg(&turn);
+    let client = Child::spawn(client)?;
+    let session = Session::start(propagating(hooks).pid(client.pid()))?;
+    std::fs::write(&turn, "")?;
+    client.succeed()?;
+    let seen = session.finish(COUNT)?;
+    let spans = clients(&seen);
+    ensure!(
+        spans.len() == COUNT && seen.spans.len() == COUNT,
+        "{} spans",
+        seen.spans.len()
+    );
+    let expected: Vec<String> = (0..COUNT)
+        .map(|number| {
+            let path = format!("/far/{number}");
+            let header = header_of(spans[path.as_str()]);
+            format!("got {path} {}", header.trim_start_matches("traceparent: "))
+        })
+        .collect();
+    let printed = server.stdout.all();
+    ensure!(printed[1..] == expected, "{printed:#?}, not {expected:#?}");
+    Ok(())
 }

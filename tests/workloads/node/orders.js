@@ -1,14 +1,15 @@
-// node orders.js call ADDRESS COUNT CONCURRENCY: gRPC of every kind, by @grpc/grpc-js; see go/orders.
+// node orders.js call ADDRESS COUNT CONCURRENCY [KIND...]: gRPC of every kind, by @grpc/grpc-js; see go/orders.
 const grpc = require('@grpc/grpc-js');
 
 const [address, count, concurrency] = [process.argv[3], Number(process.argv[4]), Number(process.argv[5])];
-const kinds = ['One', 'List', 'Send', 'Chat', 'Fail', 'None', 'One', 'Slow'];
+const named = process.argv.slice(6);
+const kinds = named.length > 0 ? named : ['One', 'List', 'Send', 'Chat', 'Fail', 'None', 'One', 'Slow'];
 const client = new grpc.Client(address, grpc.credentials.createInsecure());
 const same = (bytes) => bytes;
 const lines = [];
 
 function call(number, place = number) {
-  const kind = kinds[number % 8];
+  const kind = kinds[number % kinds.length];
   const line = { path: `/shop.Orders/${kind}`, code: 0, sent: { Send: 4, Chat: 5 }[kind] ?? 1, received: 0 };
   const text = kind === 'Fail' ? String(Math.floor(number / 8) % 16 + 1) : number % 8 === 6 ? 'large '.repeat(15000) : 'order';
   const deadline = Date.now() + (kind === 'Slow' ? 60 : 60000);
