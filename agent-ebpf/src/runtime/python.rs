@@ -78,6 +78,7 @@ static UNKNOWN: Context = Context {
 static ONE_OF_SEVERAL: Ids = Ids {
     trace: [0; 2],
     span: SEVERAL,
+    flags: 0,
 };
 
 /// Python/context.c: `PyObject *PyContext_CopyCurrent(void)`
