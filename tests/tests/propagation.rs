@@ -14,6 +14,7 @@ use spanwire_tests::expect::{Expected, Matcher, both};
 use spanwire_tests::injection::{Client, Got, Keeper, Keeper2, Planned, Requests, counting, plan};
 use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::seen::Seen;
+use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, wait, workload};
@@ -26,6 +27,7 @@ spanwire_tests::under_both_hook_sets!(
     a_connection_that_was_open,
     loaded_while_it_comes_and_goes,
     between_two_hosts,
+    a_trace_goes_on,
 );
 
 /// Requests of each client: `SPANWIRE_REQUESTS`, which a longer trial sets.
@@ -876,5 +878,58 @@ fn between_two_hosts(hooks: Hooks) -> Result<()> {
         .collect();
     let printed = server.stdout.all();
     ensure!(printed[1..] == expected, "{printed:#?}, not {expected:#?}");
+    Ok(())
+}
+
+/// What a service asks while it serves a request is part of that request's trace, with its flags, and says so on the wire; where
+/// the request is part of none, or of one that is not well-formed, of the one that begins here.
+fn a_trace_goes_on(hooks: Hooks) -> Result<()> {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
+    let fields = [
+        format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01"),
+        format!("traceparent:00-{TRACE}-00f067aa0ba902b7-00"),
+        format!("TraceParent: cc-{TRACE}-00f067aa0ba902b7-01-what-will-come"),
+        format!("traceparent: 00-{TRACE}-0000000000000000-01"),
+        "x-none: 1".to_owned(),
+    ];
+    for (number, field) in fields.iter().enumerate() {
+        let mut curl = child::command("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-H", "X-Long: ", "-H", field]);
+        curl.arg(format!("http://{}/on/{number}", service.address));
+        Child::spawn(curl)?.succeed()?;
+    }
+    let seen = session.finish(2 * fields.len())?;
+    let got = once(keeper.kept.take()?)?;
+    let spans = clients(&seen);
+    let servers = seen.spans.iter().filter(|span| span.kind == Kind::Server);
+    let servers: HashMap<&str, &Span> = servers.map(|span| (span.path(), span)).collect();
+    ensure!(seen.spans.len() == 2 * fields.len(), "{} spans", seen.spans.len());
+    for (number, flags) in ["01", "00", "01", "01", "01"].into_iter().enumerate() {
+        let path = format!("/on/{number}");
+        let span = spans.get(path.as_str()).with_context(|| path.clone())?;
+        let server = servers.get(path.as_str()).with_context(|| path.clone())?;
+        let expected = format!("00-{}-{}-{flags}", span.trace_id, span.span_id);
+        ensure!(
+            got[&path].values("traceparent") == [&expected],
+            "{:#?}, not {expected}",
+            got[&path]
+        );
+        ensure!(
+            span.parent == server.span_id && span.trace_id == server.trace_id,
+            "{span:#?}\n{server:#?}"
+        );
+        ensure!(
+            (span.trace_id == TRACE) == (number < 3),
+            "{number}: {}",
+            span.trace_id
+        );
+    }
     Ok(())
 }

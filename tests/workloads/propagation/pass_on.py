@@ -1,0 +1,27 @@
+"""pass_on.py PORT TARGET: a thread for each connection; what is asked of it, it asks of TARGET, with no header of who asked."""
+import http.client
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PORT, TARGET = sys.argv[1:]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        connection = http.client.HTTPConnection(TARGET, timeout=30)
+        connection.request("GET", self.path)
+        body = connection.getresponse().read()
+        connection.close()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+ThreadingHTTPServer.daemon_threads = True
+ThreadingHTTPServer(("127.0.0.1", int(PORT)), Handler).serve_forever()
