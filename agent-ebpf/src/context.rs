@@ -22,6 +22,7 @@ use crate::runtime::{go, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
+use spanwire_ebpf::frame::amqp;
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
 use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
@@ -252,6 +253,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     }
     operation.exchange.begins = sequence;
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
+    operation.exchange.cause |= cause::TOLD;
     dialogue.sending.ids.set(&operation.exchange.ids);
     let _ = PROMISES.insert(&key, &operation.exchange, 0);
     0
@@ -385,23 +387,52 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
         return 0;
     };
-    let serving = &mut dialogue.serving;
-    // Of several, it is the last one's; what is taken off their sum is not known.
-    if dialogue.requests_direction != RECEIVED || serving.requests != 1 {
-        return 0;
+    if dialogue.requests_direction == RECEIVED {
+        let mut at = operation.cursor + traceparent::NAME;
+        at += (operation.byte(at) == b' ') as u32;
+        join(operation, &mut dialogue.serving, at);
     }
-    let Some(unit) = UNITS.get_ptr_mut(&serving.by) else {
+    0
+}
+
+/// The message that is being delivered continues a trace, where the first of its headers is a `traceparent`, as spanwire puts
+/// it: at the cursor is the frame with its properties. As [`continues`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn message_continues(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
         return 0;
     };
-    let mut at = operation.cursor + traceparent::NAME;
-    at += (operation.byte(at) == b' ') as u32;
-    if at + traceparent::LENGTH > operation.end {
-        return 0;
+    let mut at = operation.cursor + amqp::FLAGS;
+    let flags = (operation.word(at) as u16).swap_bytes();
+    at += 2;
+    at += amqp::before_headers(flags, 0x8000, operation.byte(at));
+    at += amqp::before_headers(flags, 0x4000, operation.byte(at));
+    at += 4;
+    if flags & amqp::HEADERS != 0 && amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
+        join(
+            operation,
+            &mut dialogue.serving,
+            at + amqp::ENTRY - traceparent::LENGTH,
+        );
     }
+    0
+}
+
+/// Makes what is received on a connection part of the trace whose context is at `at` in the window.
+#[inline(always)]
+fn join(operation: &Operation, serving: &mut Serving, at: u32) {
+    // Of several, it is the last one's; what is taken off their sum is not known.
+    if serving.requests != 1 || at + traceparent::LENGTH > operation.end {
+        return;
+    }
+    let Some(unit) = UNITS.get_ptr_mut(&serving.by) else {
+        return;
+    };
     let word = |offset: usize| operation.word_behind(at, offset);
     let Some(read) = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])
     else {
-        return 0;
+        return;
     };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
@@ -422,7 +453,6 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     if unit.current.span == serving.sum.span {
         unit.current.join(&serving.sum);
     }
-    0
 }
 
 /// Whether a connection is over: no hook shows the end of a Unix socket.

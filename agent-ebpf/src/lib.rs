@@ -88,6 +88,8 @@ pub mod cause {
     pub const AMBIGUOUS: u32 = 4;
     /// The task that sends it was begun for that request, or handles the connection that it came on.
     pub const TASK: u32 = 5;
+    /// Added where the request names its trace on the wire: no other may be found for it any more.
+    pub const TOLD: u32 = 1 << 8;
 }
 
 /// What handles one request at a time in a process: values of [`Runtime::unit`].
@@ -187,7 +189,7 @@ pub struct Record {
     pub span_id: u64,
     /// Span that the request which starts here is sent for; 0 where that is not known.
     pub parent: u64,
-    /// How that was found: one of [`cause`].
+    /// How that was found: one of [`cause`], perhaps with [`cause::TOLD`].
     pub cause: u32,
     /// TCP sequence number of the first byte of the request that starts here; else the low half of its stream position.
     pub begins: u32,

@@ -85,6 +85,13 @@ pub const FLAGS: u32 = 7 + 2 + 2 + 8;
 /// The flag of the property `headers`.
 pub const HEADERS: u16 = 0x2000;
 
+/// Length of one of the short strings that come before the headers, by its flag and its first byte.
+#[inline(always)]
+#[must_use]
+pub const fn before_headers(flags: u16, flag: u16, first: u8) -> u32 {
+    if flags & flag != 0 { 1 + first as u32 } else { 0 }
+}
+
 /// Length of an entry of a table with a `traceparent`: name, type, length, value.
 pub const ENTRY: u32 = 1 + 11 + 1 + 4 + traceparent::LENGTH;
 

@@ -115,16 +115,8 @@ pub(super) fn injects(
     let flags = (operation.word(flags_at) as u16).swap_bytes();
     let mut at = flags_at + 2;
     // In the order of their bits: content-type and content-encoding come before.
-    at += if flags & 0x8000 != 0 {
-        1 + operation.byte(at) as u32
-    } else {
-        0
-    };
-    at += if flags & 0x4000 != 0 {
-        1 + operation.byte(at) as u32
-    } else {
-        0
-    };
+    at += amqp::before_headers(flags, 0x8000, operation.byte(at));
+    at += amqp::before_headers(flags, 0x4000, operation.byte(at));
     let has_table = flags & amqp::HEADERS != 0;
     let old = if has_table {
         (operation.word(at) as u32).swap_bytes()

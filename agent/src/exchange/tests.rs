@@ -46,6 +46,7 @@ fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content:
         },
         parent: None,
         cause: Cause::Unknown,
+        is_told: false,
         at: 0,
     };
     Event::Bytes {

@@ -66,6 +66,8 @@ pub struct Began {
     pub parent: Option<SpanId>,
     /// How that was found.
     pub cause: Cause,
+    /// The trace is named on the wire.
+    pub is_told: bool,
     /// Where its first byte is, in numbers that are the same at both ends.
     pub at: u32,
 }
@@ -298,7 +300,8 @@ fn began(record: &Record) -> Began {
             span_id: span(record.span_id),
         },
         parent: (record.parent != 0).then(|| span(record.parent)),
-        cause: match record.cause {
+        is_told: record.cause & cause::TOLD != 0,
+        cause: match record.cause & !cause::TOLD {
             cause::THREAD | cause::GOROUTINE | cause::TASK => Cause::Unit,
             cause::EVENT => Cause::Event,
             cause::AMBIGUOUS => Cause::Ambiguous,

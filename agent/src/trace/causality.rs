@@ -134,7 +134,8 @@ impl Causality {
                 handled.sum = handled.sum.wrapping_add(number(id));
             }
             Direction::Sent => {
-                if parent.is_none() {
+                // What was concluded now could be in another trace than the one that the receiver was told.
+                if parent.is_none() && !began.is_told {
                     parent = self.only_one(origin.pid, began.cause);
                     is_inferred = true;
                 }

@@ -97,6 +97,7 @@ impl Host {
             },
             parent: parent.map(id),
             cause: parent.map_or(Cause::Unknown, |_| Cause::Unit),
+            is_told: false,
             at: at.unwrap_or_default(),
         };
         self.causality
