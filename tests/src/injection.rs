@@ -1,6 +1,6 @@
 //! Clients that make the requests of a plan, and servers that keep what they were sent, byte by byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,8 +14,11 @@ use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
 
+use crate::agent::{Hooks, Options};
 use crate::child;
 use crate::http::{Connection, Server};
+use crate::seen::Seen;
+use crate::span::{Kind, Span};
 use crate::{port, wait, workload};
 
 /// A request that a client is to make.
@@ -516,4 +519,59 @@ async fn answer2(
         *response.body_mut() = message.with_trailers(async move { Some(Ok(trailers)) }).boxed();
     }
     Ok(response)
+}
+
+/// `spanwire run` that injects.
+#[must_use]
+pub fn propagating(hooks: Hooks) -> Options {
+    Options::run(hooks).flag("--propagate").flag("http1,http2,amqp")
+}
+
+/// How many contexts were injected, or not, for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Injected.
+    pub injected: u64,
+    /// The application had one of its own.
+    pub own: u64,
+    /// Neither.
+    pub skipped: u64,
+}
+
+impl Outcome {
+    /// As the summary says.
+    #[must_use]
+    pub fn of(seen: &Seen) -> Self {
+        let value = |name: &str| seen.summary.value(&format!("kernel.propagation.{name}"));
+        Self {
+            injected: value("injected"),
+            own: value("own"),
+            skipped: value("skipped.cut") + value("skipped.unseen") + value("skipped.refused"),
+        }
+    }
+}
+
+/// Requests by their paths, each of which came once.
+///
+/// # Errors
+/// One came again.
+pub fn once(requests: Requests) -> Result<BTreeMap<String, Got>> {
+    let one = |(path, mut got): (String, Vec<Got>)| {
+        let first = got.pop().filter(|_| got.is_empty());
+        Ok((path.clone(), first.with_context(|| format!("{path} came again"))?))
+    };
+    requests.into_iter().map(one).collect()
+}
+
+/// The clients' spans by their paths.
+#[must_use]
+pub fn clients(seen: &Seen) -> HashMap<&str, &Span> {
+    let spans = seen.spans.iter().filter(|span| span.kind == Kind::Client);
+    spans.map(|span| (span.path(), span)).collect()
+}
+
+/// The header that names a span.
+#[must_use]
+pub fn header_of(span: &Span) -> String {
+    format!("traceparent: 00-{}-{}-01", span.trace_id, span.span_id)
 }

@@ -1,0 +1,418 @@
+//! Injection goes on: on connections that were open before, while spanwire comes and goes, over services, hosts and brokers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use spanwire_tests::agent::{Agent, Hooks};
+use spanwire_tests::calls::Peer;
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::injection::{
+    Client, Got, Keeper, Keeper2, Outcome, Requests, clients, header_of, once, plan, propagating,
+};
+use spanwire_tests::namespaces::Namespaces;
+use spanwire_tests::service::Service;
+use spanwire_tests::service::rabbitmq::RabbitMq;
+use spanwire_tests::session::Session;
+use spanwire_tests::span::{Kind, Span};
+use spanwire_tests::{port, wait, workload};
+
+spanwire_tests::under_both_hook_sets!(
+    a_connection_that_was_open,
+    loaded_while_it_comes_and_goes,
+    between_two_hosts,
+    a_trace_goes_on,
+    messages_of_pika,
+);
+
+/// Asks for /kept/0, /kept/1 and so on, on one connection, until there is a file.
+const KEEP_ASKING: &str = "
+import http.client, os, sys, time
+address, file = sys.argv[1:]
+connection = http.client.HTTPConnection(address)
+number = 0
+while not os.path.exists(file):
+    body = b'b' * (number % 3 * 1000)
+    connection.request('POST', f'/kept/{number}', body, {'X-Number': str(number)})
+    socket = connection.sock
+    assert connection.getresponse().read() == b'ok'
+    assert connection.sock is socket
+    number += 1
+    time.sleep(0.001)
+print(number)
+";
+
+/// Once there are so many more requests which all carry a context, or none.
+fn goes_on(keeper: &Keeper, carries: bool, count: usize) -> Result<()> {
+    let what = format!("{count} requests that carry a context: {carries}");
+    wait::until(&what, || {
+        let last = keeper.kept.last(count);
+        let all = last.len() == count
+            && last
+                .iter()
+                .all(|got| got.values("traceparent").len() == usize::from(carries));
+        Ok(all.then_some(()))
+    })
+}
+
+fn a_connection_that_was_open(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let folder = tempfile::tempdir()?;
+    let end = folder.path().join("end");
+    let mut client = child::command(workload::PYTHON);
+    client
+        .args(["-c", KEEP_ASKING, &keeper.address.to_string()])
+        .arg(&end);
+    let client = Child::spawn(client)?;
+    goes_on(&keeper, false, 20)?;
+    let options = propagating(hooks).port(keeper.address.port());
+    for _ in 0..3 {
+        let agent = Agent::start(&options)?;
+        if let Err(stalled) = goes_on(&keeper, true, 20) {
+            return Err(stalled.context(agent.stop()?.message()));
+        }
+        agent.kill()?;
+        goes_on(&keeper, false, 20)?;
+    }
+    let session = Session::start(options)?;
+    if let Err(stalled) = goes_on(&keeper, true, 20) {
+        return Err(stalled.context(session.finish(0)?.finished.message()));
+    }
+    session.agent.signal(Signal::STOP)?;
+    keeper.kept.more(50)?;
+    goes_on(&keeper, true, 20)?;
+    session.agent.signal(Signal::CONT)?;
+    goes_on(&keeper, true, 20)?;
+    let seen = session.finish(0)?;
+    goes_on(&keeper, false, 20)?;
+    std::fs::write(&end, "")?;
+    let count: usize = client.succeed()?.concat().parse()?;
+    let got = once(keeper.kept.take()?)?;
+    ensure!(got.len() == count, "{} of {count}", got.len());
+    // The last spanwire's, from one request on without a gap until it went.
+    let spans = clients(&seen);
+    let mut carried = Vec::new();
+    for number in 0..count {
+        let path = format!("/kept/{number}");
+        let got = &got[&path];
+        let values = got.values("traceparent");
+        ensure!(values.len() <= 1, "{got:#?}");
+        if let Some(span) = spans.get(path.as_str())
+            && let Some(value) = values.first()
+        {
+            ensure!(
+                header_of(span) == format!("traceparent: {value}"),
+                "{got:#?}, not of {span:#?}"
+            );
+            carried.push(number);
+        }
+    }
+    ensure!(carried.len() >= 70, "{carried:?}");
+    ensure!(
+        carried.windows(2).all(|two| two[0] + 1 == two[1]),
+        "a gap: {carried:?}"
+    );
+    // What was on its way when spanwire came, and when it ended, may have been seen at one end.
+    let servers = seen.spans.iter().filter(|span| span.kind == Kind::Server);
+    let (met, alone): (Vec<_>, Vec<_>) = servers.partition(|span| spans.contains_key(span.path()));
+    let edges = alone.iter().map(|span| span.path()).collect::<Vec<_>>();
+    ensure!(edges.len() <= 2, "nobody asked: {edges:?}");
+    for span in met {
+        let client = spans[span.path()];
+        ensure!(
+            span.parent == client.span_id && span.trace_id == client.trace_id,
+            "{client:#?}\n{span:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// Each client's load goes on while spanwire comes, goes, is killed and is stopped: all is answered, no byte is another, and no
+/// request carries more than one context.
+fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
+    const CLIENTS: [Client; 5] = [
+        Client::Requests,
+        Client::NodeHttp,
+        Client::GoHttp,
+        Client::NodeHttp2,
+        Client::GoHttp2,
+    ];
+    let (keeper, keeper2) = (Keeper::start()?, Keeper2::start()?);
+    let folder = tempfile::tempdir()?;
+    let ask = |client: Client| -> Result<()> {
+        let address = if Client::HTTP2.contains(&client) {
+            keeper2.address
+        } else {
+            keeper.address
+        };
+        let plan = plan(&client.prefix(), 200, 0);
+        Child::spawn(client.ask(address, &plan, 4, folder.path())?)?
+            .succeed()
+            .map(drop)
+    };
+    let all = || -> Result<Requests> {
+        let mut all = keeper.kept.take()?;
+        all.extend(keeper2.kept.take()?);
+        Ok(all)
+    };
+    for client in CLIENTS {
+        ask(client)?;
+    }
+    let plain = once(all()?)?;
+    let call = || -> Result<()> {
+        Child::spawn(Peer::GrpcGo.call(keeper2.address, 400, 20)?)?
+            .succeed()
+            .map(drop)
+    };
+    let done = AtomicBool::new(false);
+    let load = |work: &dyn Fn() -> Result<()>| -> Result<usize> {
+        let mut rounds = 0;
+        while !done.load(Ordering::Acquire) {
+            work()?;
+            rounds += 1;
+        }
+        Ok(rounds)
+    };
+    let (ask, call, load) = (&ask, &call, &load);
+    let rounds = std::thread::scope(|scope| {
+        let mut loads: Vec<_> = CLIENTS
+            .map(|client| scope.spawn(move || load(&|| ask(client)).with_context(|| format!("{client:?}"))))
+            .into_iter()
+            .collect();
+        loads.push(scope.spawn(move || load(call).context("grpc-go")));
+        let options = propagating(hooks)
+            .port(keeper.address.port())
+            .port(keeper2.address.port());
+        let come_and_go = || -> Result<()> {
+            for _ in 0..2 {
+                Agent::start(&options)?.kill()?;
+                let agent = Agent::start(&options)?;
+                keeper.kept.more(300)?;
+                agent.signal(Signal::STOP)?;
+                keeper.kept.more(300)?;
+                agent.signal(Signal::CONT)?;
+                keeper.kept.more(100)?;
+                let finished = agent.stop()?;
+                ensure!(finished.status == 0, "{}", finished.message());
+            }
+            Ok(())
+        };
+        let came = come_and_go();
+        done.store(true, Ordering::Release);
+        let rounds: Result<Vec<usize>> = loads
+            .into_iter()
+            .map(|load| load.join().expect("no thread panics"))
+            .collect();
+        let rounds = rounds?;
+        came.map(|()| rounds)
+    })?;
+    let (mut carried, mut count) = (0, 0);
+    for (path, got) in all()? {
+        if path.starts_with("/shop.") {
+            continue;
+        }
+        for got in got {
+            let contexts = got.values("traceparent").len();
+            ensure!(contexts <= 1, "{got:#?}");
+            carried += contexts;
+            count += 1;
+            let head = got.head.iter().filter(|line| !line.starts_with("traceparent: "));
+            let bare = Got {
+                head: head.cloned().collect(),
+                body: got.body.clone(),
+            };
+            ensure!(bare == plain[&path], "{got:#?}, not {:#?}", plain[&path]);
+        }
+    }
+    let asked: usize = rounds[..CLIENTS.len()].iter().map(|rounds| rounds * 200).sum();
+    ensure!(
+        count == asked && carried > 0,
+        "{count} of {asked}, {carried} with a context"
+    );
+    Ok(())
+}
+
+/// Prints the context of each request, or nothing.
+const PRINT: &str = "
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def do_GET(self):
+        print('got', self.path, *(self.headers.get_all('traceparent') or []), flush=True)
+        self.send_response(200)
+        self.send_header('Content-Length', '2')
+        self.end_headers()
+        self.wfile.write(b'ok')
+server = ThreadingHTTPServer(('10.77.0.2', int(sys.argv[1])), Answer)
+print('listening', flush=True)
+server.serve_forever()
+";
+
+const ASK_FAR: &str = "
+import http.client, os, sys, time
+port, count, file = sys.argv[1:]
+while not os.path.exists(file): time.sleep(0.01)
+connection = http.client.HTTPConnection('10.77.0.2', int(port))
+for number in range(int(count)):
+    connection.request('GET', f'/far/{number}', headers={'X-Long': 'l' * (number % 50 * 100)})
+    assert connection.getresponse().read() == b'ok'
+";
+
+/// The client's host alone is watched: what the server gets is what links it. Some packets are lost on the way.
+fn between_two_hosts(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 200;
+    let hosts = Namespaces::new(&format!("{hooks:?}"))?;
+    for end in 0..2 {
+        hosts.lose(end, 2)?;
+    }
+    let port = port::free()?.to_string();
+    let mut server = hosts.python(1);
+    server.args(["-c", PRINT, &port]);
+    let mut server = Child::spawn(server)?;
+    server.line("listening")?;
+    let folder = tempfile::tempdir()?;
+    let turn = folder.path().join("turn");
+    let mut client = hosts.python(0);
+    client.args(["-c", ASK_FAR, &port, &COUNT.to_string()]).arg(&turn);
+    let client = Child::spawn(client)?;
+    let session = Session::start(propagating(hooks).pid(client.pid()))?;
+    std::fs::write(&turn, "")?;
+    client.succeed()?;
+    let seen = session.finish(COUNT)?;
+    let spans = clients(&seen);
+    ensure!(
+        spans.len() == COUNT && seen.spans.len() == COUNT,
+        "{} spans",
+        seen.spans.len()
+    );
+    let expected: Vec<String> = (0..COUNT)
+        .map(|number| {
+            let path = format!("/far/{number}");
+            let header = header_of(spans[path.as_str()]);
+            format!("got {path} {}", header.trim_start_matches("traceparent: "))
+        })
+        .collect();
+    let printed = server.stdout.all();
+    ensure!(printed[1..] == expected, "{printed:#?}, not {expected:#?}");
+    Ok(())
+}
+
+/// What a service asks while it serves a request is part of that request's trace, with its flags, and says so on the wire; where
+/// the request is part of none, or of one that is not well-formed, of the one that begins here.
+fn a_trace_goes_on(hooks: Hooks) -> Result<()> {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
+    let fields = [
+        format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01"),
+        format!("traceparent:00-{TRACE}-00f067aa0ba902b7-00"),
+        format!("TraceParent: cc-{TRACE}-00f067aa0ba902b7-01-what-will-come"),
+        format!("traceparent: 00-{TRACE}-0000000000000000-01"),
+        "x-none: 1".to_owned(),
+    ];
+    for (number, field) in fields.iter().enumerate() {
+        let mut curl = child::command("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-H", "X-Long: ", "-H", field]);
+        curl.arg(format!("http://{}/on/{number}", service.address));
+        Child::spawn(curl)?.succeed()?;
+    }
+    let seen = session.finish(2 * fields.len())?;
+    let got = once(keeper.kept.take()?)?;
+    let spans = clients(&seen);
+    let servers = seen.spans.iter().filter(|span| span.kind == Kind::Server);
+    let servers: HashMap<&str, &Span> = servers.map(|span| (span.path(), span)).collect();
+    ensure!(seen.spans.len() == 2 * fields.len(), "{} spans", seen.spans.len());
+    for (number, flags) in ["01", "00", "01", "01", "01"].into_iter().enumerate() {
+        let path = format!("/on/{number}");
+        let span = spans.get(path.as_str()).with_context(|| path.clone())?;
+        let server = servers.get(path.as_str()).with_context(|| path.clone())?;
+        let expected = format!("00-{}-{}-{flags}", span.trace_id, span.span_id);
+        ensure!(
+            got[&path].values("traceparent") == [&expected],
+            "{:#?}, not {expected}",
+            got[&path]
+        );
+        ensure!(
+            span.parent == server.span_id && span.trace_id == server.trace_id,
+            "{span:#?}\n{server:#?}"
+        );
+        ensure!(
+            (span.trace_id == TRACE) == (number < 3),
+            "{number}: {}",
+            span.trace_id
+        );
+    }
+    Ok(())
+}
+
+/// Each message carries the context of its own publish, which its delivery is below; its body and all other properties are as
+/// they were sent, and so is a context that it has of its own.
+fn messages_of_pika(hooks: Hooks) -> Result<()> {
+    let count = 250;
+    let broker = RabbitMq::start()?;
+    let mut command = child::command(&workload::environment("python")?.to_string_lossy());
+    command.arg(workload::file("propagation/publish.py")?);
+    command.args([broker.service.address.port().to_string(), count.to_string()]);
+    let folder = tempfile::tempdir()?;
+    let turn = folder.path().join("turn");
+    let client = Child::spawn(child::held(&command, &turn))?;
+    let session = Session::start(propagating(hooks).pid(client.pid()))?;
+    std::fs::write(turn, "")?;
+    let told = client.succeed()?;
+    let seen = session.finish(2 * count)?;
+    ensure!(
+        seen.spans.len() == 2 * count && told.len() == count,
+        "{} spans, {} messages",
+        seen.spans.len(),
+        told.len()
+    );
+    let ids: HashMap<String, &Span> = seen
+        .spans
+        .iter()
+        .filter(|span| span.kind == Kind::Producer)
+        .map(|span| (format!("00-{}-{}-01", span.trace_id, span.span_id), span))
+        .collect();
+    let consumers = seen.spans.iter().filter(|span| span.kind == Kind::Consumer);
+    let consumed: HashMap<&str, &Span> = consumers.map(|span| (span.parent.as_str(), span)).collect();
+    let mut own = 0;
+    for line in &told {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        ensure!(message["same"] == true, "{message}");
+        let contexts = message["contexts"].as_array().context("contexts")?;
+        let [context] = contexts.as_slice() else {
+            anyhow::bail!("{message}")
+        };
+        let context = context.as_str().context("text")?;
+        if message["own"] == true {
+            own += 1;
+            ensure!(
+                context.starts_with("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"),
+                "{message}"
+            );
+            continue;
+        }
+        let publish = ids.get(context).with_context(|| message.to_string())?;
+        let delivery = consumed
+            .get(publish.span_id.as_str())
+            .with_context(|| message.to_string())?;
+        ensure!(
+            delivery.trace_id == publish.trace_id,
+            "{publish:#?}\n{delivery:#?}"
+        );
+    }
+    let expected = Outcome {
+        injected: (count - own) as u64,
+        own: own as u64,
+        skipped: 0,
+    };
+    ensure!(Outcome::of(&seen) == expected, "{:?}", Outcome::of(&seen));
+    Ok(())
+}
