@@ -22,7 +22,6 @@ use crate::runtime::{go, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::frame::amqp;
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
 use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
@@ -391,30 +390,6 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
         let mut at = operation.cursor + traceparent::NAME;
         at += (operation.byte(at) == b' ') as u32;
         join(operation, &mut dialogue.serving, at);
-    }
-    0
-}
-
-/// The message that is being delivered continues a trace, where the first of its headers is a `traceparent`, as spanwire puts
-/// it: at the cursor is the frame with its properties. As [`continues`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn message_continues(sock: u64, slot: u32) -> u32 {
-    let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
-        return 0;
-    };
-    let mut at = operation.cursor + amqp::FLAGS;
-    let flags = (operation.word(at) as u16).swap_bytes();
-    at += 2;
-    at += amqp::before_headers(flags, 0x8000, operation.byte(at));
-    at += amqp::before_headers(flags, 0x4000, operation.byte(at));
-    at += 4;
-    if flags & amqp::HEADERS != 0 && amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
-        join(
-            operation,
-            &mut dialogue.serving,
-            at + amqp::ENTRY - traceparent::LENGTH,
-        );
     }
     0
 }

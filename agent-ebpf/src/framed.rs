@@ -190,13 +190,6 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         half.started = 0;
         return Step::Lost;
     }
-    if protocol == AMQP
-        && operation.direction == RECEIVED as u32
-        && amqp::is_content_header(head)
-        && frame.length <= available
-    {
-        context::message_continues(operation.sock, operation.slot);
-    }
     if frame.marks & frame::mark::SETTLES != 0 {
         context::answered(operation.sock);
     }

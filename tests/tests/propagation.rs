@@ -481,7 +481,8 @@ fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
         let mut told: Vec<Call> = Vec::new();
         for client in CLIENTS {
             let mut command = client.call(keeper.address, count, 50)?;
-            command.args(KINDS);
+            // Connections of HTTP/2 are enrolled when they are connected, or not at all.
+            command.args(KINDS).env("WAIT", "1s");
             let child = Child::spawn(command)?;
             told.extend(calls::told::<Call>(&child.succeed()?)?);
         }

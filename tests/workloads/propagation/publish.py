@@ -1,4 +1,4 @@
-"""publish.py PORT COUNT: publishes, and gets each message back. Prints a line of JSON for each: its number, the headers that came
+"""publish.py PORT COUNT: publishes, and gets all messages back. Prints a line of JSON for each: its number, the headers that came
 and whether all else is as it was sent.
 """
 import json
@@ -26,10 +26,16 @@ connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", PORT
 channel = connection.channel()
 channel.confirm_delivery()
 queue = channel.queue_declare("", exclusive=True).method.queue
+
+
+def body_of(number):
+    return bytes((number + index) % 251 for index in range(SIZES[number // 5 % 5]))
+
+
 for number in range(COUNT):
-    sent = properties(number)
-    body = bytes((number + index) % 251 for index in range(SIZES[number // 5 % 5]))
-    channel.basic_publish("", queue, body, sent)
+    channel.basic_publish("", queue, body_of(number), properties(number))
+for number in range(COUNT):
+    sent, body = properties(number), body_of(number)
     _, got, back = channel.basic_get(queue, auto_ack=True)
     headers = dict(got.headers or {})
     contexts = [value for key, value in headers.items() if key == "traceparent"]

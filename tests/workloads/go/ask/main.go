@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 )
 
 const period = 251
@@ -58,6 +59,8 @@ func ask(client *http.Client, address string, one request) error {
 }
 
 func main() {
+	// It is read when it starts, and connects before that is over.
+	time.Sleep(time.Second)
 	for at := range counting {
 		counting[at] = byte(at % period)
 	}

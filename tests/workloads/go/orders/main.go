@@ -157,6 +157,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	// For who has to know of this process before it connects.
+	wait, _ := time.ParseDuration(os.Getenv("WAIT"))
+	time.Sleep(wait)
 	pace, _ := time.ParseDuration(os.Getenv("PACE"))
 	lines := make([]line, count+1)
 	var all sync.WaitGroup
