@@ -47,6 +47,7 @@ static GLOBALS: Globals = Globals {
     has_task_pt_regs: 0,
     filter_ports: 0,
     broker_spans: 0,
+    propagates: 0,
     parent_of_watched: 0,
     wake_at: 0,
 };

@@ -45,6 +45,9 @@ fn wanted() -> u32 {
 /// A socket begins to connect.
 #[inline(always)]
 pub(crate) fn connects(sock: u64) {
+    if global!(propagates) == 0 {
+        return;
+    }
     if is_watched() && wanted() != 0 {
         let _ = CONNECTING.insert(sock, 1, 0);
     } else {
@@ -204,6 +207,18 @@ impl Sending {
         self.next = self.next.wrapping_add(count);
         self.added = count;
         self.added_end = end;
+    }
+
+    /// Steps over what is left of a body or a frame; whether that was all, so that a message or a frame begins behind it.
+    #[inline(always)]
+    fn steps_over(&mut self, context: *mut sk_msg_md, size: u32) -> bool {
+        if self.remaining >= size as u64 {
+            self.remaining -= size as u64;
+        } else {
+            self.run_again(context, self.remaining as u32);
+            self.remaining = 0;
+        }
+        self.remaining == 0
     }
 
     /// Asks for another run behind the first `count` bytes of what is being sent.

@@ -4,7 +4,7 @@
 //! The method comes first, and begins the exchange; the header frame behind it, on the same channel, may come with another
 //! send.
 
-use super::frames::{head_at, looked};
+use super::frames::{fields, head_at, looked};
 use super::{message, text, wanted};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
@@ -21,18 +21,6 @@ use spanwire_ebpf::{Counter, SENT, propagate};
 mod marked {
     /// A message's method was sent on the channel that [`Sending::stream`] names, and its header was not.
     pub(super) const PUBLISHING: u8 = 1;
-}
-
-/// What comes of looking at the entries of a table.
-mod entries {
-    /// There is more to look at.
-    pub(super) const GO_ON: u32 = 0;
-    /// None of them is a context.
-    pub(super) const FREE: u32 = 1;
-    /// One of them is.
-    pub(super) const OWN: u32 = 2;
-    /// They do not end where the table does.
-    pub(super) const UNKNOWN: u32 = 3;
 }
 
 /// Frames for one run.
@@ -133,10 +121,10 @@ pub(super) fn injects(
     match if has_table {
         some_entries(operation.slot)
     } else {
-        entries::FREE
+        fields::FREE
     } {
-        entries::FREE => {}
-        entries::OWN => {
+        fields::FREE => {}
+        fields::OWN => {
             count(Counter::InjectionOwn, 1);
             return 0;
         }
@@ -196,17 +184,17 @@ fn write(to: *mut u8, length: u32, ids: &Ids) {
     }
 }
 
-/// Looks at the entries of the table from `copy_from` to `copy_to`; one of [`entries`], but not `GO_ON`.
+/// Looks at the entries of the table from `copy_from` to `copy_to`; one of [`fields`], but not `GO_ON`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn some_entries(slot: u32) -> u32 {
     for _ in 0..ENTRIES {
         let found = some_entry(slot);
-        if found != entries::GO_ON {
+        if found != fields::GO_ON {
             return found;
         }
     }
-    entries::UNKNOWN
+    fields::UNKNOWN
 }
 
 /// A step of [`some_entries`].
@@ -214,26 +202,26 @@ pub(crate) extern "C" fn some_entries(slot: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn some_entry(slot: u32) -> u32 {
     let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
-        return entries::UNKNOWN;
+        return fields::UNKNOWN;
     };
     // SAFETY: a map value, and this program's own.
     let operation = unsafe { &mut *operation };
     let at = operation.copy_from;
     if at >= operation.copy_to {
         return if at == operation.copy_to {
-            entries::FREE
+            fields::FREE
         } else {
-            entries::UNKNOWN
+            fields::UNKNOWN
         };
     }
     if amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
-        return entries::OWN;
+        return fields::OWN;
     }
     let kind = at + 1 + operation.byte(at) as u32;
     let length = amqp::value(operation.byte(kind), operation.word(kind + 1));
     if length > operation.copy_to {
-        return entries::UNKNOWN;
+        return fields::UNKNOWN;
     }
     operation.copy_from = kind + 1 + length;
-    entries::GO_ON
+    fields::GO_ON
 }

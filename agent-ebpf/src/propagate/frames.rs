@@ -30,6 +30,18 @@ pub(super) mod looked {
     pub(crate) const FOREIGN: u32 = 3;
 }
 
+/// What comes of looking at some of the fields of a frame.
+pub(super) mod fields {
+    /// There is more to look at.
+    pub(crate) const GO_ON: u32 = 0;
+    /// None of them is a context.
+    pub(crate) const FREE: u32 = 1;
+    /// One of them is.
+    pub(crate) const OWN: u32 = 2;
+    /// They do not end where they should.
+    pub(crate) const UNKNOWN: u32 = 3;
+}
+
 /// What has to be seen of a frame is shorter.
 const LONGEST_HEADER: u32 = 16;
 
@@ -57,19 +69,12 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         return;
     }
     if sending.state == state::FRAME {
-        let rest = sending.remaining;
-        if rest >= size as u64 {
-            sending.remaining -= size as u64;
-        } else {
-            sending.run_again(context, rest as u32);
-            sending.remaining = 0;
-        }
-        if sending.remaining == 0 {
+        if sending.steps_over(context, size) {
             sending.state = state::START;
         }
         return;
     }
-    if message::look_at_all(context, operation, size) {
+    if message::look(context, operation, size) {
         walk(context, operation, dialogue, size);
     } else {
         sending.state = state::REST;

@@ -103,19 +103,12 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         return;
     }
     if sending.state == state::BODY {
-        if sending.remaining >= size as u64 {
-            sending.remaining -= size as u64;
-        } else {
-            // A request right behind a body.
-            sending.run_again(context, sending.remaining as u32);
-            sending.remaining = 0;
-        }
-        if sending.remaining == 0 {
+        if sending.steps_over(context, size) {
             sending.state = state::START;
         }
         return;
     }
-    if !message::look_at_all(context, operation, size) {
+    if !message::look(context, operation, size) {
         sending.state = state::REST;
         return;
     }

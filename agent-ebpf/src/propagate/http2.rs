@@ -3,7 +3,7 @@
 //! It is looked at frame by frame. What the application sends as its own is found by its name, which has to be there as a
 //! literal before it can be anywhere else; from then on, nothing is injected on the connection.
 
-use super::frames::{head_at, looked};
+use super::frames::{fields, head_at, looked};
 use super::{message, text, wanted};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
@@ -21,18 +21,6 @@ use spanwire_ebpf::{Counter, SENT, propagate};
 mod marked {
     /// The application sends contexts of its own.
     pub(super) const OWN: u8 = 1;
-}
-
-/// What comes of looking at the fields of a header block.
-mod fields {
-    /// There is more to look at.
-    pub(super) const GO_ON: u32 = 0;
-    /// None of them is a context.
-    pub(super) const FREE: u32 = 1;
-    /// One of them is.
-    pub(super) const OWN: u32 = 2;
-    /// They do not end where the block does.
-    pub(super) const UNKNOWN: u32 = 3;
 }
 
 /// Longest frame that any peer takes (RFC 9113, section 4.2).

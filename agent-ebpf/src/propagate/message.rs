@@ -9,14 +9,24 @@ use aya_ebpf::helpers::generated::{
 };
 use spanwire_ebpf::Counter;
 
-/// Copies `count` bytes, from `from` on, into the operation's window; whether that was possible. They are at most as many
-/// as there are, and as the window takes.
+/// Copies as many of `size` bytes into the operation's window as it takes; whether that was possible.
 #[inline(always)]
-pub(crate) fn look(context: *mut sk_msg_md, operation: &mut Operation, from: u32, count: u32) -> bool {
+pub(crate) fn look(context: *mut sk_msg_md, operation: &mut Operation, size: u32) -> bool {
+    let length = if size as u64 > ROOM { ROOM as u32 } else { size };
+    let seen = copy(context, operation, length);
+    if !seen {
+        count(Counter::InjectionRefused, 1);
+    }
+    seen
+}
+
+/// Copies `count` bytes into the window, which are at most as many as there are.
+#[inline(always)]
+fn copy(context: *mut sk_msg_md, operation: &mut Operation, count: u32) -> bool {
     // SAFETY: the program's own context.
     let (start, end) = unsafe {
         // What lies in one piece is not moved.
-        if bpf_msg_pull_data(context, from, from.wrapping_add(count), 0) != 0 {
+        if bpf_msg_pull_data(context, 0, count, 0) != 0 {
             return false;
         }
         let start = number(operation, (*context).__bindgen_anon_1.data as u64);
@@ -35,17 +45,6 @@ pub(crate) fn look(context: *mut sk_msg_md, operation: &mut Operation, from: u32
     operation.carried = 0;
     operation.end = count;
     result == 0
-}
-
-/// Copies as many of `size` bytes into the window as it takes; whether that was possible.
-#[inline(always)]
-pub(crate) fn look_at_all(context: *mut sk_msg_md, operation: &mut Operation, size: u32) -> bool {
-    let length = if size as u64 > ROOM { ROOM as u32 } else { size };
-    let seen = look(context, operation, 0, length);
-    if !seen {
-        count(Counter::InjectionRefused, 1);
-    }
-    seen
 }
 
 /// Has `write` write `COUNT` bytes over those at `at`; whether that was possible.

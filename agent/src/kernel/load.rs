@@ -5,7 +5,7 @@ use super::diagnostics::Diagnostics;
 use super::events::ConnectionId;
 use super::offsets::{self, MissingField};
 use super::probes::Probes;
-use super::propagation::Propagation;
+use super::propagation::{self, Propagation};
 use super::ring::Ring;
 use crate::process::Probed;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf, SockHash};
@@ -276,6 +276,7 @@ impl Capture {
         let mut globals = offsets::globals(&btf)?;
         globals.filter_ports = u32::from(!options.ports.is_empty());
         globals.broker_spans = u32::from(options.broker_spans);
+        globals.propagates = u32::from(options.propagate);
         globals.wake_at = options.ring_buffer / 4;
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
@@ -571,7 +572,7 @@ fn attach(ebpf: &mut Ebpf, program: &Program, propagation: &Propagation) -> Resu
         Hook::FEntry(_) => <&mut FEntry>::try_from(found)?.attach().map(drop),
         Hook::FExit(_) => <&mut FExit>::try_from(found)?.attach().map(drop),
         Hook::SkMsg => propagation.attach(found.try_into()?),
-        Hook::SockOps => propagation.watch_connects(found.try_into()?),
+        Hook::SockOps => propagation::watch_connects(found.try_into()?),
     }
 }
 

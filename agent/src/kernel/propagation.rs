@@ -49,16 +49,6 @@ impl Propagation {
         program.attach(self.sockets.fd()).map(drop)
     }
 
-    /// From now on sockets that connect are enrolled by the program.
-    #[expect(clippy::unused_self, reason = "in the order of `attach`")]
-    pub(super) fn watch_connects(&self, program: &mut SockOps) -> Result<(), ProgramError> {
-        let no_cgroup = |error: io::Error| ProgramError::IOError(error);
-        let root = cgroup::root().map_err(|error| no_cgroup(io::Error::other(error)))?;
-        let root = File::open(root.path).map_err(no_cgroup)?;
-        // The kernel lets several programs be attached by links; the other mode's flag it refuses with one.
-        program.attach(root, CgroupAttachMode::Single).map(drop)
-    }
-
     /// Asks for a socket of a process to be enrolled with the next [`Self::enrol_waiting`].
     pub fn enrol(&mut self, pid: u32, connection: ConnectionId, inode: u64) {
         if self.refusal.is_none() {
@@ -105,6 +95,15 @@ impl Propagation {
         }
         Ok(count)
     }
+}
+
+/// From now on sockets that connect are enrolled by the program.
+pub(super) fn watch_connects(program: &mut SockOps) -> Result<(), ProgramError> {
+    let no_cgroup = |error: io::Error| ProgramError::IOError(error);
+    let root = cgroup::root().map_err(|error| no_cgroup(io::Error::other(error)))?;
+    let root = File::open(root.path).map_err(no_cgroup)?;
+    // The kernel lets several programs be attached by links; the other mode's flag it refuses with one.
+    program.attach(root, CgroupAttachMode::Single).map(drop)
 }
 
 /// Copies of a process's descriptors of sockets with these inodes, each with the inode's value.
