@@ -1,4 +1,4 @@
-//! What the numbers are to reach with hook set `socket`: issue 3, last paragraph; issue 4, last paragraph.
+//! What the numbers are to reach with hook set `socket`: the last paragraphs of issues 3 and 4; issue 5.
 
 use super::spread::Spread;
 use serde::{Serialize, Serializer};
@@ -13,6 +13,8 @@ pub(super) enum Goal {
     DifferenceUpTo(f64),
     /// The median of the ratios of with to without.
     RatioFrom(f64),
+    /// The same, the other way.
+    RatioUpTo(f64),
     /// The median of what there is with spanwire alone.
     UpTo(f64),
     /// The same, the other way.
@@ -26,6 +28,7 @@ impl Goal {
             Self::NoDifference => difference.is_some_and(|it| it.lower_quartile <= 0.0),
             Self::DifferenceUpTo(most) => difference.is_some_and(|it| it.median <= most),
             Self::RatioFrom(least) => ratio.is_some_and(|it| it.median >= least),
+            Self::RatioUpTo(most) => ratio.is_some_and(|it| it.median <= most),
             Self::UpTo(most) => with.median <= most,
             Self::From(least) => with.median >= least,
         }
@@ -38,6 +41,7 @@ impl fmt::Display for Goal {
             Self::NoDifference => write!(formatter, "difference 0 within noise"),
             Self::DifferenceUpTo(most) => write!(formatter, "difference <= {most}"),
             Self::RatioFrom(least) => write!(formatter, "ratio >= {least}"),
+            Self::RatioUpTo(most) => write!(formatter, "ratio <= {most}"),
             Self::UpTo(most) => write!(formatter, "<= {most}"),
             Self::From(least) => write!(formatter, ">= {least}"),
         }
@@ -69,6 +73,8 @@ mod tests {
         assert!(!met(Goal::DifferenceUpTo(2.0), &[101.0, 103.0, 190.0], &bare));
         assert!(met(Goal::RatioFrom(0.9), &[90.0, 90.0, 10.0], &bare));
         assert!(!met(Goal::RatioFrom(0.9), &[89.0, 89.0, 100.0], &bare));
+        assert!(met(Goal::RatioUpTo(1.02), &[102.0, 102.0, 900.0], &bare));
+        assert!(!met(Goal::RatioUpTo(1.02), &[103.0, 103.0, 0.0], &bare));
         assert!(met(Goal::UpTo(102.0), &[102.0, 102.0, 900.0], &bare));
         assert!(!met(Goal::UpTo(102.0), &[103.0, 103.0, 0.0], &bare));
     }

@@ -7,6 +7,7 @@
 mod agent;
 mod causality;
 mod goal;
+mod injection;
 mod load;
 mod loops;
 mod micro;
@@ -52,6 +53,8 @@ enum Part {
     Agent,
     /// HTTP/2, gRPC, PostgreSQL, AMQP: throughput, CPU a span, time in the kernel a span.
     Protocols,
+    /// Contexts put into requests: throughput, latency and time in the kernel, against capture alone.
+    Injection,
     /// Captures: bytes a second of CPU.
     Replay,
     /// Requests of each runtime whose trees are known: how many come out right, at 1 to 200 at a time.
@@ -91,6 +94,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             Part::Nginx => nginx::measure(arguments.rounds)?,
             Part::Agent => overhead::measure(arguments.rounds)?,
             Part::Protocols => protocols::measure(arguments.rounds)?,
+            Part::Injection => injection::measure(arguments.rounds)?,
             Part::Replay => replay::measure(arguments.rounds)?,
         };
         report.print();

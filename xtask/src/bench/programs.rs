@@ -67,11 +67,20 @@ pub(super) fn measure(hooks: &[String]) -> Result<Report> {
 
 /// Time spent so far in the programs of an agent, as far as the kernel counts it.
 pub(super) fn time_in(agent: &Agent) -> Result<Duration> {
+    time_in_those(agent, |_| true)
+}
+
+/// The same, of those with one name. The kernel keeps 15 bytes of it.
+pub(super) fn time_in_one(agent: &Agent, name: &str) -> Result<Duration> {
+    time_in_those(agent, |found| found == &name[..name.len().min(15)])
+}
+
+fn time_in_those(agent: &Agent, is_one: impl Fn(&str) -> bool) -> Result<Duration> {
     let ours = held_by(agent.pid())?;
     let all = programs()?;
     let ours = all.as_array().into_iter().flatten().filter(|program| {
         let id = program["id"].as_u64();
-        id.is_some_and(|id| ours.contains(&id))
+        id.is_some_and(|id| ours.contains(&id)) && program["name"].as_str().is_some_and(&is_one)
     });
     let time = ours.filter_map(|program| program["run_time_ns"].as_u64()).sum();
     Ok(Duration::from_nanos(time))

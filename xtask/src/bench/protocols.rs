@@ -23,7 +23,7 @@ const LOADS: [(&str, &str, bool); 6] = [
 ];
 
 /// `load`, which is there until it is dropped.
-struct Load {
+pub(super) struct Load {
     child: Child,
     /// Dropped, it ends.
     orders: Option<ChildStdin>,
@@ -32,7 +32,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(protocol: &str) -> Result<Self> {
+    pub(super) fn start(protocol: &str) -> Result<Self> {
         let mut child = Command::new(workspace::target().join("release/load"))
             .arg(protocol)
             .stdin(Stdio::piped())
@@ -58,29 +58,37 @@ impl Load {
         }
     }
 
-    /// Seconds that one run took.
-    fn run(&mut self) -> Result<f64> {
+    /// Seconds that one run took, and what else the client measured.
+    pub(super) fn run(&mut self) -> Result<Vec<f64>> {
         writeln!(self.orders.as_mut().context("no standard input")?)?;
-        Ok(self.hear("done ")?.parse()?)
+        let said = self.hear("done ")?;
+        let numbers: Result<Vec<f64>, _> = said.split(' ').map(str::parse).collect();
+        let numbers = numbers?;
+        ensure!(!numbers.is_empty(), "the load measured nothing");
+        Ok(numbers)
     }
 
-    /// One run under spanwire, and what it came to.
-    fn run_watched(&mut self) -> Result<Watched> {
-        let agent = Agent::start_or_fail(&["--output", "none", "--port", &self.port], &[])?;
+    /// One run under spanwire with `options`, and what it came to.
+    pub(super) fn run_watched(&mut self, options: &[&str]) -> Result<Watched> {
+        let arguments = [&["--output", "none", "--port", &self.port], options].concat();
+        let agent = Agent::start_or_fail(&arguments, &[])?;
         let by_socket_hooks = agent.by_socket_hooks;
         let (cpu, in_kernel) = (agent.cpu()?, programs::time_in(&agent)?);
-        let seconds = self.run()?;
+        let measured = self.run()?;
         // What is still in the ring buffer.
         thread::sleep(Duration::from_millis(200));
         let (cpu, in_kernel) = (agent.cpu()? - cpu, programs::time_in(&agent)? - in_kernel);
+        let injecting = programs::time_in_one(&agent, "spanwire_inject")?;
         let summary = agent.stop()?;
         let spans = summary.get("spans.built").copied().unwrap_or(0);
         ensure!(spans > 0, "no span was made under load: {summary:?}");
         let lost = summary.iter().filter(|(name, _)| name.contains("lost"));
         Ok(Watched {
-            seconds,
+            measured,
             cpu: per(cpu.as_secs_f64() * 1e6, spans),
             in_kernel: per(in_kernel.as_secs_f64() * 1e9, spans),
+            injecting: injecting.as_secs_f64() * 1e9,
+            injected: summary.get("kernel.propagation.injected").copied().unwrap_or(0),
             lost: lost.map(|(_, count)| count).sum(),
             by_socket_hooks,
         })
@@ -96,28 +104,38 @@ impl Drop for Load {
 }
 
 /// One run with spanwire.
-struct Watched {
-    seconds: f64,
+pub(super) struct Watched {
+    /// What [`Load::run`] gives.
+    pub(super) measured: Vec<f64>,
     /// Microseconds of the agent's CPU a span.
     cpu: f64,
     /// Nanoseconds in our programs a span; 0 where the kernel does not count them.
-    in_kernel: f64,
+    pub(super) in_kernel: f64,
+    /// Nanoseconds in all runs of the program that injects.
+    pub(super) injecting: f64,
+    /// Requests that a context was injected into.
+    pub(super) injected: u64,
     lost: u64,
-    by_socket_hooks: bool,
+    pub(super) by_socket_hooks: bool,
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of a few seconds are far below 2^52"
 )]
-fn per(whole: f64, spans: u64) -> f64 {
+pub(super) fn per(whole: f64, spans: u64) -> f64 {
     whole / spans as f64
+}
+
+/// Installs what `load` starts, and builds it.
+pub(super) fn prepare() -> Result<()> {
+    setup::tests()?;
+    shell::run(setup::cargo()?.args(["build", "--release", "-p", "spanwire-tests", "--bin", "load"]))
 }
 
 /// Rounds of both, each with spanwire first in every other round; then one with the kernel counting, which costs time itself.
 pub(super) fn measure(rounds: usize) -> Result<Report> {
-    setup::tests()?;
-    shell::run(setup::cargo()?.args(["build", "--release", "-p", "spanwire-tests", "--bin", "load"]))?;
+    prepare()?;
     let about =
         "a real service and client of each protocol on this host, both watched; spans are those of both"
             .to_owned();
@@ -131,19 +149,19 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
             println!("  {protocol}: round {} of {rounds}", round + 1);
             for turn in 0..2 {
                 if (turn + round) % 2 == 0 {
-                    without.push(1.0 / load.run()?);
+                    without.push(1.0 / load.run()?[0]);
                 } else {
-                    with.push(load.run_watched()?);
+                    with.push(load.run_watched(&[])?);
                 }
             }
         }
         let counting = Counting::on()?;
-        let counted = load.run_watched()?;
+        let counted = load.run_watched(&[])?;
         drop(counting);
         let by_socket_hooks = with.iter().all(|run| run.by_socket_hooks);
         let goal = |goal| Some(goal).filter(|_| by_socket_hooks);
         let column = |value: fn(&Watched) -> f64| with.iter().map(value).collect::<Vec<_>>();
-        let speed = column(|run| 1.0 / run.seconds);
+        let speed = column(|run| 1.0 / run.measured[0]);
         let row = Row::paired(format!("{protocol}: {what}"), "runs/s", &speed, &without);
         report.push(row.judged(goal(Goal::RatioFrom(0.95)).filter(|_| judged)));
         let row = Row::alone(format!("{protocol}: CPU a span"), "us", &column(|run| run.cpu));
