@@ -34,6 +34,10 @@ counters! {
     SpansNotShown => "lost.spans.not_shown",
     /// Receiving ends of spanwire's own exports: left out, or each export would make the next.
     OwnExports => "spans.own_exports",
+    /// Spans left to the SDK of their service.
+    LeftOut => "spans.left_to_sdk",
+    /// Requests that carry telemetry of others, left out.
+    Telemetry => "spans.telemetry",
     /// Exchanges without a span because a record of theirs was lost.
     Exchanges => "lost.exchanges.incomplete",
     /// Responses whose request was never seen.

@@ -9,7 +9,7 @@ use crate::export::stdout::Stdout;
 use crate::export::{Handle, USER_AGENT};
 use crate::health::{Counter, Health};
 use crate::kernel::clock::Clock;
-use crate::kernel::events::{Event, Ids};
+use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::process::watch::Filter;
@@ -19,9 +19,9 @@ use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
-use crate::trace;
-use crate::trace::causality::Causality;
+use crate::trace::causality::{Causality, Covered, Placed};
 use crate::trace::context::Extracted;
+use crate::trace::{self, Signal};
 use smol_str::SmolStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,11 +226,39 @@ impl Stages {
             }
             let is_message = Protocol::numbered(origin.protocol) == Some(Protocol::Amqp);
             let passes = is_message && *asks == (origin.direction == Direction::Received);
+            let covered = self.covered(origin);
             let client = self.table.client(origin.connection, origin.direction);
             // A message has one end only: its broker is another's.
             self.causality
-                .began(origin, began, client.filter(|_| !is_message), passes);
+                .began(origin, began, client.filter(|_| !is_message), passes, covered);
         }
+    }
+
+    /// What a process makes spans of itself: all that it is asked, and what it asks with a context of its own. A statement
+    /// carries none.
+    fn covered(&mut self, origin: &Origin) -> Covered {
+        if !self.processes.covers(origin.pid, origin.protocol) {
+            return Covered::No;
+        }
+        let carries_context = Protocol::numbered(origin.protocol) != Some(Protocol::Postgres);
+        match origin.direction {
+            Direction::Sent if carries_context => Covered::Named,
+            Direction::Sent | Direction::Received => Covered::All,
+        }
+    }
+
+    /// Whether a request carries telemetry; its sender is known by it from then on.
+    fn is_telemetry(&mut self, finished: &Finished) -> bool {
+        if !self.processes.heeds_exports() {
+            return false;
+        }
+        let Some(signal) = trace::exported(finished.exchange.request()) else {
+            return false;
+        };
+        if signal == Signal::Traces && finished.requests == Direction::Sent {
+            self.processes.on_export(finished.exchange.first().pid);
+        }
+        true
     }
 }
 
@@ -379,8 +407,10 @@ impl Pipeline {
         let open: Vec<_> = self.stages.table.open(before, now).collect();
         let is_told = |open: &&Finished| !is_export(open.requests, open.exchange.request());
         let spans = open.iter().filter(is_told).filter_map(|open| {
-            let mut span = self.span(open)?;
-            self.stages.causality.place_open(&mut span, &self.stages.table);
+            let span = self.span(open)?;
+            let Placed::Here(mut span) = self.stages.causality.place_open(span, &self.stages.table) else {
+                return None;
+            };
             // Where limits do not reach it.
             let value = Value::Boolean(true);
             let key = semconv::OPEN.into();
@@ -407,18 +437,30 @@ impl Pipeline {
                 self.stages.causality.finished(ids.span_id, ended, context);
             }
         }
-        let mut spans = self.stages.causality.placed(&self.stages.table, self.told);
+        let mut placed = self.stages.causality.placed(&self.stages.table, self.told);
         for finished in finished {
             if is_export(finished.requests, finished.exchange.request()) {
                 self.stages.health.add(Counter::OwnExports, 1);
                 continue;
             }
+            if self.stages.is_telemetry(&finished) {
+                self.stages.health.add(Counter::Telemetry, 1);
+                continue;
+            }
             match self.span(&finished) {
-                Some(span) => spans.extend(self.stages.causality.place(span, &self.stages.table, self.told)),
+                Some(span) => placed.push(self.stages.causality.place(span, &self.stages.table, self.told)),
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
-        let spans: Vec<_> = spans.into_iter().map(|span| self.redacted(span)).collect();
+        let spans = placed.into_iter().filter_map(|placed| match placed {
+            Placed::Here(span) => Some(self.redacted(span)),
+            Placed::Waits => None,
+            Placed::LeftOut => {
+                self.stages.health.add(Counter::LeftOut, 1);
+                None
+            }
+        });
+        let spans: Vec<_> = spans.collect();
         if !spans.is_empty() {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
             self.stages.sinks.push(spans);

@@ -133,7 +133,9 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         causality: Causality::new(Arc::clone(&health)),
-        processes: process::Table::new(Proc::host(), config.resource.clone()).propagating(settled.policy),
+        processes: process::Table::new(Proc::host(), config.resource.clone())
+            .propagating(settled.policy)
+            .leaving(process::SdkRules::new(&config.sdk)),
         filter,
         descendants_only: !command.is_empty(),
         rules: rules(config, run.no_redact, quiet),

@@ -110,9 +110,21 @@ fn go_build(output: &Path) -> Command {
 /// # Errors
 /// There is no npm, or no registry.
 pub fn node_modules() -> Result<PathBuf> {
-    let sources = ["node/package.json", "node/package-lock.json"].map(file);
+    packages("node_modules", "node")
+}
+
+/// The same of `sdk/package-lock.json`: OpenTelemetry's SDK for Node.
+///
+/// # Errors
+/// There is no npm, or no registry.
+pub fn node_sdk() -> Result<PathBuf> {
+    packages("node_sdk", "sdk")
+}
+
+fn packages(name: &str, folder: &str) -> Result<PathBuf> {
+    let sources = ["package.json", "package-lock.json"].map(|source| file(&format!("{folder}/{source}")));
     let sources = sources.into_iter().collect::<Result<Vec<_>>>()?;
-    built("node_modules", &sources, |output| {
+    built(name, &sources, |output| {
         // npm calls the folder as it likes.
         let mut command = Command::new("sh");
         command.args([

@@ -7,7 +7,7 @@ use super::print::{Origin, Origins};
 use super::value::Period;
 use super::{
     Batch, Capture, ClientIdentity, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Otlp, Output,
-    Propagate, Warning, Watch,
+    Propagate, Sdk, Warning, Watch,
 };
 use std::time::Duration;
 
@@ -31,6 +31,12 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         },
         propagate: Propagate {
             headers: settled(layer.propagate.headers.clone()),
+        },
+        sdk: Sdk {
+            detect: settled(layer.sdk.detect),
+            instrumented: layer.sdk.instrumented.clone().unwrap_or_default(),
+            kept: layer.sdk.kept.clone().unwrap_or_default(),
+            covers: settled(layer.sdk.covers.clone()),
         },
         output: Output {
             format: settled(layer.output.format),

@@ -84,6 +84,18 @@ choice! {
 }
 
 choice! {
+    /// What SDKs make spans of.
+    pub enum Covered {
+        /// Requests of HTTP, gRPC included
+        Http = "http",
+        /// Statements
+        Database = "database",
+        /// Messages
+        Messaging = "messaging",
+    }
+}
+
+choice! {
     /// Level of the diagnostics that the programs in the kernel write.
     pub enum KernelLog {
         /// Silent, at no cost

@@ -44,6 +44,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("SPANWIRE_BROKER_SPANS", "messaging.broker_spans"),
     ("SPANWIRE_PROPAGATE", "propagate.headers"),
+    ("SPANWIRE_SDK_DETECT", "sdk.detect"),
+    ("SPANWIRE_SDK_INSTRUMENTED", "sdk.instrumented"),
+    ("SPANWIRE_SDK_KEPT", "sdk.kept"),
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
@@ -163,6 +166,9 @@ impl<'a> Reader<'a> {
         layer.http.captured_response_headers = self.many("http.captured_response_headers")?;
         layer.messaging.broker_spans = self.one("messaging.broker_spans")?;
         layer.propagate.headers = self.many("propagate.headers")?;
+        layer.sdk.detect = self.one("sdk.detect")?;
+        layer.sdk.instrumented = self.many("sdk.instrumented")?;
+        layer.sdk.kept = self.many("sdk.kept")?;
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;

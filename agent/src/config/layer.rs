@@ -3,9 +3,9 @@
 //! The file's grammar *is* this shape (serde refuses other keys), and so is its JSON schema. Doc comments here are what
 //! editors show.
 
-use super::choice::{Color, Compression, Format, Hooks, Injected, KernelLog, Protocol};
+use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
 use super::endpoint::Endpoint;
-use super::value::{FieldName, Method, Pattern, Period, PortRange, Secret, Size};
+use super::value::{FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -88,6 +88,20 @@ section! {
     pub struct Propagate {
         /// Into which requests of watched clients a `traceparent` is put that have none.
         pub headers: Option<Vec<Injected>>,
+    }
+}
+
+section! {
+    /// Services that make spans themselves, by an OpenTelemetry SDK. What they cover is left to them.
+    pub struct Sdk {
+        /// Whether they are found: by an SDK that their start loads, and by exports of traces.
+        pub detect: Option<bool>,
+        /// Services that make spans themselves, found or not.
+        pub instrumented: Option<Vec<ServicePattern>>,
+        /// Services that are traced all the same.
+        pub kept: Option<Vec<ServicePattern>>,
+        /// What such a service makes spans of. Requests that it sends are left to it where they carry a context of its own.
+        pub covers: Option<Vec<Covered>>,
     }
 }
 
@@ -190,6 +204,9 @@ pub struct Layer {
     /// How trace context gets to other hosts, and to services that make spans themselves.
     #[serde(deserialize_with = "section")]
     pub propagate: Propagate,
+    /// Services that make spans themselves, by an OpenTelemetry SDK.
+    #[serde(deserialize_with = "section")]
+    pub sdk: Sdk,
     /// What is written to standard output.
     #[serde(deserialize_with = "section")]
     pub output: Output,
@@ -219,6 +236,7 @@ impl Layer {
             http: self.http.over(lower.http),
             messaging: self.messaging.over(lower.messaging),
             propagate: self.propagate.over(lower.propagate),
+            sdk: self.sdk.over(lower.sdk),
             output: self.output.over(lower.output),
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
@@ -246,6 +264,11 @@ impl Layer {
             },
             propagate: Propagate {
                 headers: Some(vec![Injected::None]),
+            },
+            sdk: Sdk {
+                detect: Some(true),
+                covers: Some(vec![Covered::Http, Covered::Database, Covered::Messaging]),
+                ..Sdk::default()
             },
             output: Output {
                 format: Some(Format::Tree),

@@ -14,7 +14,7 @@ pub mod pairs;
 mod print;
 pub mod value;
 
-pub use choice::{Color, Compression, Format, Hooks, Injected, KernelLog, Protocol};
+pub use choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
 pub use command::run;
 use environment::Environment;
 pub use file::{File, FileError, Problem};
@@ -23,7 +23,7 @@ use print::{Origin, Origins};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use value::{Pattern, PortRange, Secret};
+use value::{Pattern, PortRange, Secret, ServicePattern};
 
 /// Resource attributes that name one service, and so can never be given to all.
 const OWN_RESOURCE: &[&str] = &["service.name", "service.instance.id"];
@@ -41,6 +41,8 @@ pub struct Config {
     pub messaging: Messaging,
     /// How trace context gets on.
     pub propagate: Propagate,
+    /// Services that make spans themselves.
+    pub sdk: Sdk,
     /// What is written to standard output.
     pub output: Output,
     /// Where spans are sent, if anywhere.
@@ -102,6 +104,19 @@ pub struct Messaging {
 pub struct Propagate {
     /// Into which requests it is put.
     pub headers: Vec<Injected>,
+}
+
+/// Services that make spans themselves, by an OpenTelemetry SDK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sdk {
+    /// Whether they are found.
+    pub detect: bool,
+    /// Services that do, found or not.
+    pub instrumented: Vec<ServicePattern>,
+    /// Services that are traced all the same.
+    pub kept: Vec<ServicePattern>,
+    /// What is left to them.
+    pub covers: Vec<Covered>,
 }
 
 /// What is written to standard output.

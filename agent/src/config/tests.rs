@@ -60,6 +60,12 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
         propagate: Propagate {
             headers: vec![Injected::None],
         },
+        sdk: Sdk {
+            detect: true,
+            instrumented: Vec::new(),
+            kept: Vec::new(),
+            covers: vec![Covered::Http, Covered::Database, Covered::Messaging],
+        },
         output: Output {
             format: Format::Tree,
             color: Color::Auto,
@@ -312,6 +318,12 @@ messaging:
 propagate:
   headers:  # default
   - none
+sdk:
+  detect: true  # default
+  covers:  # default
+  - http
+  - database
+  - messaging
 output:
   format: none  # from the command line
   color: auto  # default

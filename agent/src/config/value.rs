@@ -288,6 +288,46 @@ scalar!(
     "A file name or path; `*`, `?`, `[...]`, `{a,b}`, and `**` across folders."
 );
 
+/// A shell-like pattern for the name of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePattern(globset::Glob);
+
+impl ServicePattern {
+    /// The pattern, to be compiled.
+    #[must_use]
+    pub fn glob(&self) -> globset::Glob {
+        self.0.clone()
+    }
+}
+
+impl FromStr for ServicePattern {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text.is_empty() {
+            return Err(Invalid::new(
+                "an empty pattern matches nothing; give a name such as `cart` or `shop-*`",
+            ));
+        }
+        let glob = globset::Glob::new(text);
+        glob.map(Self)
+            .map_err(|error| Invalid::new(format!("`{text}` is not a pattern: {}", error.kind())))
+    }
+}
+
+impl Display for ServicePattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.glob())
+    }
+}
+
+scalar!(
+    ServicePattern,
+    "string",
+    ".",
+    "A service's name; `*`, `?`, `[...]`, `{a,b}`."
+);
+
 /// The name of an HTTP field, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldName(String);

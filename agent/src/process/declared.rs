@@ -15,23 +15,21 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// Takes up `variable` (`NAME=VALUE`, perhaps with a NUL behind) if it is one of the two.
-    pub(super) fn note(&mut self, variable: &[u8]) {
-        let variable = variable.strip_suffix(b"\0").unwrap_or(variable);
-        let value = |name: &[u8]| {
-            let value = variable.strip_prefix(name)?;
-            std::str::from_utf8(value)
-                .ok()
-                .map(str::trim)
-                .filter(|value| !value.is_empty())
-        };
-        if let Some(name) = value(b"OTEL_SERVICE_NAME=") {
-            self.service_name = Some(name.to_owned());
-        } else if let Some(attributes) = value(b"OTEL_RESOURCE_ATTRIBUTES=") {
-            let mut attributes = pairs::parse(attributes).unwrap_or_default();
-            attributes.retain(|(_, value)| !value.is_empty());
-            attributes.truncate(MAX_ATTRIBUTES);
-            self.attributes = attributes;
+    /// Takes up an environment variable if it is one of the two.
+    pub(super) fn note(&mut self, name: &str, value: &str) {
+        let value = value.trim();
+        if value.is_empty() {
+            return;
+        }
+        match name {
+            "OTEL_SERVICE_NAME" => self.service_name = Some(value.to_owned()),
+            "OTEL_RESOURCE_ATTRIBUTES" => {
+                let mut attributes = pairs::parse(value).unwrap_or_default();
+                attributes.retain(|(_, value)| !value.is_empty());
+                attributes.truncate(MAX_ATTRIBUTES);
+                self.attributes = attributes;
+            }
+            _ => {}
         }
     }
 
@@ -54,7 +52,8 @@ mod tests {
     fn check(variables: &[&str], service: Option<&str>, attributes: &[(&str, &str)]) {
         let mut declared = Declared::default();
         for variable in variables {
-            declared.note(format!("{variable}\0").as_bytes());
+            let (name, value) = variable.split_once('=').unwrap();
+            declared.note(name, value);
         }
         let attributes: Vec<_> = attributes
             .iter()

@@ -21,6 +21,7 @@ mod python;
 mod resource;
 mod root;
 mod runtime;
+mod sdk;
 mod table;
 mod unit;
 pub mod watch;
@@ -34,6 +35,7 @@ pub use proc::{Glance, Proc, Unreadable};
 pub use propagation::Policy;
 pub use resource::attributes;
 pub use runtime::Runtime;
+pub use sdk::{Loaded, Rules as SdkRules};
 pub use table::Table;
 
 use crate::span::Resource;
@@ -73,6 +75,8 @@ pub struct Identity {
     pub name: Option<String>,
     /// What its owner declared for telemetry.
     pub declared: Declared,
+    /// What its start says of an SDK in it.
+    pub sdk: Loaded,
 }
 
 impl Identity {

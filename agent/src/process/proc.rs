@@ -1,7 +1,7 @@
 //! One process out of procfs.
 
 use super::root::Root;
-use super::{Container, Declared, Identity, cgroup, container, name, runtime};
+use super::{Container, Declared, Identity, Loaded, cgroup, container, name, runtime};
 use procfs::process::{MMapPath, Process};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
@@ -140,6 +140,8 @@ impl Proc {
             directory: directory.as_deref(),
             root: root.as_ref(),
         });
+        let (declared, mut sdk) = environment(&process);
+        arguments.iter().for_each(|argument| sdk.note_argument(argument));
         Ok(Identity {
             pid,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -151,7 +153,8 @@ impl Proc {
             container: container::find(&cgroups, host.as_ref()),
             unit: cgroup::unit(&cgroups, file_name),
             name,
-            declared: declared(&process),
+            declared,
+            sdk,
             comm: stat.comm,
             executable,
         })
@@ -249,19 +252,26 @@ fn arguments(process: &Process) -> Vec<String> {
     parts
 }
 
-/// One variable at a time passes through memory; the two that count stay.
-fn declared(process: &Process) -> Declared {
-    let mut declared = Declared::default();
+/// One variable at a time passes through memory; what the few that count say stays.
+fn environment(process: &Process) -> (Declared, Loaded) {
+    let (mut declared, mut sdk) = (Declared::default(), Loaded::default());
     let Ok(file) = process.open_relative("environ") else {
-        return declared;
+        return (declared, sdk);
     };
     let mut reader = BufReader::new(file.take(MAX_ENVIRONMENT));
     let mut variable = Vec::new();
     while reader.read_until(0, &mut variable).is_ok_and(|length| length > 0) {
-        declared.note(&variable);
+        let text = variable.strip_suffix(b"\0").unwrap_or(&variable);
+        if let Some((name, value)) = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.split_once('='))
+        {
+            declared.note(name, value);
+            sdk.note(name, value);
+        }
         variable.clear();
     }
-    declared
+    (declared, sdk)
 }
 
 /// `Uid:` of proc_pid_status(5) has the real, effective, saved and file system user.

@@ -1,6 +1,7 @@
 //! Processes that were asked for, each read once.
 
 use super::execution::Programs;
+use super::sdk::{self, Evidence};
 use super::{Execution, Host, Identity, Policy, Proc, Unreadable, resource};
 use crate::span::Resource;
 use std::collections::{HashMap, VecDeque};
@@ -21,6 +22,7 @@ pub struct Table {
     host: Host,
     shared: Vec<(String, String)>,
     propagation: Policy,
+    sdk: sdk::Rules,
     entries: HashMap<u32, Entry>,
     programs: Programs,
     /// Ended processes in order, with the life that ended.
@@ -37,6 +39,10 @@ struct Entry {
     copy_of: Option<(u32, u64)>,
     comm: Option<String>,
     ended: bool,
+    /// It was seen to export spans.
+    exports: bool,
+    /// It makes spans itself; absent until that is asked.
+    is_instrumented: Option<bool>,
     /// How often it may still be asked for what handles requests in it.
     left: u8,
     known: Option<Known>,
@@ -58,6 +64,7 @@ impl Table {
             host,
             shared,
             propagation: Policy::default(),
+            sdk: sdk::Rules::default(),
             entries: HashMap::new(),
             programs: Programs::default(),
             ended: VecDeque::new(),
@@ -70,6 +77,12 @@ impl Table {
     #[must_use]
     pub fn propagating(self, propagation: Policy) -> Self {
         Self { propagation, ..self }
+    }
+
+    /// Leaves to services what they make spans of themselves.
+    #[must_use]
+    pub fn leaving(self, sdk: sdk::Rules) -> Self {
+        Self { sdk, ..self }
     }
 
     /// The resource of a process, always the same one for the same life of it.
@@ -96,6 +109,51 @@ impl Table {
     pub fn propagates(&mut self, pid: u32) -> u32 {
         let identity = self.known(pid).identity;
         identity.map_or(0, |identity| self.propagation.of(&identity))
+    }
+
+    /// Whether a process makes spans itself of what a protocol (its number in records) carries.
+    pub fn covers(&mut self, pid: u32, protocol: u8) -> bool {
+        self.sdk.cover(protocol) && self.is_instrumented(pid)
+    }
+
+    /// Whether [`Table::on_export`] changes anything.
+    #[must_use]
+    pub const fn heeds_exports(&self) -> bool {
+        self.sdk.detects()
+    }
+
+    /// A process exports spans of its own.
+    pub fn on_export(&mut self, pid: u32) {
+        if let Some(entry) = self.entries.get_mut(&pid)
+            && !std::mem::replace(&mut entry.exports, true)
+        {
+            entry.is_instrumented = None;
+        }
+    }
+
+    fn is_instrumented(&mut self, pid: u32) -> bool {
+        let known = self.known(pid);
+        let Some(entry) = self.entries.get_mut(&pid) else {
+            return false;
+        };
+        if let Some(known) = entry.is_instrumented {
+            return known;
+        }
+        let service = known.resource.service_name();
+        let evidence = self
+            .sdk
+            .evidence(service, known.identity.as_deref(), entry.exports);
+        if let Some(evidence) = evidence {
+            let why = match evidence {
+                Evidence::Configured => "by the configuration",
+                Evidence::Loaded => "it is started with an OpenTelemetry SDK",
+                Evidence::Exports => "it exports traces",
+            };
+            tracing::info!(
+                "{service} (process {pid}) makes spans itself, {why}: what it covers is left to it"
+            );
+        }
+        *entry.is_instrumented.insert(evidence.is_some())
     }
 
     /// Whether anything is known of a process, be it only that it was forked.
@@ -151,6 +209,8 @@ impl Table {
             copy_of: None,
             comm: None,
             ended: false,
+            exports: false,
+            is_instrumented: None,
             left: READINGS,
             known: None,
         };

@@ -96,6 +96,21 @@ pub struct Resource {
     pub attributes: Vec<Attribute>,
 }
 
+impl Resource {
+    /// `service.name`, which each has.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        let name = self
+            .attributes
+            .iter()
+            .find(|attribute| &*attribute.key == "service.name");
+        match name.map(|attribute| &attribute.value) {
+            Some(Value::Text(name)) => name,
+            _ => "",
+        }
+    }
+}
+
 // As many attributes as a span has are one allocation that malloc has at hand, which are those of up to 1,032 bytes.
 const _: () = assert!(size_of::<Attribute>() == 48);
 

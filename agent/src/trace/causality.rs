@@ -10,6 +10,9 @@
 //! - of a request that is sent: its own fields, unless they were only passed on from the request that is being handled;
 //!   that request; the only one that the process has in flight, which is marked as inferred.
 //!
+//! What a service makes spans of itself (an SDK in it) is left to it: what hangs below such a span here hangs below the SDK's
+//! instead, where a request named that, or else below what it would hang below.
+//!
 //! The record of the sender may come behind that of the receiver, so a received request without a sender waits a moment.
 
 use super::context::Context;
@@ -59,6 +62,26 @@ struct Position {
     state: SmolStr,
     /// The parent was concluded, and not seen.
     is_inferred: bool,
+    /// It is told by an SDK.
+    is_left_out: bool,
+}
+
+/// What became of placing a span.
+#[derive(Debug)]
+pub enum Placed {
+    /// It is where it belongs.
+    Here(Span),
+    /// Where it belongs is not known yet; the causality has it.
+    Waits,
+    /// Its service tells it.
+    LeftOut,
+}
+
+/// Whether a span can be placed.
+enum Settled {
+    Waits,
+    Here,
+    LeftOut,
 }
 
 /// An exchange that began not long ago, or has not ended.
@@ -67,6 +90,8 @@ struct Node {
     connection: ConnectionId,
     pid: u32,
     direction: Direction,
+    /// Its service makes spans of such exchanges itself.
+    covered: Covered,
     /// It is among what its process has in flight.
     is_handled: bool,
     start: u64,
@@ -82,6 +107,17 @@ struct Node {
     /// What its own fields say, once they have been read.
     context: Option<Option<Context>>,
     position: Option<Position>,
+}
+
+/// Which exchanges of a kind a service makes spans of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covered {
+    /// None.
+    No,
+    /// Those that name a span of its own.
+    Named,
+    /// All.
+    All,
 }
 
 /// The requests that a process has in flight: how many, and their ids added up, which is the id of the only one.
@@ -115,9 +151,16 @@ impl Causality {
         }
     }
 
-    /// An exchange begins. `client` is the end that asks, where both ends number their bytes alike. What `passes` a broker
+    /// An exchange begins. Its service makes spans of such itself where it is `covered`. `client` is the end that asks, where both ends number their bytes alike. What `passes` a broker
     /// has nothing to do with what else does.
-    pub fn began(&mut self, origin: &Origin, began: &Began, client: Option<Client>, passes: bool) {
+    pub fn began(
+        &mut self,
+        origin: &Origin,
+        began: &Began,
+        client: Option<Client>,
+        passes: bool,
+        covered: Covered,
+    ) {
         if self.nodes.len() >= LIMIT {
             self.health.add(Counter::ParentsFull, 1);
             return;
@@ -145,6 +188,7 @@ impl Causality {
             connection: origin.connection,
             pid: origin.pid,
             direction: origin.direction,
+            covered,
             is_handled: origin.direction == Direction::Received && !passes,
             start: origin.time,
             ended: None,
@@ -224,44 +268,56 @@ impl Causality {
         }
     }
 
-    /// Puts a span where it belongs; `None` where that is not known yet. All that happened before `now` has been told, in
-    /// nanoseconds of the kernel's clock.
-    pub fn place(&mut self, mut span: Span, table: &Table, now: u64) -> Option<Span> {
-        if self.settle(&mut span, table, now) {
-            return Some(span);
+    /// Puts a span where it belongs. All that happened before `now` has been told, in nanoseconds of the kernel's clock.
+    /// It may be another that is placed: one that has waited too long.
+    pub fn place(&mut self, mut span: Span, table: &Table, now: u64) -> Placed {
+        match self.settle(&mut span, table, now) {
+            Settled::Here => return Placed::Here(span),
+            Settled::LeftOut => return Placed::LeftOut,
+            Settled::Waits => self.waiting.push_back(span),
         }
-        self.waiting.push_back(span);
         if self.waiting.len() <= WAITING {
-            return None;
+            return Placed::Waits;
         }
-        let mut oldest = self.waiting.pop_front()?;
-        self.settle(&mut oldest, table, u64::MAX);
-        Some(oldest)
+        match self.waiting.pop_front() {
+            Some(oldest) => self.place_open(oldest, table),
+            None => Placed::Waits,
+        }
     }
 
-    /// Puts the span of an exchange that is still open where it belongs, as far as that is known.
-    pub fn place_open(&mut self, span: &mut Span, table: &Table) {
-        self.settle(span, table, u64::MAX);
+    /// Puts a span where it belongs as far as that is known, such as that of an exchange that is still open.
+    pub fn place_open(&mut self, mut span: Span, table: &Table) -> Placed {
+        match self.settle(&mut span, table, u64::MAX) {
+            Settled::LeftOut => Placed::LeftOut,
+            Settled::Here | Settled::Waits => Placed::Here(span),
+        }
     }
 
     /// Spans that waited and are placed by now.
-    pub fn placed(&mut self, table: &Table, now: u64) -> Vec<Span> {
+    pub fn placed(&mut self, table: &Table, now: u64) -> Vec<Placed> {
         let mut placed = Vec::new();
         for mut span in std::mem::take(&mut self.waiting) {
-            if self.settle(&mut span, table, now) {
-                placed.push(span);
-            } else {
-                self.waiting.push_back(span);
+            match self.settle(&mut span, table, now) {
+                Settled::Here => placed.push(Placed::Here(span)),
+                Settled::LeftOut => placed.push(Placed::LeftOut),
+                Settled::Waits => self.waiting.push_back(span),
             }
         }
         placed
     }
 
     /// Whether the span is where it belongs now.
-    fn settle(&mut self, span: &mut Span, table: &Table, now: u64) -> bool {
+    fn settle(&mut self, span: &mut Span, table: &Table, now: u64) -> Settled {
         let Some(position) = self.position(span.span_id, table, now, DEPTH) else {
-            return !self.nodes.contains_key(&span.span_id);
+            return if self.nodes.contains_key(&span.span_id) {
+                Settled::Waits
+            } else {
+                Settled::Here
+            };
         };
+        if position.is_left_out {
+            return Settled::LeftOut;
+        }
         if position.is_inferred {
             let value = Value::Boolean(true);
             let key = semconv::PARENT_INFERRED.into();
@@ -270,7 +326,7 @@ impl Causality {
         span.trace_id = position.trace_id;
         span.parent = position.parent;
         span.state = position.state;
-        true
+        Settled::Here
     }
 
     /// Where a span belongs; `None` where that is not known yet, or nothing is known of it.
@@ -281,6 +337,7 @@ impl Causality {
         }
         let (minted, start, is_inferred) = (node.minted, node.start, node.is_inferred);
         let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
+        let covered = node.covered;
         let is_young = now < start.saturating_add(PATIENCE);
         if is_young && self.is_untold(id, table) {
             return None;
@@ -295,23 +352,33 @@ impl Causality {
             Direction::Sent => parent.filter(|parent| self.is_for(id, *parent, table)),
         };
         let position = match parent.filter(|_| depth > 0) {
-            Some(parent) => Position {
-                parent: Some(parent),
-                is_inferred,
-                ..self.position(parent, table, now, depth - 1)?
-            },
+            Some(parent) => {
+                let above = self.position(parent, table, now, depth - 1)?;
+                Position {
+                    parent: if above.is_left_out {
+                        above.parent
+                    } else {
+                        Some(parent)
+                    },
+                    is_inferred: is_inferred || above.is_left_out && above.is_inferred,
+                    is_left_out: covered == Covered::All,
+                    ..above
+                }
+            }
             None => match self.context(id, table) {
                 Some(context) => Position {
                     trace_id: context.trace_id,
                     parent: Some(context.parent),
                     state: context.state.clone(),
                     is_inferred: false,
+                    is_left_out: covered != Covered::No,
                 },
                 None => Position {
                     trace_id: minted,
                     parent: None,
                     state: SmolStr::default(),
                     is_inferred: false,
+                    is_left_out: covered == Covered::All,
                 },
             },
         };

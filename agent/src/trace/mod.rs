@@ -3,8 +3,10 @@
 pub mod causality;
 pub mod context;
 mod extract;
+mod telemetry;
 
 pub use extract::extract;
+pub use telemetry::{Signal, exported};
 
 use crate::span::exchange::Seen;
 use context::Context;

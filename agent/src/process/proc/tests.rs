@@ -55,6 +55,7 @@ fn all_that_is_known_of_a_process() {
         }),
         unit: Some("shop".into()),
         name: Some("app".into()),
+        sdk: Loaded::default(),
         declared: Declared {
             service_name: Some("shop".into()),
             attributes: vec![("service.version".into(), "7".into())],

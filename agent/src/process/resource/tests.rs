@@ -25,6 +25,7 @@ fn nginx() -> Identity {
         unit: None,
         name: None,
         declared: Declared::default(),
+        sdk: crate::process::Loaded::default(),
     }
 }
 

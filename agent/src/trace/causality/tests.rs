@@ -11,6 +11,8 @@ struct Host {
     causality: Causality,
     table: Table,
     health: Arc<Health>,
+    /// The process whose service makes spans itself.
+    instrumented: u32,
     client: Client,
 }
 
@@ -66,6 +68,7 @@ impl Host {
             causality: Causality::new(Arc::clone(&health)),
             table: Table::new(8, Arc::clone(&health)),
             health,
+            instrumented: 0,
             client: tcp(),
         }
     }
@@ -100,8 +103,13 @@ impl Host {
             is_told: false,
             at: at.unwrap_or_default(),
         };
+        let covered = match direction {
+            _ if pid != self.instrumented => Covered::No,
+            Direction::Sent => Covered::Named,
+            Direction::Received => Covered::All,
+        };
         self.causality
-            .began(&origin, &began, at.map(|_| self.client), false);
+            .began(&origin, &began, at.map(|_| self.client), false, covered);
     }
 
     fn received(&mut self, number: u8, pid: u32, time: u64, at: Option<u32>) {
@@ -118,8 +126,29 @@ impl Host {
 
     /// Trace and parent of span `number` at second `now`, once they are known.
     fn place(&mut self, number: u8, now: u64) -> Option<(TraceId, Option<SpanId>)> {
-        let placed = self.causality.place(span(number), &self.table, now * SECOND)?;
-        Some((placed.trace_id, placed.parent))
+        match self.causality.place(span(number), &self.table, now * SECOND) {
+            Placed::Here(span) => Some((span.trace_id, span.parent)),
+            Placed::Waits | Placed::LeftOut => None,
+        }
+    }
+
+    /// Spans that waited, and are placed at second `now`.
+    fn placed(&mut self, now: u64) -> Vec<Span> {
+        let placed = self.causality.placed(&self.table, now * SECOND).into_iter();
+        placed.map(here).collect()
+    }
+
+    /// Whether span `number` is left out at second `now`.
+    fn leaves_out(&mut self, number: u8, now: u64) -> bool {
+        let placed = self.causality.place(span(number), &self.table, now * SECOND);
+        matches!(placed, Placed::LeftOut)
+    }
+}
+
+fn here(placed: Placed) -> Span {
+    match placed {
+        Placed::Here(span) => span,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -143,9 +172,9 @@ fn a_receiver_waits_for_its_sender_and_so_does_what_it_caused() {
     host.sent(3, 20, 1, Some(2), None);
     assert_eq!(host.place(3, 1), None);
     assert_eq!(host.place(2, 1), None);
-    assert!(host.causality.placed(&host.table, SECOND).is_empty());
+    assert!(host.placed(1).is_empty());
     host.sent(1, 10, 1, None, Some(7));
-    let placed = host.causality.placed(&host.table, SECOND);
+    let placed = host.placed(1);
     let placed: Vec<_> = placed
         .iter()
         .map(|span| (span.span_id, span.trace_id, span.parent))
@@ -161,7 +190,7 @@ fn a_receiver_whose_sender_is_elsewhere_is_a_root_after_a_moment() {
     let mut host = Host::new();
     host.received(2, 20, 1, Some(7));
     assert_eq!(host.place(2, 1), None);
-    let placed = host.causality.placed(&host.table, 2 * SECOND);
+    let placed = host.placed(2);
     assert_eq!(placed.len(), 1);
     assert_eq!((placed[0].trace_id, placed[0].parent), (trace(2), None));
 }
@@ -173,10 +202,7 @@ fn what_a_request_says_itself() {
     host.received(2, 20, 1, Some(7));
     host.sent(3, 20, 1, Some(2), Some(9));
     host.end(2, 2, Some(context(trace(50), 51)));
-    let placed = host
-        .causality
-        .place(span(3), &host.table, 2 * SECOND)
-        .expect("placed");
+    let placed = here(host.causality.place(span(3), &host.table, 2 * SECOND));
     assert_eq!(
         (placed.trace_id, placed.parent, &*placed.state),
         (trace(50), Some(id(2)), "a=b")
@@ -219,7 +245,7 @@ fn an_earlier_connection_from_the_same_place() {
     host.received(2, 20, 3, Some(0));
     assert_eq!(host.place(2, 3), None);
     host.sent(3, 10, 3, None, Some(0));
-    let placed = host.causality.placed(&host.table, 3 * SECOND);
+    let placed = host.placed(3);
     assert_eq!(placed.len(), 1);
     assert_eq!(placed[0].parent, Some(id(3)));
     // Two connections from there, before anybody asks.
@@ -251,10 +277,7 @@ fn the_only_request_in_flight_is_the_one_and_several_are_none() {
     host.sent(5, 20, 1, None, None);
     host.end(3, 1, None);
     host.sent(6, 20, 1, None, None);
-    let inferred = host
-        .causality
-        .place(span(2), &host.table, SECOND)
-        .expect("placed");
+    let inferred = here(host.causality.place(span(2), &host.table, SECOND));
     assert_eq!(inferred.parent, Some(id(1)));
     assert!(
         inferred
@@ -308,4 +331,45 @@ fn spans_do_not_wait_without_bound() {
         assert_eq!(host.place(1, 1), None);
     }
     assert_eq!(host.place(1, 1), Some((trace(1), None)));
+}
+
+#[test]
+fn what_a_service_makes_spans_of_is_left_to_it() {
+    let mut host = Host::new();
+    host.instrumented = 20;
+    // Asked by 10, which names no span; 20's SDK goes on with a trace of its own making.
+    host.sent(1, 10, 1, None, Some(7));
+    host.received(2, 20, 1, Some(7));
+    // With its SDK's context, and without one; to 30 and to 40.
+    host.sent(3, 20, 1, Some(2), Some(9));
+    host.received(4, 30, 1, Some(9));
+    host.sent(5, 20, 1, Some(2), Some(11));
+    host.received(6, 40, 1, Some(11));
+    for number in [1, 2, 4, 5, 6] {
+        host.end(number, 2, None);
+    }
+    host.end(3, 2, Some(context(trace(50), 51)));
+    assert_eq!(host.place(1, 2), Some((trace(1), None)));
+    assert!(host.leaves_out(2, 2));
+    assert!(host.leaves_out(3, 2));
+    assert_eq!(host.place(4, 2), Some((trace(50), Some(id(51)))));
+    // What its SDK has no span for is told, below the nearest that is.
+    assert_eq!(host.place(5, 2), Some((trace(1), Some(id(1)))));
+    assert_eq!(host.place(6, 2), Some((trace(1), Some(id(5)))));
+}
+
+#[test]
+fn a_service_with_spans_of_its_own_goes_on_with_a_trace() {
+    let mut host = Host::new();
+    host.instrumented = 20;
+    host.received(2, 20, 1, None);
+    host.end(2, 2, Some(context(trace(50), 51)));
+    host.sent(3, 20, 1, Some(2), None);
+    // Only passed on: no SDK made a span of it.
+    host.end(3, 2, Some(context(trace(50), 51)));
+    host.sent(4, 20, 1, Some(2), None);
+    host.end(4, 2, Some(context(trace(50), 52)));
+    assert!(host.leaves_out(2, 2));
+    assert_eq!(host.place(3, 2), Some((trace(50), Some(id(51)))));
+    assert!(host.leaves_out(4, 2));
 }
