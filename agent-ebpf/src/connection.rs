@@ -3,10 +3,11 @@
 use crate::context::{self, Ids, Serving};
 use crate::globals::{global, kernel};
 use crate::log;
-use crate::maps::{CONNECTIONS, PORTS, count};
+use crate::maps::{CONNECTIONS, PORTS, REFUSED, count};
 use crate::operation::Operation;
 use crate::state;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
+use aya_ebpf::maps::lpm_trie::Key;
 use spanwire_ebpf::{CONNECTION_SIZE, Counter, Opened, RECEIVED, SENT, UNIX_PATH_MAX, family, opened};
 
 pub(crate) use spanwire_ebpf::protocol::{HTTP1, IGNORED, UNDECIDED};
@@ -389,6 +390,27 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
         copy(&mut out.local, sock, global!(sock_local_v6));
         copy(&mut out.remote, sock, global!(sock_remote_v6));
     }
+}
+
+/// Whether what comes from the other end of a connection is refused.
+#[inline(always)]
+pub(crate) fn is_refused(sock: u64) -> bool {
+    if global!(refuses) == 0 {
+        return false;
+    }
+    let mut address = [0_u8; 16];
+    let family: u16 = kernel(sock, global!(sock_family)).unwrap_or(0);
+    if family == family::INET {
+        (address[10], address[11]) = (0xff, 0xff);
+        if let Some(v4) = address.last_chunk_mut() {
+            copy::<[u8; 4]>(v4, sock, global!(sock_remote_v4));
+        }
+    } else if family == family::INET6 {
+        copy(&mut address, sock, global!(sock_remote_v6));
+    } else {
+        return false;
+    }
+    REFUSED.get(Key::new(128, address)).is_some()
 }
 
 /// Reads the path a Unix socket is bound to; returns its length, 0 where it has none.

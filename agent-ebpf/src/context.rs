@@ -398,7 +398,10 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
 #[inline(always)]
 fn join(operation: &Operation, serving: &mut Serving, at: u32) {
     // Of several, it is the last one's; what is taken off their sum is not known.
-    if serving.requests != 1 || at + traceparent::LENGTH > operation.end {
+    if serving.requests != 1
+        || at + traceparent::LENGTH > operation.end
+        || connection::is_refused(operation.sock)
+    {
         return;
     }
     let Some(unit) = UNITS.get_ptr_mut(&serving.by) else {

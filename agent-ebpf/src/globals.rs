@@ -48,6 +48,7 @@ static GLOBALS: Globals = Globals {
     filter_ports: 0,
     broker_spans: 0,
     propagates: 0,
+    refuses: 0,
     parent_of_watched: 0,
     wake_at: 0,
 };

@@ -360,6 +360,8 @@ pub struct Globals {
     pub broker_spans: u32,
     /// 1 where sockets are enrolled for injection.
     pub propagates: u32,
+    /// 1: contexts from some addresses are not taken over.
+    pub refuses: u32,
     /// Process whose children are watched from their first instruction (spanwire itself, with `-- COMMAND`); else 0.
     pub parent_of_watched: u32,
     /// Bytes waiting in the ring buffer from which the agent is woken at once; below, it comes by itself.

@@ -6,7 +6,7 @@ use crate::operation::{Operation, SLOTS};
 use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::python::{Context, Place};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SockHash};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime};
 
@@ -34,6 +34,11 @@ pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_LIMIT 
 /// One bit a port: set where connections from or to it are watched.
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(65_536 / 64, 0);
+
+/// Ranges of addresses whose contexts are not taken over; IPv4 as IPv6 maps it (RFC 4291, section 2.5.5.2). The agent sets the
+/// size.
+#[map]
+pub(crate) static REFUSED: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1, 0);
 
 /// What is known of processes, by their number.
 #[map]

@@ -287,6 +287,7 @@ impl Settings {
             },
             propagate: Propagate {
                 headers: given(&self.propagate),
+                ..Propagate::default()
             },
             output: Output {
                 format: self.output,

@@ -19,7 +19,7 @@ use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
-use crate::trace::causality::{Causality, Covered, Placed};
+use crate::trace::causality::{Causality, Circumstances, Covered, Placed};
 use crate::trace::context::Extracted;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
@@ -226,11 +226,13 @@ impl Stages {
             }
             let is_message = Protocol::numbered(origin.protocol) == Some(Protocol::Amqp);
             let passes = is_message && *asks == (origin.direction == Direction::Received);
-            let covered = self.covered(origin);
-            let client = self.table.client(origin.connection, origin.direction);
-            // A message has one end only: its broker is another's.
-            self.causality
-                .began(origin, began, client.filter(|_| !is_message), passes, covered);
+            let circumstances = Circumstances {
+                client: self.table.client(origin.connection, origin.direction),
+                is_message,
+                passes,
+                covered: self.covered(origin),
+            };
+            self.causality.began(origin, began, circumstances);
         }
     }
 

@@ -23,6 +23,7 @@ use crate::span::exchange::Builder;
 use crate::span::limits::Limits;
 use crate::summary;
 use crate::trace::causality::Causality;
+use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -132,7 +133,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
-        causality: Causality::new(Arc::clone(&health)),
+        causality: Causality::new(Arc::clone(&health)).refusing(refused(config)),
         processes: process::Table::new(Proc::host(), config.resource.clone())
             .propagating(settled.policy)
             .leaving(process::SdkRules::new(&config.sdk)),
@@ -327,6 +328,7 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         max_connections: config.capture.max_connections,
         broker_spans: config.messaging.broker_spans,
         propagate: false,
+        refused: refused(config),
         ports: config
             .watch
             .ports
@@ -339,6 +341,11 @@ fn options(config: &Config, command: &[OsString]) -> Options {
             (true, false) => Watch::Everything,
         },
     }
+}
+
+/// Whose contexts are not taken over.
+fn refused(config: &Config) -> Vec<IpNet> {
+    config.propagate.refuse_from.iter().map(|range| range.0).collect()
 }
 
 /// The sets that `--hooks` names.

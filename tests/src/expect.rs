@@ -472,6 +472,7 @@ mod tests {
             end: 2,
             attributes: serde_json::from_value(attributes).unwrap(),
             events: vec![("http.response.first_byte".to_owned(), 2)],
+            links: Vec::new(),
             error: false,
             description: String::new(),
         }

@@ -65,6 +65,8 @@ pub struct Span {
     pub attributes: Attributes,
     /// Names and times of the events.
     pub events: Vec<(String, u64)>,
+    /// Trace ids, span ids and `tracestate` of what it is linked to.
+    pub links: Vec<[String; 3]>,
     /// `STATUS_CODE_ERROR`
     pub error: bool,
     /// Description of the status.
@@ -140,6 +142,11 @@ pub fn from_protobuf(request: &ExportTraceServiceRequest) -> Result<Vec<Span>> {
                         .iter()
                         .map(|event| (event.name.clone(), event.time_unix_nano))
                         .collect(),
+                    links: span
+                        .links
+                        .iter()
+                        .map(|link| [hex(&link.trace_id), hex(&link.span_id), link.trace_state.clone()])
+                        .collect(),
                     error: status.code == 2,
                     description: status.message,
                 });
@@ -206,6 +213,11 @@ pub fn from_json(line: &str) -> Result<Vec<Span>> {
                     start: span.start_time_unix_nano.parse()?,
                     end: span.end_time_unix_nano.parse()?,
                     attributes: json::attributes(span.attributes)?,
+                    links: span
+                        .links
+                        .into_iter()
+                        .map(|link| [link.trace_id, link.span_id, link.trace_state])
+                        .collect(),
                     events: span
                         .events
                         .into_iter()
@@ -276,6 +288,8 @@ mod json {
         #[serde(default)]
         pub(super) events: Vec<Event>,
         #[serde(default)]
+        pub(super) links: Vec<Link>,
+        #[serde(default)]
         pub(super) status: Status,
     }
 
@@ -284,6 +298,15 @@ mod json {
     pub(super) struct Event {
         pub(super) name: String,
         pub(super) time_unix_nano: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub(super) struct Link {
+        pub(super) trace_id: String,
+        pub(super) span_id: String,
+        #[serde(default)]
+        pub(super) trace_state: String,
     }
 
     #[derive(Default, Deserialize)]

@@ -2,17 +2,19 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::injection::{Keeper, clients, header_of, once, propagating};
+use spanwire_tests::service::Service;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::postgres::Postgres;
 use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
-use spanwire_tests::workload;
+use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(each_protocol_has_its_place_for_it);
+spanwire_tests::under_both_hook_sets!(each_protocol_has_its_place_for_it, an_untrusted_origin);
 
 /// Ids of request `number`, which no other has.
 fn ids(number: u32) -> [String; 2] {
@@ -181,6 +183,64 @@ fn each_protocol_has_its_place_for_it(hooks: Hooks) -> Result<()> {
         );
         let others = seen.spans.iter().filter(|span| span.trace_id == client.trace_id);
         ensure!(others.count() == 2, "{client:#?}");
+    }
+    Ok(())
+}
+
+/// What comes from a range of addresses that is not trusted begins a trace, which is linked to the one that was named; what the
+/// service asks for it says the same on the wire.
+fn an_untrusted_origin(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let options = propagating(hooks).pid(service.child.pid());
+    let session = Session::start(options.environment("SPANWIRE_REFUSE_FROM", "127.0.5.0/24, 2001:db8::/32"))?;
+    let from = ["127.0.0.1", "127.0.5.7"];
+    for (number, address) in (1..).zip(from) {
+        let url = format!("http://{}/from/{address}", service.address);
+        let fields = [
+            format!("traceparent: {}", traceparent(number)),
+            "tracestate: a=1".to_owned(),
+        ];
+        Child::spawn(curl(&url, &["--interface", address], &fields))?.succeed()?;
+    }
+    let seen = session.finish(4)?;
+    ensure!(seen.spans.len() == 4, "{:#?}", seen.spans);
+    let got = once(keeper.kept.take()?)?;
+    let asked = clients(&seen);
+    for (number, address) in (1..).zip(from) {
+        let path = format!("/from/{address}");
+        let mut servers = seen.spans.iter().filter(|span| span.kind == Kind::Server);
+        let server = servers
+            .find(|span| span.path() == path)
+            .with_context(|| path.clone())?;
+        let client = asked.get(path.as_str()).with_context(|| path.clone())?;
+        let [trace, parent] = ids(number);
+        if address == "127.0.0.1" {
+            ensure!(server.trace_id == trace && server.parent == parent, "{server:#?}");
+            ensure!(server.links.is_empty() && server.state == "a=1", "{server:#?}");
+        } else {
+            ensure!(
+                server.trace_id != trace && server.parent.is_empty(),
+                "{server:#?}"
+            );
+            ensure!(server.state.is_empty(), "{server:#?}");
+            ensure!(server.links == [[trace, parent, "a=1".to_owned()]], "{server:#?}");
+        }
+        ensure!(
+            client.trace_id == server.trace_id && client.parent == server.span_id && client.links.is_empty(),
+            "{client:#?}\n{server:#?}"
+        );
+        let header = header_of(client);
+        let said = header.trim_start_matches("traceparent: ");
+        ensure!(
+            got[&path].values("traceparent") == [said],
+            "{:#?}, not {said}",
+            got[&path]
+        );
     }
     Ok(())
 }

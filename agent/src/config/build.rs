@@ -31,6 +31,7 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         },
         propagate: Propagate {
             headers: settled(layer.propagate.headers.clone()),
+            refuse_from: layer.propagate.refuse_from.clone().unwrap_or_default(),
         },
         sdk: Sdk {
             detect: settled(layer.sdk.detect),

@@ -44,6 +44,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("SPANWIRE_BROKER_SPANS", "messaging.broker_spans"),
     ("SPANWIRE_PROPAGATE", "propagate.headers"),
+    ("SPANWIRE_REFUSE_FROM", "propagate.refuse_from"),
     ("SPANWIRE_SDK_DETECT", "sdk.detect"),
     ("SPANWIRE_SDK_INSTRUMENTED", "sdk.instrumented"),
     ("SPANWIRE_SDK_KEPT", "sdk.kept"),
@@ -166,6 +167,7 @@ impl<'a> Reader<'a> {
         layer.http.captured_response_headers = self.many("http.captured_response_headers")?;
         layer.messaging.broker_spans = self.one("messaging.broker_spans")?;
         layer.propagate.headers = self.many("propagate.headers")?;
+        layer.propagate.refuse_from = self.many("propagate.refuse_from")?;
         layer.sdk.detect = self.one("sdk.detect")?;
         layer.sdk.instrumented = self.many("sdk.instrumented")?;
         layer.sdk.kept = self.many("sdk.kept")?;

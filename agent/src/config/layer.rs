@@ -5,7 +5,9 @@
 
 use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
 use super::endpoint::Endpoint;
-use super::value::{FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size};
+use super::value::{
+    AddressRange, FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -88,6 +90,9 @@ section! {
     pub struct Propagate {
         /// Into which requests of watched clients a `traceparent` is put that have none.
         pub headers: Option<Vec<Injected>>,
+        /// Addresses whose contexts are not taken over: what comes from there begins a trace of its own, linked to theirs.
+        /// None unless set.
+        pub refuse_from: Option<Vec<AddressRange>>,
     }
 }
 
@@ -264,6 +269,7 @@ impl Layer {
             },
             propagate: Propagate {
                 headers: Some(vec![Injected::None]),
+                refuse_from: None,
             },
             sdk: Sdk {
                 detect: Some(true),

@@ -23,7 +23,7 @@ use print::{Origin, Origins};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use value::{Pattern, PortRange, Secret, ServicePattern};
+use value::{AddressRange, Pattern, PortRange, Secret, ServicePattern};
 
 /// Resource attributes that name one service, and so can never be given to all.
 const OWN_RESOURCE: &[&str] = &["service.name", "service.instance.id"];
@@ -104,6 +104,8 @@ pub struct Messaging {
 pub struct Propagate {
     /// Into which requests it is put.
     pub headers: Vec<Injected>,
+    /// Addresses whose contexts are not taken over.
+    pub refuse_from: Vec<AddressRange>,
 }
 
 /// Services that make spans themselves, by an OpenTelemetry SDK.

@@ -59,6 +59,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
         messaging: Messaging { broker_spans: false },
         propagate: Propagate {
             headers: vec![Injected::None],
+            refuse_from: Vec::new(),
         },
         sdk: Sdk {
             detect: true,

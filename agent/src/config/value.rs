@@ -328,6 +328,37 @@ scalar!(
     "A service's name; `*`, `?`, `[...]`, `{a,b}`."
 );
 
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange(pub ipnet::IpNet);
+
+impl FromStr for AddressRange {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let one = || text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from);
+        let range = text.parse().ok().or_else(one);
+        range.map(|range| Self(range.trunc())).ok_or_else(|| {
+            Invalid::new(format!(
+                "`{text}` is not a range of addresses, such as 203.0.113.0/24 or 2001:db8::/32"
+            ))
+        })
+    }
+}
+
+impl Display for AddressRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+scalar!(
+    AddressRange,
+    "string",
+    "^[0-9a-fA-F.:]+(/[0-9]+)?$",
+    "An address, or a range of them such as 203.0.113.0/24."
+);
+
 /// The name of an HTTP field, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldName(String);
@@ -509,6 +540,7 @@ mod tests {
             Err("`/opt/[` is not a pattern: unclosed character class; missing ']'"),
         );
         assert!("".parse::<Pattern>().is_err());
+        assert!("".parse::<ServicePattern>().is_err() && "a[".parse::<ServicePattern>().is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::redact::Redacted;
 use crate::span::semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
-use crate::span::{Attribute, Event, Kind, Resource, Span, Status, Value};
+use crate::span::{Attribute, Event, Kind, Link, Resource, Span, Status, Value};
 
 /// Field numbers, by message.
 mod field {
@@ -37,12 +37,16 @@ mod field {
     pub(super) const SPAN_DROPPED_ATTRIBUTES: u32 = 10;
     pub(super) const SPAN_EVENTS: u32 = 11;
     pub(super) const SPAN_DROPPED_EVENTS: u32 = 12;
+    pub(super) const SPAN_LINKS: u32 = 13;
     pub(super) const SPAN_STATUS: u32 = 15;
     pub(super) const SPAN_FLAGS: u32 = 16;
     pub(super) const EVENT_TIME: u32 = 1;
     pub(super) const EVENT_NAME: u32 = 2;
     pub(super) const EVENT_ATTRIBUTES: u32 = 3;
     pub(super) const EVENT_DROPPED_ATTRIBUTES: u32 = 4;
+    pub(super) const LINK_TRACE_ID: u32 = 1;
+    pub(super) const LINK_SPAN_ID: u32 = 2;
+    pub(super) const LINK_TRACE_STATE: u32 = 3;
     pub(super) const STATUS_MESSAGE: u32 = 2;
     pub(super) const STATUS_CODE: u32 = 3;
     pub(super) const KEY_VALUE_KEY: u32 = 1;
@@ -141,6 +145,9 @@ fn span(bytes: &mut Vec<u8>, span: &Span) {
         message(bytes, field::SPAN_EVENTS, |bytes| event(bytes, one));
     }
     dropped(bytes, field::SPAN_DROPPED_EVENTS, span.dropped_events);
+    if let Some(one) = &span.link {
+        message(bytes, field::SPAN_LINKS, |bytes| link(bytes, one));
+    }
     if let Status::Error(description) = &span.status {
         message(bytes, field::SPAN_STATUS, |bytes| {
             if !description.is_empty() {
@@ -158,6 +165,14 @@ fn event(bytes: &mut Vec<u8>, event: &Event) {
     text(bytes, field::EVENT_NAME, &event.name);
     attributes(bytes, field::EVENT_ATTRIBUTES, &event.attributes);
     dropped(bytes, field::EVENT_DROPPED_ATTRIBUTES, event.dropped_attributes);
+}
+
+fn link(bytes: &mut Vec<u8>, link: &Link) {
+    octets(bytes, field::LINK_TRACE_ID, &link.trace_id.0);
+    octets(bytes, field::LINK_SPAN_ID, &link.span_id.0);
+    if !link.state.is_empty() {
+        text(bytes, field::LINK_TRACE_STATE, &link.state);
+    }
 }
 
 fn dropped(bytes: &mut Vec<u8>, field: u32, count: u32) {
@@ -296,6 +311,12 @@ mod tests {
             attributes: key_values(&event.attributes),
             dropped_attributes_count: event.dropped_attributes,
         });
+        let links = span.link.iter().map(|link| trace::span::Link {
+            trace_id: link.trace_id.0.to_vec(),
+            span_id: link.span_id.0.to_vec(),
+            trace_state: link.state.to_string(),
+            ..Default::default()
+        });
         let status = match &span.status {
             Status::Unset => None,
             Status::Error(message) => Some(trace::Status {
@@ -317,6 +338,7 @@ mod tests {
             dropped_attributes_count: span.dropped_attributes,
             events: events.collect(),
             dropped_events_count: span.dropped_events,
+            links: links.collect(),
             status,
             ..Default::default()
         }
@@ -376,6 +398,7 @@ mod tests {
             events in proptest::collection::vec((any::<u64>(), any_attributes(), any_dropped()), 0..3),
             dropped in (any_dropped(), any_dropped()),
             status in proptest::option::of("[a-z ]{0,30}"),
+            link in proptest::option::of(any::<([u8; 16], [u8; 8])>()),
         ) -> Span {
             Span {
                 trace_id: TraceId(ids.0),
@@ -398,6 +421,9 @@ mod tests {
                     })
                     .collect(),
                 dropped_events: dropped.1,
+                link: link.map(|(trace, id)| {
+                    Box::new(Link { trace_id: TraceId(trace), span_id: SpanId(id), state: "b=2".into() })
+                }),
                 status: status.map_or(Status::Unset, |text| Status::Error(text.into())),
                 resource: Arc::new(Resource { pid: 1, attributes: Vec::new() }),
             }

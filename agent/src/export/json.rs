@@ -79,7 +79,18 @@ struct Span<'a> {
     events: Vec<Event<'a>>,
     #[serde(skip_serializing_if = "is_zero")]
     dropped_events_count: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<Link<'a>>,
     status: SpanStatus<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Link<'a> {
+    trace_id: Hex<'a>,
+    span_id: Hex<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    trace_state: &'a str,
 }
 
 #[derive(Serialize)]
@@ -182,6 +193,7 @@ fn span(span: &span::Span) -> Span<'_> {
         dropped_attributes_count: span.dropped_attributes,
         events: span.events.iter().map(event).collect(),
         dropped_events_count: span.dropped_events,
+        links: span.link.iter().map(|link| self::link(link)).collect(),
         status: match &span.status {
             Status::Unset => SpanStatus::default(),
             Status::Error(message) => SpanStatus {
@@ -189,6 +201,14 @@ fn span(span: &span::Span) -> Span<'_> {
                 code: Some(2),
             },
         },
+    }
+}
+
+fn link(link: &span::Link) -> Link<'_> {
+    Link {
+        trace_id: Hex(&link.trace_id.0),
+        span_id: Hex(&link.span_id.0),
+        trace_state: &link.state,
     }
 }
 
@@ -253,6 +273,11 @@ mod tests {
         child.events[0].dropped_attributes = 1;
         child.dropped_attributes = 2;
         child.dropped_events = 3;
+        child.link = Some(Box::new(span::Link {
+            trace_id: span::TraceId([4; 16]),
+            span_id: SpanId([5; 8]),
+            state: "c=3".into(),
+        }));
         child.attributes = vec![
             integer("http.request.body.size", i64::MAX),
             text("url.full", "http://e/\"\u{7f}\n"),

@@ -56,6 +56,7 @@ pub(super) fn span(trace: u8, id: u8, resource: &Arc<Resource>) -> Span {
             dropped_attributes: 0,
         }],
         dropped_events: 0,
+        link: None,
         status: Status::Unset,
         resource: resource.clone(),
     }

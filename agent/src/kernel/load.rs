@@ -8,10 +8,12 @@ use super::probes::Probes;
 use super::propagation::{self, Propagation};
 use super::ring::Ring;
 use crate::process::Probed;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf, SockHash};
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint, SkMsg, SockOps};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
+use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{
@@ -91,6 +93,8 @@ pub struct Options {
     pub broker_spans: bool,
     /// Whether sockets can be enrolled, so that contexts are injected into what they send.
     pub propagate: bool,
+    /// Addresses whose contexts are not taken over.
+    pub refused: Vec<IpNet>,
     /// Up to which level the programs write diagnostics.
     pub log: LevelFilter,
 }
@@ -277,6 +281,7 @@ impl Capture {
         globals.filter_ports = u32::from(!options.ports.is_empty());
         globals.broker_spans = u32::from(options.broker_spans);
         globals.propagates = u32::from(options.propagate);
+        globals.refuses = u32::from(!options.refused.is_empty());
         globals.wake_at = options.ring_buffer / 4;
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
@@ -308,6 +313,7 @@ impl Capture {
                 watch: Watch::Nothing,
                 broker_spans: false,
                 propagate: false,
+                refused: Vec::new(),
                 log: LevelFilter::Off,
             };
             match Self::load(&options) {
@@ -339,7 +345,11 @@ impl Capture {
             .override_global("GLOBALS", bytes_of(globals), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("EVENTS", options.ring_buffer)
-            .map_max_entries("CONNECTIONS", options.max_connections);
+            .map_max_entries("CONNECTIONS", options.max_connections)
+            .map_max_entries(
+                "REFUSED",
+                u32::try_from(options.refused.len().max(1)).unwrap_or(u32::MAX),
+            );
         let mut ebpf = loader.load(object).map_err(LoadError::Object)?;
         let mut processes = Array::<_, u64>::try_from(take(&mut ebpf, "PROCESSES")?)?;
         if options.watch == Watch::Everything {
@@ -354,6 +364,11 @@ impl Capture {
             .filter(|(_, word)| **word != 0)
         {
             ports.set(u32::try_from(index).unwrap_or(u32::MAX), *word, 0)?;
+        }
+        let mut refused = LpmTrie::<_, [u8; 16], u32>::try_from(take(&mut ebpf, "REFUSED")?)?;
+        for range in &options.refused {
+            let (length, address) = mapped(*range);
+            refused.insert(&Key::new(length, address), 1, 0)?;
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
@@ -580,6 +595,17 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError>
     ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
         name: name.to_owned(),
     })
+}
+
+/// Length of the prefix, and the address, IPv4 as IPv6 maps it.
+fn mapped(range: IpNet) -> (u32, [u8; 16]) {
+    match range {
+        IpNet::V4(range) => (
+            96 + u32::from(range.prefix_len()),
+            range.network().to_ipv6_mapped().octets(),
+        ),
+        IpNet::V6(range) => (u32::from(range.prefix_len()), range.network().octets()),
+    }
 }
 
 /// One bit a port.

@@ -229,6 +229,7 @@ pub fn http(exchange: HttpExchange<'_>, rules: &HttpRules) -> Span {
         dropped_attributes: 0,
         events: first_byte.into_iter().collect(),
         dropped_events: 0,
+        link: None,
         status,
         resource: exchange.resource,
     }

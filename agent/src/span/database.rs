@@ -118,6 +118,7 @@ pub fn database(exchange: DatabaseExchange<'_>, summaries: &mut Memo<Summary>) -
         dropped_attributes: 0,
         events: Vec::new(),
         dropped_events: 0,
+        link: None,
         status,
         resource: exchange.resource,
     }

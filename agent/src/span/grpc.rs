@@ -101,6 +101,7 @@ pub(super) fn span<S: Copy>(
         dropped_attributes: 0,
         events: first_byte.into_iter().collect(),
         dropped_events: 0,
+        link: None,
         status,
         resource: seen.resource,
     }

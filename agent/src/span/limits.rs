@@ -76,6 +76,7 @@ mod tests {
             dropped_attributes: 0,
             events: vec![event("first"), event("second")],
             dropped_events: 0,
+            link: None,
             status: Status::Unset,
             resource: Arc::new(Resource {
                 pid: 1,

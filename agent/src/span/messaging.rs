@@ -71,6 +71,7 @@ pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) ->
         dropped_attributes: 0,
         events: Vec::new(),
         dropped_events: 0,
+        link: None,
         status,
         resource: seen.resource,
     }

@@ -114,6 +114,17 @@ impl Resource {
 // As many attributes as a span has are one allocation that malloc has at hand, which are those of up to 1,032 bytes.
 const _: () = assert!(size_of::<Attribute>() == 48);
 
+/// A span that another has to do with and that did not cause it (OTLP's `Span.Link`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Trace of it.
+    pub trace_id: TraceId,
+    /// Its id.
+    pub span_id: SpanId,
+    /// W3C `tracestate`, empty where there is none.
+    pub state: SmolStr,
+}
+
 /// One operation of one service.
 #[derive(Clone, Debug)]
 pub struct Span {
@@ -141,6 +152,8 @@ pub struct Span {
     pub events: Vec<Event>,
     /// Events over the limit.
     pub dropped_events: u32,
+    /// What it is linked to.
+    pub link: Option<Box<Link>>,
     /// Status.
     pub status: Status,
     /// The process it was seen in.

@@ -20,9 +20,10 @@ use crate::connection::{Client, Direction};
 use crate::exchange::Table;
 use crate::health::{Counter, Health};
 use crate::kernel::events::{Began, Cause, ConnectionId, Origin};
-use crate::span::{Attribute, Span, SpanId, TraceId, Value, semconv};
+use crate::span::{Attribute, Link, Span, SpanId, TraceId, Value, semconv};
 use crate::trace::extract;
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use smol_str::SmolStr;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,6 +65,21 @@ struct Position {
     is_inferred: bool,
     /// It is told by an SDK.
     is_left_out: bool,
+    /// What its own fields name, whose word is not taken.
+    link: Option<Box<Link>>,
+}
+
+/// What is known of an exchange that begins, beside what the kernel half says.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The end that asks, where both ends number their bytes alike.
+    pub client: Option<Client>,
+    /// It is a message, and so has one end only: its broker is another's.
+    pub is_message: bool,
+    /// It passes a broker, and has nothing to do with what else does.
+    pub passes: bool,
+    /// Whether its service makes spans of such itself.
+    pub covered: Covered,
 }
 
 /// What became of placing a span.
@@ -92,6 +108,8 @@ struct Node {
     direction: Direction,
     /// Its service makes spans of such exchanges itself.
     covered: Covered,
+    /// What it says of its context is not taken over.
+    is_refused: bool,
     /// It is among what its process has in flight.
     is_handled: bool,
     start: u64,
@@ -135,6 +153,8 @@ pub struct Causality {
     alone: HashMap<Place, SpanId>,
     handled: HashMap<u32, Handled>,
     waiting: VecDeque<Span>,
+    /// Addresses whose contexts are not taken over.
+    refused: Vec<IpNet>,
     health: Arc<Health>,
 }
 
@@ -147,26 +167,38 @@ impl Causality {
             alone: HashMap::new(),
             handled: HashMap::new(),
             waiting: VecDeque::new(),
+            refused: Vec::new(),
             health,
         }
     }
 
-    /// An exchange begins. Its service makes spans of such itself where it is `covered`. `client` is the end that asks, where both ends number their bytes alike. What `passes` a broker
-    /// has nothing to do with what else does.
-    pub fn began(
-        &mut self,
-        origin: &Origin,
-        began: &Began,
-        client: Option<Client>,
-        passes: bool,
-        covered: Covered,
-    ) {
+    /// Takes over no context from these addresses.
+    #[must_use]
+    pub fn refusing(self, refused: Vec<IpNet>) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// An exchange begins.
+    pub fn began(&mut self, origin: &Origin, began: &Began, circumstances: Circumstances) {
+        let Circumstances {
+            client,
+            is_message,
+            passes,
+            covered,
+        } = circumstances;
         if self.nodes.len() >= LIMIT {
             self.health.add(Counter::ParentsFull, 1);
             return;
         }
         let id = began.ids.span_id;
-        let place = client.map(|client| Place { client, at: began.at });
+        let place = client.filter(|_| !is_message);
+        let place = place.map(|client| Place { client, at: began.at });
+        let is_refused = match client {
+            Some(Client::Ip(address)) => {
+                origin.direction == Direction::Received && self.refuses(address.ip())
+            }
+            Some(Client::Unix(_)) | None => false,
+        };
         let mut parent = began.parent;
         let mut is_inferred = began.cause == Cause::Event;
         match origin.direction {
@@ -189,6 +221,7 @@ impl Causality {
             pid: origin.pid,
             direction: origin.direction,
             covered,
+            is_refused,
             is_handled: origin.direction == Direction::Received && !passes,
             start: origin.time,
             ended: None,
@@ -204,6 +237,11 @@ impl Causality {
         if let Some(place) = place {
             self.meet(id, place);
         }
+    }
+
+    fn refuses(&self, address: std::net::IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.refused.iter().any(|range| range.contains(&address))
     }
 
     /// Brings both ends of an exchange together, when the second of them is told.
@@ -326,6 +364,7 @@ impl Causality {
         span.trace_id = position.trace_id;
         span.parent = position.parent;
         span.state = position.state;
+        span.link = position.link;
         Settled::Here
     }
 
@@ -337,7 +376,7 @@ impl Causality {
         }
         let (minted, start, is_inferred) = (node.minted, node.start, node.is_inferred);
         let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
-        let covered = node.covered;
+        let (covered, is_refused) = (node.covered, node.is_refused);
         let is_young = now < start.saturating_add(PATIENCE);
         if is_young && self.is_untold(id, table) {
             return None;
@@ -362,18 +401,27 @@ impl Causality {
                     },
                     is_inferred: is_inferred || above.is_left_out && above.is_inferred,
                     is_left_out: covered == Covered::All,
+                    link: None,
                     ..above
                 }
             }
             None => match self.context(id, table) {
-                Some(context) => Position {
+                Some(context) if !is_refused => Position {
                     trace_id: context.trace_id,
                     parent: Some(context.parent),
                     state: context.state.clone(),
                     is_inferred: false,
                     is_left_out: covered != Covered::No,
+                    link: None,
                 },
-                None => Position {
+                context => Position {
+                    link: context.map(|context| {
+                        Box::new(Link {
+                            trace_id: context.trace_id,
+                            span_id: context.parent,
+                            state: context.state.clone(),
+                        })
+                    }),
                     trace_id: minted,
                     parent: None,
                     state: SmolStr::default(),

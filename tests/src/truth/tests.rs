@@ -43,6 +43,7 @@ fn spans(number: usize) -> Vec<Span> {
                 end: place,
                 attributes: Attributes::from([(key.to_owned(), subject.into())]),
                 events: Vec::new(),
+                links: Vec::new(),
                 error: false,
                 description: String::new(),
             }

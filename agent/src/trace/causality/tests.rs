@@ -53,6 +53,7 @@ fn span(number: u8) -> Span {
         dropped_attributes: 0,
         events: Vec::new(),
         dropped_events: 0,
+        link: None,
         status: Status::Unset,
         resource: Arc::new(Resource {
             pid: 0,
@@ -108,8 +109,13 @@ impl Host {
             Direction::Sent => Covered::Named,
             Direction::Received => Covered::All,
         };
-        self.causality
-            .began(&origin, &began, at.map(|_| self.client), false, covered);
+        let circumstances = Circumstances {
+            client: at.map(|_| self.client),
+            is_message: false,
+            passes: false,
+            covered,
+        };
+        self.causality.began(&origin, &began, circumstances);
     }
 
     fn received(&mut self, number: u8, pid: u32, time: u64, at: Option<u32>) {
@@ -372,4 +378,35 @@ fn a_service_with_spans_of_its_own_goes_on_with_a_trace() {
     assert!(host.leaves_out(2, 2));
     assert_eq!(host.place(3, 2), Some((trace(50), Some(id(51)))));
     assert!(host.leaves_out(4, 2));
+}
+
+#[test]
+fn what_is_not_trusted_begins_a_trace_and_is_linked() {
+    let mut host = Host::new();
+    let Client::Ip(address) = host.client else {
+        panic!("over TCP")
+    };
+    host.causality = host.causality.refusing(vec![address.ip().into()]);
+    host.received(2, 20, 1, Some(7));
+    host.end(2, 2, Some(context(trace(50), 51)));
+    host.sent(3, 20, 1, Some(2), None);
+    host.end(3, 2, None);
+    let span = here(host.causality.place(span(2), &host.table, 2 * SECOND));
+    assert_eq!((span.trace_id, span.parent, &*span.state), (trace(2), None, ""));
+    let link = span.link.expect("a link");
+    assert_eq!(
+        (link.trace_id, link.span_id, &*link.state),
+        (trace(50), id(51), "a=b")
+    );
+    // What it causes has nothing to do with the other.
+    let below = here(host.causality.place(self::span(3), &host.table, 2 * SECOND));
+    assert_eq!(
+        (below.trace_id, below.parent, below.link),
+        (trace(2), Some(id(2)), None)
+    );
+    // From elsewhere.
+    host.client = Client::Ip("192.0.2.9:80".parse().expect("an address"));
+    host.received(4, 20, 1, Some(7));
+    host.end(4, 2, Some(context(trace(50), 51)));
+    assert_eq!(host.place(4, 2), Some((trace(50), Some(id(51)))));
 }
