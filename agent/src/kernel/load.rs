@@ -351,12 +351,7 @@ impl Capture {
                 u32::try_from(options.refused.len().max(1)).unwrap_or(u32::MAX),
             );
         let mut ebpf = loader.load(object).map_err(LoadError::Object)?;
-        let mut processes = Array::<_, u64>::try_from(take(&mut ebpf, "PROCESSES")?)?;
-        if options.watch == Watch::Everything {
-            for index in 0..processes.len() {
-                processes.set(index, u64::MAX, 0)?;
-            }
-        }
+        let processes = Array::try_from(take(&mut ebpf, "PROCESSES")?)?;
         let mut ports = Array::<_, u64>::try_from(take(&mut ebpf, "PORTS")?)?;
         for (index, word) in port_bits(&options.ports)
             .iter()
@@ -392,7 +387,6 @@ impl Capture {
             log,
             skipped: 0,
         };
-        capture.set_watched(std::process::id(), false)?;
         let hooks = match set {
             HookSet::Socket => SOCKET,
             HookSet::Trampoline => TRAMPOLINE,
@@ -422,7 +416,22 @@ impl Capture {
             }
         }
         capture.ebpf = Some(ebpf);
+        // Hooks take milliseconds each to come into force, in which a process that was watched would be seen to ask and not to
+        // be answered.
+        if options.watch == Watch::Everything {
+            capture.watch_all(true, std::process::id())?;
+        }
         Ok(Ok(capture))
+    }
+
+    /// Watches all processes but one, or none.
+    fn watch_all(&mut self, watched: bool, but: u32) -> Result<(), MapError> {
+        let all = if watched { u64::MAX } else { 0 };
+        for index in 0..self.processes.len() {
+            let but = if index == but / 64 { 1 << (but % 64) } else { 0 };
+            self.processes.set(index, all & !but, 0)?;
+        }
+        Ok(())
     }
 
     /// What injects contexts.
@@ -439,6 +448,10 @@ impl Capture {
     /// Takes all hooks out of the kernel. What they wrote stays in the ring buffer, and the counters stay.
     pub fn detach(&mut self) {
         if let Some(ebpf) = self.ebpf.take() {
+            // As when they were put in: they go one by one.
+            if let Err(error) = self.watch_all(false, std::process::id()) {
+                tracing::debug!("processes are watched to the last: {error}");
+            }
             self.skipped = ebpf.programs().filter_map(|(_, program)| skips(program)).sum();
         }
     }
