@@ -281,6 +281,7 @@ impl Settings {
                 ring_buffer: self.ring_buffer,
                 max_connections: self.max_connections,
                 kernel_log: self.kernel_log,
+                ..Capture::default()
             },
             messaging: Messaging {
                 broker_spans: self.broker_spans.then_some(true),

@@ -135,6 +135,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         causality: Causality::new(Arc::clone(&health)).refusing(refused(config)),
         processes: process::Table::new(Proc::host(), config.resource.clone())
+            .probing(config.capture.probes)
             .propagating(settled.policy)
             .leaving(process::SdkRules::new(&config.sdk)),
         filter,

@@ -3,21 +3,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::bulk::{self, Call, pattern};
+use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::both;
+use spanwire_tests::service::Service;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::node;
 use spanwire_tests::session::Session;
+use spanwire_tests::{port, wait, workload};
 
 spanwire_tests::under_both_hook_sets!(load_with_and_without, killed_and_restarted_under_load);
 
 const SIZES: [usize; 5] = [1, 200, 5_000, 70_000, 1 << 20];
 
 /// nginx with files of all sizes, which hands `/proxy/` on to Node.
-fn services() -> Result<(Nginx, spanwire_tests::service::Service)> {
+fn services() -> Result<(Nginx, Service)> {
     let upstream = node::serve()?;
     let nginx = Nginx::start(Some(upstream.address))?;
     for size in SIZES {
@@ -104,4 +108,26 @@ fn killed_and_restarted_under_load(hooks: Hooks) -> Result<()> {
         })
         .collect();
     session.finish(expected.len())?.exactly(&expected)
+}
+
+/// Probes are put into the files of runtimes, and into none where that is not wanted.
+#[test]
+fn probes_can_be_left_out() -> Result<()> {
+    let port = port::free()?;
+    let mut server = child::command(workload::PYTHON);
+    server.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]);
+    let server = Service::listening(Child::spawn(server)?, port)?;
+    for (probes, expected) in [("true", true), ("false", false)] {
+        let options = Options::run(Hooks::Socket).environment("SPANWIRE_PROBES", probes);
+        let agent = Agent::start(&options.pid(server.child.pid()))?;
+        let held = wait::within(Duration::from_secs(2), "a probed file", || {
+            let held = std::fs::read_dir(format!("/proc/{}/fd", agent.pid()))?;
+            let mut held = held.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+            // The interpreter itself, or its library.
+            Ok(held.find(|path| path.to_string_lossy().contains("python")))
+        });
+        ensure!(held.is_ok() == expected, "{probes}: {held:?}");
+        agent.stop()?;
+    }
+    Ok(())
 }

@@ -170,6 +170,7 @@ impl Rules<'_> {
             hooks: settled(section.hooks),
             ring_buffer,
             max_connections,
+            probes: settled(section.probes),
             kernel_log: settled(section.kernel_log),
         })
     }

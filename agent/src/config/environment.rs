@@ -33,6 +33,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_HOOKS", "capture.hooks"),
     ("SPANWIRE_RING_BUFFER", "capture.ring_buffer"),
     ("SPANWIRE_MAX_CONNECTIONS", "capture.max_connections"),
+    ("SPANWIRE_PROBES", "capture.probes"),
     ("SPANWIRE_KERNEL_LOG", "capture.kernel_log"),
     (
         "SPANWIRE_CAPTURED_REQUEST_HEADERS",
@@ -162,6 +163,7 @@ impl<'a> Reader<'a> {
         layer.capture.hooks = self.one("capture.hooks")?;
         layer.capture.ring_buffer = self.one("capture.ring_buffer")?;
         layer.capture.max_connections = self.one("capture.max_connections")?;
+        layer.capture.probes = self.one("capture.probes")?;
         layer.capture.kernel_log = self.one("capture.kernel_log")?;
         layer.http.captured_request_headers = self.many("http.captured_request_headers")?;
         layer.http.captured_response_headers = self.many("http.captured_response_headers")?;

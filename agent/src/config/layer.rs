@@ -59,6 +59,9 @@ section! {
         pub ring_buffer: Option<Size>,
         /// Connections that are followed at a time.
         pub max_connections: Option<NonZeroU32>,
+        /// Whether functions of Go's and Python's runtimes are probed, which tell what is sent for which request. A probe
+        /// costs every process that runs the same file about 1 us each time.
+        pub probes: Option<bool>,
         /// Diagnostics of the programs in the kernel.
         pub kernel_log: Option<KernelLog>,
     }
@@ -262,6 +265,7 @@ impl Layer {
                 hooks: Some(Hooks::Auto),
                 ring_buffer: Some(Size(8 << 20)),
                 max_connections: NonZeroU32::new(65_536),
+                probes: Some(true),
                 kernel_log: Some(KernelLog::Off),
             },
             messaging: Messaging {

@@ -77,6 +77,8 @@ pub struct Capture {
     pub ring_buffer: u32,
     /// Connections that are followed at a time.
     pub max_connections: u32,
+    /// Whether functions of runtimes are probed.
+    pub probes: bool,
     /// Level of diagnostics from the kernel's side.
     pub kernel_log: KernelLog,
 }

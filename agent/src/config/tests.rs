@@ -50,6 +50,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             hooks: Hooks::Auto,
             ring_buffer: 8 << 20,
             max_connections: 65_536,
+            probes: true,
             kernel_log: KernelLog::Off,
         },
         http: Http {
@@ -313,6 +314,7 @@ capture:
   hooks: auto  # default
   ring_buffer: 8M  # default
   max_connections: 65536  # default
+  probes: true  # default
   kernel_log: off  # default
 messaging:
   broker_spans: false  # default

@@ -22,14 +22,28 @@ pub struct Execution {
 }
 
 /// Programs that were looked at.
-#[derive(Debug, Default)]
-pub(super) struct Programs(HashMap<FileId, Option<(Runtime, Probed)>>);
+#[derive(Debug)]
+pub(super) struct Programs {
+    known: HashMap<FileId, Option<(Runtime, Probed)>>,
+    /// Whether they may be probed.
+    pub(super) are_probed: bool,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            are_probed: true,
+        }
+    }
+}
 
 impl Programs {
     /// How a process handles requests.
     pub(super) fn execution(&mut self, proc: &Proc, identity: &Identity) -> Execution {
         let pid = identity.pid;
         let found = match identity.runtime.as_ref() {
+            _ if !self.are_probed => None,
             Some(program) if program.name == "go" => {
                 let version = program.version.as_deref().unwrap_or_default();
                 let executable = proc.executable(pid);
@@ -47,10 +61,11 @@ impl Programs {
             None => Execution {
                 runtime: unit::of(identity),
                 probed: None,
-                is_final: identity
-                    .runtime
-                    .as_ref()
-                    .is_none_or(|program| program.name != "cpython"),
+                is_final: !self.are_probed
+                    || identity
+                        .runtime
+                        .as_ref()
+                        .is_none_or(|program| program.name != "cpython"),
             },
         }
     }
@@ -73,7 +88,7 @@ impl Programs {
         find: impl FnOnce(File) -> Option<(Runtime, Vec<Probe>)>,
     ) -> Option<(Runtime, Probed)> {
         let id = FileId::from(&file.metadata().ok()?);
-        if let Some(known) = self.0.get(&id) {
+        if let Some(known) = self.known.get(&id) {
             return known.clone();
         }
         let found = file.try_clone().ok().and_then(find);
@@ -85,11 +100,11 @@ impl Programs {
             };
             (runtime, probed)
         });
-        if self.0.len() >= REMEMBERED {
+        if self.known.len() >= REMEMBERED {
             // Files are held open: what is asked for again is read again.
-            self.0.clear();
+            self.known.clear();
         }
-        self.0.insert(id, found.clone());
+        self.known.insert(id, found.clone());
         found
     }
 }

@@ -79,6 +79,13 @@ impl Table {
         Self { propagation, ..self }
     }
 
+    /// Has functions of runtimes probed, or not.
+    #[must_use]
+    pub fn probing(mut self, probes: bool) -> Self {
+        self.programs.are_probed = probes;
+        self
+    }
+
     /// Leaves to services what they make spans of themselves.
     #[must_use]
     pub fn leaving(self, sdk: sdk::Rules) -> Self {
