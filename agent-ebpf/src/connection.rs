@@ -153,7 +153,8 @@ pub(crate) struct Sending {
     /// How many bytes it injected, and the end of these, from `began` on.
     pub(crate) added: u32,
     pub(crate) added_end: u32,
-    /// HTTP/2: the highest stream so far.
+    /// HTTP/2: the highest stream so far. AMQP: the channel of what is being published. PostgreSQL: the sequence number, less
+    /// `injected`, of the last query that was looked at.
     pub(crate) stream: u32,
     /// Where in a message the next byte is: one of the protocol's own states.
     pub(crate) state: u8,

@@ -24,7 +24,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
-use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
+use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, propagate, traceparent};
 
 /// A span and its trace; all zero where there is none.
 #[repr(C)]
@@ -199,13 +199,28 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
         if keeps_promise(operation, sequence) {
             return 0;
         }
-        if matches!(dialogue.protocol, HTTP1 | HTTP2 | AMQP) {
+        if is_unseen(operation, dialogue, sequence) {
             count(Counter::InjectionUnseen, 1);
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
     }
     begin(operation, dialogue, direction, half.ordinal);
     0
+}
+
+/// Whether the exchange that begins with byte `sequence` of the connection was not looked at when it was sent, and one like it
+/// would be.
+#[inline(always)]
+fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32) -> bool {
+    match dialogue.protocol {
+        HTTP1 | HTTP2 | AMQP => true,
+        POSTGRES => {
+            global!(propagates) & propagate::SQL != 0
+                && operation.byte(operation.cursor) == b'Q'
+                && dialogue.sending.stream != sequence
+        }
+        _ => false,
+    }
 }
 
 /// Makes ids, and finds what the exchange is part of.

@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod hpack;
+pub mod sql;
 pub mod traceparent;
 pub mod word;
 
@@ -146,6 +147,8 @@ pub mod propagate {
     pub const HTTP2: u32 = 2;
     /// An entry of the headers of an AMQP message.
     pub const AMQP: u32 = 4;
+    /// A comment behind a statement of PostgreSQL.
+    pub const SQL: u32 = 8;
 }
 
 /// First bytes of every entry of the ring buffer.
@@ -358,7 +361,7 @@ pub struct Globals {
     pub filter_ports: u32,
     /// 1 where brokers of AMQP are watched, and not their clients alone.
     pub broker_spans: u32,
-    /// 1 where sockets are enrolled for injection.
+    /// Bits of [`propagate`], of all processes together: where there are any, sockets are enrolled.
     pub propagates: u32,
     /// Process whose children are watched from their first instruction (spanwire itself, with `-- COMMAND`); else 0.
     pub parent_of_watched: u32,
@@ -443,6 +446,8 @@ counters! {
     InjectionCut => "kernel.propagation.skipped.cut",
     /// Requests without an injected context, since it could not be told that they begin where they do.
     InjectionUnseen => "kernel.propagation.skipped.unseen",
+    /// Statements without an injected context, since they have a comment already, or are of a kind that is left alone.
+    InjectionUnfit => "kernel.propagation.skipped.unfit",
     /// Requests into which the kernel refused to inject.
     InjectionRefused => "kernel.propagation.skipped.refused",
 }
