@@ -123,8 +123,10 @@ pub(crate) struct Dialogue {
     pub(crate) unit: u8,
     /// Direction of the operation that it was first seen in.
     pub(crate) first: u8,
+    /// 1 where the request that is being received continues a trace.
+    pub(crate) continues: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 3],
+    pub(crate) reserved: [u8; 2],
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.
@@ -142,6 +144,8 @@ pub(crate) struct Dialogue {
 pub(crate) struct Sending {
     /// Ids of the request whose head is being sent.
     pub(crate) ids: Ids,
+    /// Span that it is sent for; 0 where that is not known.
+    pub(crate) parent: u64,
     /// Bytes that are left of the body.
     pub(crate) remaining: u64,
     /// How many bytes were injected so far.

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod hpack;
 pub mod sql;
 pub mod traceparent;
+pub mod tracestate;
 pub mod word;
 
 use core::mem::{offset_of, size_of};
@@ -261,7 +262,7 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 440;
+pub const CONNECTION_SIZE: usize = 448;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.
@@ -440,6 +441,12 @@ counters! {
     EnrolRefused => "kernel.propagation.refused",
     /// Requests into which a context was injected.
     Injected => "kernel.propagation.injected",
+    /// Requests among them that also carry on a `tracestate`.
+    StatesInjected => "kernel.propagation.states.injected",
+    /// Values of `tracestate` that were received and are not as they should be, and are not carried on.
+    StatesMalformed => "kernel.propagation.states.malformed",
+    /// Values of `tracestate` that were received in parts, and are not carried on.
+    StatesCut => "kernel.propagation.states.cut",
     /// Requests that carry a context of the application's own.
     InjectionOwn => "kernel.propagation.own",
     /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long.

@@ -14,6 +14,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod sql;
+pub(crate) mod tracestate;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
 use crate::context::Ids;

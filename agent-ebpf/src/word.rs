@@ -143,7 +143,10 @@ mod tests {
             for other in 0..=u8::MAX {
                 let bytes = [byte, other, byte, byte ^ 1, other, byte, other, byte];
                 let expected = bytes.map(|it| if it == byte { 0x80 } else { 0 });
-                assert_eq!(each(u64::from_le_bytes(bytes), byte), u64::from_le_bytes(expected));
+                assert_eq!(
+                    each(u64::from_le_bytes(bytes), byte),
+                    u64::from_le_bytes(expected)
+                );
             }
         }
     }

@@ -20,7 +20,12 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(of_each_client, however_it_is_sent, meaning, loaded_while_it_comes_and_goes);
+spanwire_tests::under_both_hook_sets!(
+    of_each_client,
+    however_it_is_sent,
+    meaning,
+    loaded_while_it_comes_and_goes
+);
 
 fn propagating(hooks: Hooks) -> Options {
     Options::run(hooks).flag("--propagate").flag("sql")
@@ -35,14 +40,20 @@ const OWN: &str = "traceparent='00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920
 /// A text, and what its context says: trace and span.
 fn apart(text: &str) -> (&str, Option<[&str; 2]>) {
     let is_own = text.contains(OWN);
-    let context = text.len().checked_sub(COMMENT).filter(|_| !is_own).and_then(|at| {
-        let (statement, comment) = text.split_at_checked(at)?;
-        let value = comment.strip_prefix(" /*traceparent='00-")?.strip_suffix("-01'*/")?;
-        let (trace, span) = value.split_once('-')?;
-        let is_hex = |id: &str| id.bytes().all(|digit| digit.is_ascii_hexdigit());
-        (trace.len() == 32 && span.len() == 16 && is_hex(trace) && is_hex(span))
-            .then_some((statement, Some([trace, span])))
-    });
+    let context = text
+        .len()
+        .checked_sub(COMMENT)
+        .filter(|_| !is_own)
+        .and_then(|at| {
+            let (statement, comment) = text.split_at_checked(at)?;
+            let value = comment
+                .strip_prefix(" /*traceparent='00-")?
+                .strip_suffix("-01'*/")?;
+            let (trace, span) = value.split_once('-')?;
+            let is_hex = |id: &str| id.bytes().all(|digit| digit.is_ascii_hexdigit());
+            (trace.len() == 32 && span.len() == 16 && is_hex(trace) && is_hex(span))
+                .then_some((statement, Some([trace, span])))
+        });
     context.unwrap_or((text, None))
 }
 
@@ -55,7 +66,9 @@ fn clients(seen: &Seen) -> HashMap<&str, &Span> {
 /// The span that a context names, of which there is one alone, and the server's below it.
 fn named<'a>(context: [&str; 2], clients: &HashMap<&str, &'a Span>) -> Result<&'a Span> {
     let [trace, span] = context;
-    let client = clients.get(span).with_context(|| format!("nobody's: {context:?}"))?;
+    let client = clients
+        .get(span)
+        .with_context(|| format!("nobody's: {context:?}"))?;
     ensure!(client.trace_id == trace, "{context:?}: {client:#?}");
     Ok(client)
 }
@@ -108,7 +121,9 @@ fn of_each_client(hooks: Hooks) -> Result<()> {
     for (statement, [trace, span]) in &contexts {
         let client = named([trace, span], &spans)?;
         ensure!(ids.insert(span), "{span} twice");
-        let below = servers.get(client.span_id.as_str()).context("nobody received it")?;
+        let below = servers
+            .get(client.span_id.as_str())
+            .context("nobody received it")?;
         ensure!(below.trace_id == *trace, "{statement}: {below:#?}");
     }
     Ok(())
@@ -220,16 +235,31 @@ fn cases() -> Cases {
     cases.add("send", &query(""), &[], 1);
     cases.add("send", &query(" "), &[], 1);
     let number = cases.number(Bare);
-    cases.add("send", &message(b'Q', format!("SELECT {number}").as_bytes()), &[], 1);
+    cases.add(
+        "send",
+        &message(b'Q', format!("SELECT {number}").as_bytes()),
+        &[],
+        1,
+    );
     let number = cases.number(Bare);
     cases.add("send", &query(&format!("SELECT {number}\0 more")), &[], 1);
     // Texts around what is looked at together.
-    for length in (1..200).chain(3900..4120).step_by(9).chain([5000, 20_000, 70_000, 1 << 20]) {
+    for length in (1..200)
+        .chain(3900..4120)
+        .step_by(9)
+        .chain([5000, 20_000, 70_000, 1 << 20])
+    {
         let filler = "x".repeat(length);
-        cases.one(&format!("SELECT #, '{filler}'"), if length < 4000 { Carries } else { Either });
+        cases.one(
+            &format!("SELECT #, '{filler}'"),
+            if length < 4000 { Carries } else { Either },
+        );
         cases.one(&format!("SELECT #, '{filler}' -- {filler}"), Bare);
         cases.one(&format!("SELECT #, '{filler}' /*{OWN}*/"), Bare);
-        cases.one(&format!("{}SELECT #", " ".repeat(length)), if length <= 128 { Carries } else { Bare });
+        cases.one(
+            &format!("{}SELECT #", " ".repeat(length)),
+            if length <= 128 { Carries } else { Bare },
+        );
     }
     // Several in one send, in each way, with others in between.
     for way in ["send", "writev", "more"] {
@@ -255,7 +285,12 @@ fn cases() -> Cases {
         let inner = query(&format!("SELECT {}", cases.number(Bare)));
         let last = query(&format!("SELECT {}", cases.number(Carries)));
         let data = message(b'd', &inner.repeat(3));
-        cases.add(way, &[copy.clone(), data, message(b'c', b""), last].concat(), &[], 2);
+        cases.add(
+            way,
+            &[copy.clone(), data, message(b'c', b""), last].concat(),
+            &[],
+            2,
+        );
     }
     // Copied data that a send begins with.
     let copy = query(&format!("COPY a FROM STDIN /{}", cases.number(Carries)));
@@ -291,7 +326,7 @@ fn serve(mut socket: &TcpStream) -> Result<Vec<u8>> {
     reader.read_exact(&mut length)?;
     let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
     reader.read_exact(&mut startup)?;
-    let done = [message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat();
+    let (done, ready) = (message(b'C', b"SELECT 1\0"), message(b'Z', b"I"));
     socket.write_all(&[message(b'R', &[0; 4]), message(b'Z', b"I")].concat())?;
     loop {
         let mut head = [0; 5];
@@ -301,7 +336,11 @@ fn serve(mut socket: &TcpStream) -> Result<Vec<u8>> {
         match head[0] {
             b'X' => return Ok(kept),
             b'Q' if body.starts_with(b"COPY") => socket.write_all(&message(b'G', &[0, 0, 0]))?,
-            b'Q' | b'S' | b'c' => socket.write_all(&done)?,
+            b'Q' | b'c' => socket.write_all(&[&done[..], &ready].concat())?,
+            b'P' => socket.write_all(&message(b'1', b""))?,
+            b'B' => socket.write_all(&message(b'2', b""))?,
+            b'E' => socket.write_all(&done)?,
+            b'S' => socket.write_all(&ready)?,
             _ => {}
         }
         kept.extend(head);
@@ -321,14 +360,31 @@ fn sent(file: &std::path::Path, address: SocketAddr, kept: &Kept) -> Result<Vec<
     kept.into_iter().collect()
 }
 
-/// What came without its contexts, and these with the texts that they were behind.
-fn without_contexts(mut bytes: &[u8]) -> (Vec<u8>, Vec<(String, [String; 2])>) {
-    let (mut bare, mut contexts) = (Vec::new(), Vec::new());
+/// What came on a connection.
+#[derive(Debug, Default)]
+struct Came {
+    /// Without its contexts.
+    bare: Vec<u8>,
+    /// These, with the texts that they were behind.
+    contexts: Vec<(String, [String; 2])>,
+    queries: u64,
+}
+
+fn came(mut bytes: &[u8]) -> Came {
+    let mut came = Came::default();
+    let Came {
+        bare,
+        contexts,
+        queries,
+    } = &mut came;
     while let [kind, rest @ ..] = bytes {
         let length = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
         let (body, behind) = rest[4..].split_at(length - 4);
         bytes = behind;
-        let text = std::str::from_utf8(body).ok().and_then(|text| text.strip_suffix('\0'));
+        *queries += u64::from(*kind == b'Q');
+        let text = std::str::from_utf8(body)
+            .ok()
+            .and_then(|text| text.strip_suffix('\0'));
         if *kind == b'Q'
             && let Some((statement, Some(context))) = text.map(apart)
         {
@@ -338,7 +394,7 @@ fn without_contexts(mut bytes: &[u8]) -> (Vec<u8>, Vec<(String, [String; 2])>) {
             bare.extend(message(*kind, body));
         }
     }
-    (bare, contexts)
+    came
 }
 
 fn however_it_is_sent(hooks: Hooks) -> Result<()> {
@@ -358,11 +414,11 @@ fn however_it_is_sent(hooks: Hooks) -> Result<()> {
     let session = Session::start(options)?;
     let got = sent(&file, address, &kept)?;
     let seen = session.finish(cases.fates.len())?;
-    let (mut bare, mut contexts) = (Vec::new(), Vec::new());
-    for bytes in &got {
-        let (bytes, of_these) = without_contexts(bytes);
-        bare.push(bytes);
-        contexts.extend(of_these);
+    let (mut bare, mut contexts, mut queries) = (Vec::new(), Vec::new(), 0);
+    for came in got.iter().map(|bytes| came(bytes)) {
+        bare.push(came.bare);
+        contexts.extend(came.contexts);
+        queries += came.queries;
     }
     plain.sort();
     bare.sort();
@@ -378,22 +434,29 @@ fn however_it_is_sent(hooks: Hooks) -> Result<()> {
     let spans = clients(&seen);
     let mut fates = cases.fates.clone();
     for (statement, [trace, span]) in &contexts {
-        let client = named([trace, span], &spans)?;
+        let client = named([trace, span], &spans).with_context(|| format!("{:?}", seen.summary))?;
         if statement.len() < 1000 {
-            ensure!(client.text("db.query.text") == Some(statement), "{statement}: {client:#?}");
+            ensure!(
+                client.text("db.query.text") == Some(statement),
+                "{statement}: {client:#?}"
+            );
         }
         let digits = statement.split(|character: char| !character.is_ascii_digit());
-        let number = digits.into_iter().find(|number| number.len() == 6 && fates.contains_key(*number));
+        let number = digits
+            .into_iter()
+            .find(|number| number.len() == 6 && fates.contains_key(*number));
         let number = number.with_context(|| format!("twice: {statement}"))?;
         ensure!(fates.remove(number) != Some(Fate::Bare), "{statement}");
     }
     let missing: Vec<_> = fates.iter().filter(|(_, fate)| **fate == Fate::Carries).collect();
     ensure!(missing.is_empty(), "no context: {missing:?}");
     let outcome = Outcome::of(&seen);
-    ensure!(outcome.injected == contexts.len() as u64, "{outcome:?}, {} came", contexts.len());
-    let either = cases.fates.values().filter(|fate| **fate == Fate::Either).count();
-    let carried = either - fates.values().filter(|fate| **fate == Fate::Either).count();
-    eprintln!("{outcome:?}; of {either} that are cut or long, {carried} carry one");
+    let unfit = seen.summary.value("kernel.propagation.skipped.unfit");
+    ensure!(
+        outcome.injected == contexts.len() as u64 && outcome.injected + outcome.skipped + unfit == queries,
+        "{outcome:?} and {unfit} of {queries}, {} came",
+        contexts.len()
+    );
     Ok(())
 }
 
@@ -411,9 +474,17 @@ fn meaning(hooks: Hooks) -> Result<()> {
     let session = Session::start(propagating(hooks).port(address.port()))?;
     let got = ask()?;
     let seen = session.finish(2 * plain.len())?;
-    let differ: Vec<_> = plain.iter().zip(&got).filter(|(plain, got)| plain != got).collect();
+    let differ: Vec<_> = plain
+        .iter()
+        .zip(&got)
+        .filter(|(plain, got)| plain != got)
+        .collect();
     ensure!(differ.is_empty() && plain.len() == got.len(), "{differ:#?}");
-    ensure!(Outcome::of(&seen).injected as usize > plain.len() / 2, "{:?}", seen.summary);
+    ensure!(
+        Outcome::of(&seen).injected as usize > plain.len() / 2,
+        "{:?}",
+        seen.summary
+    );
     Ok(())
 }
 
@@ -451,7 +522,9 @@ fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
     }
     for load in loads {
         let said = load.succeed()?;
-        let is_whole = said.iter().any(|line| line.starts_with("number of failed transactions: 0 "));
+        let is_whole = said
+            .iter()
+            .any(|line| line.starts_with("number of failed transactions: 0 "));
         ensure!(is_whole, "{said:#?}");
     }
     let mut carried = 0;
@@ -459,11 +532,17 @@ fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
         let (statement, context) = apart(&text);
         carried += usize::from(context.is_some());
         let statement = statement.trim_end_matches(';');
-        let number = statement.rsplit(' ').next().is_some_and(|id| id.parse::<u32>().is_ok());
-        let is_known = ["SELECT balance FROM accounts WHERE id = ", "SELECT id FROM accounts WHERE id < "]
-            .iter()
-            .chain(&["UPDATE accounts SET balance = balance + 1 WHERE id = "])
-            .any(|known| statement.starts_with(known) && number);
+        let number = statement
+            .rsplit(' ')
+            .next()
+            .is_some_and(|id| id.parse::<u32>().is_ok());
+        let is_known = [
+            "SELECT balance FROM accounts WHERE id = ",
+            "SELECT id FROM accounts WHERE id < ",
+        ]
+        .iter()
+        .chain(&["UPDATE accounts SET balance = balance + 1 WHERE id = "])
+        .any(|known| statement.starts_with(known) && number);
         ensure!(is_known && code.is_none(), "{text}: {code:?}");
     }
     ensure!(carried > 100, "{carried}");
