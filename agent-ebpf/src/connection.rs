@@ -124,8 +124,10 @@ pub(crate) struct Dialogue {
     pub(crate) unit: u8,
     /// Direction of the operation that it was first seen in.
     pub(crate) first: u8,
+    /// 1 where the request that is being received continues a trace.
+    pub(crate) continues: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 3],
+    pub(crate) reserved: [u8; 2],
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.
@@ -143,6 +145,8 @@ pub(crate) struct Dialogue {
 pub(crate) struct Sending {
     /// Ids of the request whose head is being sent.
     pub(crate) ids: Ids,
+    /// Span that it is sent for; 0 where that is not known.
+    pub(crate) parent: u64,
     /// Bytes that are left of the body.
     pub(crate) remaining: u64,
     /// How many bytes were injected so far.
@@ -154,7 +158,8 @@ pub(crate) struct Sending {
     /// How many bytes it injected, and the end of these, from `began` on.
     pub(crate) added: u32,
     pub(crate) added_end: u32,
-    /// HTTP/2: the highest stream so far.
+    /// HTTP/2: the highest stream so far. AMQP: the channel of what is being published. PostgreSQL: the sequence number, less
+    /// `injected`, of the last query that was looked at.
     pub(crate) stream: u32,
     /// Where in a message the next byte is: one of the protocol's own states.
     pub(crate) state: u8,

@@ -18,13 +18,14 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
+use crate::propagate::tracestate;
 use crate::runtime::{go, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
-use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
+use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, propagate, traceparent};
 
 /// A span and its trace; all zero where there is none.
 #[repr(C)]
@@ -199,13 +200,28 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
         if keeps_promise(operation, sequence) {
             return 0;
         }
-        if matches!(dialogue.protocol, HTTP1 | HTTP2 | AMQP) {
+        if is_unseen(operation, dialogue, sequence) {
             count(Counter::InjectionUnseen, 1);
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
     }
     begin(operation, dialogue, direction, half.ordinal);
     0
+}
+
+/// Whether the exchange that begins with byte `sequence` of the connection was not looked at when it was sent, and one like it
+/// would be.
+#[inline(always)]
+fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32) -> bool {
+    match dialogue.protocol {
+        HTTP1 | HTTP2 | AMQP => true,
+        POSTGRES => {
+            global!(propagates) & propagate::SQL != 0
+                && operation.byte(operation.cursor) == b'Q'
+                && dialogue.sending.stream != sequence
+        }
+        _ => false,
+    }
 }
 
 /// Makes ids, and finds what the exchange is part of.
@@ -223,6 +239,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, str
     };
     dialogue.unit = runtime.unit as u8;
     if direction == RECEIVED as u32 {
+        dialogue.continues = 0;
         received(operation, dialogue, runtime);
     } else {
         sent(operation, dialogue, runtime, stream);
@@ -247,13 +264,16 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     };
     if let Some(promise) = PROMISES.get_ptr(&key) {
         // SAFETY: a map value.
-        dialogue.sending.ids.set(unsafe { &(*promise).ids });
+        let promise = unsafe { &*promise };
+        dialogue.sending.ids.set(&promise.ids);
+        dialogue.sending.parent = promise.parent;
         return 0;
     }
     operation.exchange.begins = sequence;
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     operation.exchange.cause |= cause::TOLD;
     dialogue.sending.ids.set(&operation.exchange.ids);
+    dialogue.sending.parent = operation.exchange.parent;
     let _ = PROMISES.insert(&key, &operation.exchange, 0);
     0
 }
@@ -389,28 +409,30 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     if dialogue.requests_direction == RECEIVED {
         let mut at = operation.cursor + traceparent::NAME;
         at += (operation.byte(at) == b' ') as u32;
-        join(operation, &mut dialogue.serving, at);
+        if join(operation, &mut dialogue.serving, at) {
+            tracestate::continues(dialogue);
+        }
     }
     0
 }
 
-/// Makes what is received on a connection part of the trace whose context is at `at` in the window.
+/// Makes what is received on a connection part of the trace whose context is at `at` in the window; whether there is one.
 #[inline(always)]
-fn join(operation: &Operation, serving: &mut Serving, at: u32) {
+fn join(operation: &Operation, serving: &mut Serving, at: u32) -> bool {
     // Of several, it is the last one's; what is taken off their sum is not known.
     if serving.requests != 1
         || at + traceparent::LENGTH > operation.end
         || connection::is_refused(operation.sock)
     {
-        return;
+        return false;
     }
     let Some(unit) = UNITS.get_ptr_mut(&serving.by) else {
-        return;
+        return false;
     };
     let word = |offset: usize| operation.word_behind(at, offset);
     let Some(read) = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])
     else {
-        return;
+        return false;
     };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
@@ -431,6 +453,7 @@ fn join(operation: &Operation, serving: &mut Serving, at: u32) {
     if unit.current.span == serving.sum.span {
         unit.current.join(&serving.sum);
     }
+    true
 }
 
 /// Whether a connection is over: no hook shows the end of a Unix socket.

@@ -7,7 +7,9 @@
 
 pub mod frame;
 pub mod hpack;
+pub mod sql;
 pub mod traceparent;
+pub mod tracestate;
 pub mod word;
 
 use core::mem::{offset_of, size_of};
@@ -146,6 +148,8 @@ pub mod propagate {
     pub const HTTP2: u32 = 2;
     /// An entry of the headers of an AMQP message.
     pub const AMQP: u32 = 4;
+    /// A comment behind a statement of PostgreSQL.
+    pub const SQL: u32 = 8;
 }
 
 /// First bytes of every entry of the ring buffer.
@@ -258,7 +262,7 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 440;
+pub const CONNECTION_SIZE: usize = 448;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.
@@ -358,7 +362,7 @@ pub struct Globals {
     pub filter_ports: u32,
     /// 1 where brokers of AMQP are watched, and not their clients alone.
     pub broker_spans: u32,
-    /// 1 where sockets are enrolled for injection.
+    /// Bits of [`propagate`], of all processes together: where there are any, sockets are enrolled.
     pub propagates: u32,
     /// 1: contexts from some addresses are not taken over.
     pub refuses: u32,
@@ -439,12 +443,20 @@ counters! {
     EnrolRefused => "kernel.propagation.refused",
     /// Requests into which a context was injected.
     Injected => "kernel.propagation.injected",
+    /// Requests among them that also carry on a `tracestate`.
+    StatesInjected => "kernel.propagation.states.injected",
+    /// Values of `tracestate` that were received and are not as they should be, and are not carried on.
+    StatesMalformed => "kernel.propagation.states.malformed",
+    /// Values of `tracestate` that were received in parts, and are not carried on.
+    StatesCut => "kernel.propagation.states.cut",
     /// Requests that carry a context of the application's own.
     InjectionOwn => "kernel.propagation.own",
     /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long.
     InjectionCut => "kernel.propagation.skipped.cut",
     /// Requests without an injected context, since it could not be told that they begin where they do.
     InjectionUnseen => "kernel.propagation.skipped.unseen",
+    /// Statements without an injected context, since they have a comment already, or are of a kind that is left alone.
+    InjectionUnfit => "kernel.propagation.skipped.unfit",
     /// Requests into which the kernel refused to inject.
     InjectionRefused => "kernel.propagation.skipped.refused",
 }

@@ -3,6 +3,7 @@
 use crate::connection::Connection;
 use crate::context::{Exchange, Ids, Key, Promise, Unit};
 use crate::operation::{Operation, SLOTS};
+use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::python::{Context, Place};
 use aya_ebpf::macros::map;
@@ -55,6 +56,10 @@ pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4
 /// Exchanges that were begun before their bytes were sent, until they are seen.
 #[map]
 pub(crate) static PROMISES: LruHashMap<Promise, Exchange> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What requests that are being handled carried beside their context, by their span.
+#[map]
+pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(1_024, 0);
 
 /// Sockets that are connecting, by the address of their sock, and will be enrolled once they are connected.
 #[map]

@@ -4,6 +4,7 @@ use crate::connection::{CARRY, Half};
 use crate::context::Exchange;
 use crate::maps::{OPERATIONS, add};
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
+use spanwire_ebpf::tracestate::Reading;
 use spanwire_ebpf::{Counter, RECORD_BYTES, Record};
 
 /// Room in front of the window, where a record's header is put.
@@ -123,6 +124,8 @@ pub(crate) struct Operation {
     pub(crate) nowhere: u32,
     /// Keeps the header aligned.
     reserved: u32,
+    /// A `tracestate` that is being read.
+    pub(crate) reading: Reading,
     /// The exchange that is marked.
     pub(crate) exchange: Exchange,
     /// A header goes here when the window's first byte is handed on.

@@ -13,6 +13,8 @@ pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod message;
+pub(crate) mod sql;
+pub(crate) mod tracestate;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
 use crate::context::Ids;
@@ -26,10 +28,10 @@ use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_cork_bytes};
 use aya_ebpf::macros::{sk_msg, sock_ops};
 use aya_ebpf::programs::{SkMsgContext, SockOpsContext};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2};
+use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::traceparent::hex;
 use spanwire_ebpf::word::pattern;
-use spanwire_ebpf::{Counter, RECEIVED, SENT};
+use spanwire_ebpf::{Counter, RECEIVED, SENT, propagate};
 
 /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
 const ACTIVE_ESTABLISHED: u32 = 4;
@@ -151,8 +153,16 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
     match dialogue.sending.protocol {
         UNDECIDED | HTTP1 => http1::run(context, operation, dialogue, size),
         HTTP2 | AMQP => frames::run(context, operation, dialogue, size),
+        POSTGRES if has_queries(dialogue) => frames::run(context, operation, dialogue, size),
         _ => {}
     }
+}
+
+/// Whether contexts are put into statements, and it is certain where they are: behind a loss, what looks like a query may be
+/// what COPY brings.
+#[inline(always)]
+fn has_queries(dialogue: &Dialogue) -> bool {
+    global!(propagates) & propagate::SQL != 0 && dialogue.late == 0 && dialogue.adrift == 0
 }
 
 /// Takes over where in a message the walker is, which has seen all that was sent before.
@@ -162,7 +172,7 @@ fn adopt(dialogue: &mut Dialogue, sent: &Half) {
     sending.protocol = dialogue.protocol;
     match dialogue.protocol {
         UNDECIDED | HTTP1 => http1::adopt(sending, sent),
-        HTTP2 | AMQP => frames::adopt(sending, sent),
+        HTTP2 | AMQP | POSTGRES => frames::adopt(sending, sent),
         _ => {}
     }
 }

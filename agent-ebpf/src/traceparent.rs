@@ -96,6 +96,8 @@ pub enum Field {
     Other,
     /// It is a context of the application's own, in one of the formats that spanwire reads.
     Context,
+    /// `tracestate`: it goes with a context of the application's own.
+    State,
     /// Content-Length; its value begins behind 15 bytes.
     Length,
     /// Transfer-Encoding.
@@ -114,6 +116,7 @@ pub const fn field(word: u64, second: u64, third: u64) -> Field {
     const THREE: u64 = 0xff_ffff;
     let (word, second, third) = (word | LOWER, second | LOWER, third | LOWER);
     let traceparent = word == pattern(b"tracepar") && second & FOUR == pattern(b"ent:");
+    let tracestate = word == pattern(b"tracesta") && second & THREE == pattern(b"te:");
     let b3 = word & THREE == pattern(b"b3:");
     let b3_multi = word == pattern(b"x-b3-tra") && second & crate::word::SEVEN >> 16 == pattern(b"ceid:");
     let jaeger = word == pattern(b"uber-tra") && second & crate::word::SEVEN >> 8 == pattern(b"ce-id:");
@@ -122,6 +125,8 @@ pub const fn field(word: u64, second: u64, third: u64) -> Field {
         word == pattern(b"transfer") && second == pattern(b"-encodin") && third & 0xffff == pattern(b"g:");
     if traceparent | b3 | b3_multi | jaeger {
         Field::Context
+    } else if tracestate {
+        Field::State
     } else if length {
         Field::Length
     } else if coding {
@@ -216,10 +221,12 @@ mod tests {
             assert_eq!(told(line), Field::Context, "{}", line.escape_ascii());
         }
         assert_eq!(told(b"Content-Length: 5\r\n"), Field::Length);
+        assert_eq!(told(b"tracestate: a"), Field::State);
+        assert_eq!(told(b"TraceState:a=1\r\n"), Field::State);
         assert_eq!(told(b"transfer-encoding: chunked"), Field::Coding);
         for line in [
-            &b"tracestate: a"[..],
-            b"traceparents: ",
+            &b"traceparents: "[..],
+            b"tracestates: a",
             b"x-b3-spanid: 1",
             b"b3x: 1",
             b"content-lengths",

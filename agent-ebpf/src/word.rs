@@ -41,6 +41,14 @@ pub fn equal(word: u64, byte: u8) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
+/// 0x80 in the bytes of the word that equal `byte`, and in no others.
+#[inline(always)]
+#[must_use]
+pub const fn each(word: u64, byte: u8) -> u64 {
+    let word = word ^ (ONES * byte as u64);
+    !(((word & !HIGHS) + !HIGHS) | word) & HIGHS
+}
+
 /// 0x80 in the bytes of the word that are no ASCII digits.
 #[inline(always)]
 #[must_use]
@@ -127,6 +135,20 @@ mod tests {
         assert_eq!(find(word(b""), b'\n'), 8);
         assert_eq!(find(u64::MAX, b'\n'), 8);
         assert_eq!(find(0, b'\n'), 8);
+    }
+
+    #[test]
+    fn all_bytes_are_told_for_themselves() {
+        for byte in 0..=u8::MAX {
+            for other in 0..=u8::MAX {
+                let bytes = [byte, other, byte, byte ^ 1, other, byte, other, byte];
+                let expected = bytes.map(|it| if it == byte { 0x80 } else { 0 });
+                assert_eq!(
+                    each(u64::from_le_bytes(bytes), byte),
+                    u64::from_le_bytes(expected)
+                );
+            }
+        }
     }
 
     #[test]

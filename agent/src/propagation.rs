@@ -60,6 +60,7 @@ fn bits(headers: &[Injected]) -> u32 {
             Injected::Http1 => propagate::HTTP1,
             Injected::Http2 => propagate::HTTP2,
             Injected::Amqp => propagate::AMQP,
+            Injected::Sql => propagate::SQL,
         }
     })
 }

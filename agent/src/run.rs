@@ -125,7 +125,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let settled = propagation::settle(&config.propagate.headers);
     let mut options = options(config, command);
-    options.propagate = settled.policy.protocols != 0;
+    options.propagate = settled.policy.protocols;
     let mut capture = Capture::load(&options)?;
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
@@ -328,7 +328,7 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         ring_buffer: config.capture.ring_buffer,
         max_connections: config.capture.max_connections,
         broker_spans: config.messaging.broker_spans,
-        propagate: false,
+        propagate: 0,
         refused: refused(config),
         ports: config
             .watch

@@ -97,6 +97,13 @@ pub const fn frame(head: Head, request: bool) -> Frame {
     Frame::new(whole, limit, if begins { mark::EXCHANGE } else { 0 })
 }
 
+/// Whether a client's message is a simple query: a text that ends in a zero.
+#[inline(always)]
+#[must_use]
+pub const fn is_query(head: Head) -> bool {
+    head.byte(0) == b'Q'
+}
+
 /// Codes of a client's first message that is no StartupMessage ("SSLRequest", "GSSENCRequest", "CancelRequest").
 const SSL: u32 = 80_877_103;
 const GSS: u32 = 80_877_104;

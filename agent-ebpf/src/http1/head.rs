@@ -6,6 +6,7 @@ use crate::context;
 use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
+use crate::propagate::tracestate;
 use crate::state;
 use spanwire_ebpf::word::{LOWER, SEVEN, bytes_before, find, find_in, no_digits, number, pattern};
 use spanwire_ebpf::{Counter, RECEIVED};
@@ -79,6 +80,12 @@ pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
             && (second | LOWER) & 0xffff_ffff == pattern(b"ent:")
         {
             context::continues(operation.sock, operation.slot);
+        }
+        if operation.direction == RECEIVED as u32
+            && word | LOWER == pattern(b"tracesta")
+            && (second | LOWER) & 0xff_ffff == pattern(b"te:")
+        {
+            tracestate::carries_state(operation.sock, operation.slot);
         }
     }
     half.state = state::SKIP_LINE;

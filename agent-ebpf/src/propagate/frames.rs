@@ -1,12 +1,12 @@
 //! What the protocols of frames have in common: a send is looked at frame by frame, a window at a time.
 
-use super::{amqp, http2, message};
+use super::{amqp, http2, message, sql};
 use crate::connection::{Dialogue, Half, Sending};
 use crate::operation::Operation;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
 use spanwire_ebpf::frame;
-use spanwire_ebpf::protocol::HTTP2;
+use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
 
 /// Values of [`Sending::state`].
 mod state {
@@ -85,11 +85,11 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
 #[inline(always)]
 pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
     let sending = &mut dialogue.sending;
-    let is_http2 = sending.protocol == HTTP2;
-    let looked = if is_http2 {
-        http2::frames(operation.sock, operation.slot)
-    } else {
-        amqp::frames(operation.sock, operation.slot)
+    let protocol = sending.protocol;
+    let looked = match protocol {
+        HTTP2 => http2::frames(operation.sock, operation.slot),
+        POSTGRES => sql::frames(operation.sock, operation.slot),
+        _ => amqp::frames(operation.sock, operation.slot),
     };
     if looked == looked::FOREIGN {
         sending.state = state::REST;
@@ -99,16 +99,16 @@ pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue:
     let (mut behind, mut size) = (cursor, size);
     if looked == looked::FOUND {
         let head = head_at(operation, cursor);
-        behind += frame::of(sending.protocol, head, true).length;
+        behind += frame::of(protocol, head, true).length;
         if behind > operation.end && cursor > 0 && behind <= size {
             // All of it will be in the window of the next run.
             sending.run_again(context, cursor);
             return;
         }
-        let put = if is_http2 {
-            http2::injects(context, operation, sending, head)
-        } else {
-            amqp::injects(context, operation, sending, head)
+        let put = match protocol {
+            HTTP2 => http2::injects(context, operation, sending, head),
+            POSTGRES => sql::injects(context, operation, sending, head),
+            _ => amqp::injects(context, operation, sending, head),
         };
         behind += put;
         size += put;

@@ -1,6 +1,6 @@
 //! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
 
-use super::{frames, message};
+use super::{frames, message, tracestate};
 use super::{text, wanted};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::{self, Ids};
@@ -43,6 +43,8 @@ mod marked {
     pub(super) const UNKNOWN_LENGTH: u8 = 8;
     /// The head has been seen from its beginning on. The walker counts the others.
     pub(super) const BEGAN: u8 = 16;
+    /// The head has a `tracestate` of the application's own.
+    pub(super) const OWN_STATE: u8 = 32;
 }
 
 /// What comes of looking at some of a head.
@@ -144,10 +146,9 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
     };
     let mut behind = operation.cursor + end;
     let mut size = size;
-    if injects(context, operation, sending) {
-        behind += LINE;
-        size += LINE;
-    }
+    let put = injects(context, operation, sending);
+    behind += put;
+    size += put;
     let rest = (size as u64).wrapping_sub(behind as u64);
     // A line that was not seen may have said how long the body is: what looks like a request may be in it.
     if sending.marks & (marked::UNKNOWN_LENGTH | marked::UNSURE) != 0 {
@@ -187,37 +188,49 @@ fn goes_on(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
     }
 }
 
-/// Puts the header in front of the empty line at the cursor, where there is nothing against that; whether it did.
+/// Puts the header in front of the empty line at the cursor, where there is nothing against that; how many bytes that were.
 #[inline(always)]
-fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending) -> bool {
+fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending) -> u32 {
     if sending.marks & marked::BEGAN == 0 {
-        return false;
+        return 0;
     }
     if sending.marks & marked::OWN != 0 {
         count(Counter::InjectionOwn, 1);
-        return false;
+        return 0;
     }
     if sending.marks & marked::UNSURE != 0 {
         count(Counter::InjectionCut, 1);
-        return false;
+        return 0;
     }
     if wanted() & propagate::HTTP1 == 0 {
-        return false;
+        return 0;
     }
     let at = operation.cursor;
+    let mut put = 0;
+    if sending.marks & marked::OWN_STATE == 0
+        && let Some(state) = tracestate::of(sending)
+    {
+        put = tracestate::put_lines(context, at, &sending.ids, state);
+        if put != 0 {
+            count(Counter::StatesInjected, 1);
+        }
+    }
     let ids = &sending.ids;
-    if !message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
+    if put == 0 && message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
+        put = LINE;
+    }
+    if put == 0 {
         count(Counter::InjectionRefused, 1);
-        return false;
+        return 0;
     }
     count(Counter::Injected, 1);
-    sending.add(LINE, at + LINE);
-    true
+    sending.add(put, at + put);
+    put
 }
 
 /// Writes the header: [`LINE`] bytes.
 #[inline(always)]
-fn write(to: *mut u8, ids: &Ids) {
+pub(super) fn write(to: *mut u8, ids: &Ids) {
     // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
     unsafe {
         write_volatile(to.cast::<u64>(), pattern(b"tracepar"));
@@ -277,6 +290,7 @@ fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
         }
         match field(word, second, third) {
             Field::Context => sending.marks |= marked::OWN,
+            Field::State => sending.marks |= marked::OWN_STATE,
             Field::Coding => sending.marks |= marked::UNKNOWN_LENGTH,
             Field::Length => length(operation, sending),
             Field::Other => {}

@@ -47,6 +47,22 @@ fn copy(context: *mut sk_msg_md, operation: &mut Operation, count: u32) -> bool 
     result == 0
 }
 
+/// Where `count` bytes from `at` on begin and end in memory; `None` where they cannot be had in one piece. Bounds are the caller's
+/// to look at, in a way that the verifier sees.
+#[inline(always)]
+pub(super) fn pull(context: *mut sk_msg_md, at: u32, count: u32) -> Option<(usize, usize)> {
+    // SAFETY: the program's own context.
+    unsafe {
+        if bpf_msg_pull_data(context, at, at.wrapping_add(count), 0) != 0 {
+            return None;
+        }
+        Some((
+            (*context).__bindgen_anon_1.data as usize,
+            (*context).__bindgen_anon_2.data_end as usize,
+        ))
+    }
+}
+
 /// Has `write` write `COUNT` bytes over those at `at`; whether that was possible.
 #[inline(always)]
 pub(crate) fn rewrite<const COUNT: u32>(

@@ -80,6 +80,8 @@ choice! {
         Http2 = "http2",
         /// An entry of the headers of an AMQP message
         Amqp = "amqp",
+        /// A comment behind a statement that is sent as a simple query of PostgreSQL
+        Sql = "sql",
     }
 }
 

@@ -274,7 +274,8 @@ fn contexts_are_put_where_anybody_says_so() {
         headers("", "", "--propagate http1,http2").map(|headers| headers.len()),
         Some(2)
     );
-    assert_eq!(headers("", "sql", ""), None);
+    assert_eq!(headers("", "sql", ""), Some(vec![Injected::Sql]));
+    assert_eq!(headers("", "smtp", ""), None);
     assert_eq!(headers("propagate: {header: [http1]}\n", "", ""), None);
 }
 

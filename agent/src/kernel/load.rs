@@ -91,8 +91,8 @@ pub struct Options {
     pub watch: Watch,
     /// Whether brokers of AMQP are watched, and not their clients alone.
     pub broker_spans: bool,
-    /// Whether sockets can be enrolled, so that contexts are injected into what they send.
-    pub propagate: bool,
+    /// Into which protocols contexts are injected, as bits of [`spanwire_ebpf::propagate`]: where there are any, sockets can be enrolled.
+    pub propagate: u32,
     /// Addresses whose contexts are not taken over.
     pub refused: Vec<IpNet>,
     /// Up to which level the programs write diagnostics.
@@ -280,7 +280,7 @@ impl Capture {
         let mut globals = offsets::globals(&btf)?;
         globals.filter_ports = u32::from(!options.ports.is_empty());
         globals.broker_spans = u32::from(options.broker_spans);
-        globals.propagates = u32::from(options.propagate);
+        globals.propagates = options.propagate;
         globals.refuses = u32::from(!options.refused.is_empty());
         globals.wake_at = options.ring_buffer / 4;
         if options.watch == Watch::Children {
@@ -312,7 +312,7 @@ impl Capture {
                 ports: Vec::new(),
                 watch: Watch::Nothing,
                 broker_spans: false,
-                propagate: false,
+                propagate: 0,
                 refused: Vec::new(),
                 log: LevelFilter::Off,
             };
@@ -392,7 +392,7 @@ impl Capture {
             HookSet::Trampoline => TRAMPOLINE,
             HookSet::Syscall => SYSCALL,
         };
-        let propagate = if options.propagate { PROPAGATE } else { &[] };
+        let propagate = if options.propagate == 0 { &[] } else { PROPAGATE };
         let programs: Vec<_> = ALWAYS.iter().chain(propagate).chain(hooks).collect();
         let mut loaded = load_all(&mut ebpf, &programs);
         // The hooks last: what they see must find all else in place.

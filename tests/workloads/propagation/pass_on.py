@@ -1,9 +1,11 @@
-"""pass_on.py PORT TARGET: a thread for each connection; what is asked of it, it asks of TARGET, with no header of who asked."""
+"""pass_on.py PORT TARGET: a thread for each connection; what is asked of it, it asks of TARGET, with no header of who asked, but one
+that X-With says: NAME=VALUE."""
 import http.client
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PORT, TARGET = sys.argv[1:]
+http.client._MAXHEADERS = 2000
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -11,7 +13,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         connection = http.client.HTTPConnection(TARGET, timeout=30)
-        connection.request("GET", self.path)
+        given = self.headers.get("X-With")
+        connection.request("GET", self.path, headers=dict([given.split("=", 1)] if given else []))
         body = connection.getresponse().read()
         connection.close()
         self.send_response(200)

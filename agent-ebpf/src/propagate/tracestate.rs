@@ -1,0 +1,286 @@
+//! `tracestate` of the requests that are being handled, by their span, so that what is sent for them carries it on.
+//!
+//! Several header lines are one list. Where one of them is not as it should be, or is not there as a whole when it is looked
+//! at, none is carried on: whoever is named there must not be told half of it.
+
+use super::{http1, message, number};
+use crate::connection::{Dialogue, Sending};
+use crate::context::Ids;
+use crate::frames::operands;
+use crate::globals::global;
+use crate::maps::{OPERATIONS, STATES, count};
+use crate::operation::{Operation, WINDOW};
+use aya_ebpf::bindings::sk_msg_md;
+use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_push_data, bpf_probe_read_kernel};
+use core::ptr::{read_volatile, write_volatile};
+use spanwire_ebpf::traceparent::LINE;
+use spanwire_ebpf::tracestate::{LIMIT, Reading, phase};
+use spanwire_ebpf::word::pattern;
+use spanwire_ebpf::{Counter, RECEIVED};
+
+/// What one request carries.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct State {
+    /// The list. The verifier knows an index and a length each by its own bounds, so there is room for both.
+    text: [u8; 2 * LIMIT as usize + 8],
+    length: u32,
+    members: u32,
+    /// 1 where the request's `traceparent` is as it should be: without one it says nothing.
+    continues: u32,
+    /// 1 where nothing is carried on.
+    broken: u32,
+}
+
+/// Of a request of which nothing is known yet.
+static NOTHING: State = State {
+    text: [0; 2 * LIMIT as usize + 8],
+    length: 0,
+    members: 0,
+    continues: 0,
+    broken: 0,
+};
+
+/// Bytes of the header in front of its value: `tracestate:`.
+const NAME: u32 = 11;
+
+/// Steps of eight bytes for one header: more than is carried on.
+const STEPS: u32 = LIMIT / 8 + 8;
+
+/// The request that is being received has at the cursor a `tracestate` header. A global function, for the reason that
+/// [`operands`] gives, and so is the one that it calls.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn carries_state(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
+        return 0;
+    };
+    let Dialogue {
+        serving, continues, ..
+    } = dialogue;
+    // Of several at a time, nobody can tell for which something is sent.
+    if global!(propagates) == 0 || dialogue.requests_direction != RECEIVED || serving.requests != 1 {
+        return 0;
+    }
+    if STATES.get_ptr(&serving.sum.span).is_none() {
+        let _ = STATES.insert(&serving.sum.span, &NOTHING, 0);
+    }
+    if let Some(state) = STATES.get_ptr_mut(&serving.sum.span) {
+        // SAFETY: a map value.
+        let state = unsafe { &mut *state };
+        state.continues = *continues as u32;
+        if state.broken == 0 {
+            add(operation, state);
+        }
+    }
+    0
+}
+
+/// Adds what is at the cursor to the list.
+#[inline(always)]
+fn add(operation: &mut Operation, state: &mut State) {
+    let comma = (state.length != 0) as u32;
+    let begins = Reading {
+        phase: phase::GAP,
+        at: 0,
+        count: 0,
+        last: 0,
+        from: 0,
+        to: 0,
+        members: state.members,
+        room: LIMIT.saturating_sub(state.length + comma),
+    };
+    store(&mut operation.reading, begins);
+    for _ in 0..STEPS {
+        if some_state(operation.slot) != 0 {
+            break;
+        }
+    }
+    let reading = load(&operation.reading);
+    if reading.phase == phase::MALFORMED {
+        state.broken = 1;
+        count(Counter::StatesMalformed, 1);
+        return;
+    }
+    // What is longer is left out. What ends before may go on with the next operation.
+    if reading.phase != phase::ENDED && reading.at < STEPS * 8 {
+        state.broken = 1;
+        count(Counter::StatesCut, 1);
+        return;
+    }
+    // As numbers of their own, whose bounds stay known.
+    let length = number(operation, reading.length() as u64);
+    let at = number(operation, (state.length + comma) as u64);
+    if length == 0 || length > LIMIT as u64 || at > LIMIT as u64 {
+        return;
+    }
+    if comma != 0 {
+        state.text[state.length as usize & (LIMIT as usize - 1)] = b',';
+    }
+    let from = (operation.cursor + NAME + reading.from) as usize & (WINDOW - 1);
+    // SAFETY: there is room for as much; the helper checks the address that is read.
+    let result = unsafe {
+        let from = operation.window.as_ptr().add(from);
+        bpf_probe_read_kernel(
+            state.text.as_mut_ptr().add(at as usize).cast(),
+            length as u32,
+            from.cast(),
+        )
+    };
+    if result == 0 {
+        state.length = (at + length) as u32;
+        state.members = reading.members;
+    }
+}
+
+/// Reads up to eight bytes of the value; 1 where it, or what is there of it, is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn some_state(slot: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return 1;
+    };
+    // SAFETY: a map value, and this program's own.
+    let operation = unsafe { &mut *operation };
+    let begins = operation.cursor + NAME;
+    for _ in 0..8 {
+        // From memory and back each time: what is there, the verifier does not follow.
+        let reading = load(&operation.reading);
+        let at = begins + reading.at;
+        if at >= operation.end || reading.phase == phase::ENDED || reading.phase == phase::MALFORMED {
+            return 1;
+        }
+        let byte = operation.byte(at);
+        store(&mut operation.reading, reading.take(byte));
+    }
+    0
+}
+
+#[inline(always)]
+fn load(from: &Reading) -> Reading {
+    // SAFETY: of a reference.
+    unsafe {
+        Reading {
+            phase: read_volatile(&raw const from.phase),
+            at: read_volatile(&raw const from.at),
+            count: read_volatile(&raw const from.count),
+            last: read_volatile(&raw const from.last),
+            from: read_volatile(&raw const from.from),
+            to: read_volatile(&raw const from.to),
+            members: read_volatile(&raw const from.members),
+            room: read_volatile(&raw const from.room),
+        }
+    }
+}
+
+#[inline(always)]
+fn store(to: &mut Reading, from: Reading) {
+    // SAFETY: as above.
+    unsafe {
+        write_volatile(&raw mut to.phase, from.phase);
+        write_volatile(&raw mut to.at, from.at);
+        write_volatile(&raw mut to.count, from.count);
+        write_volatile(&raw mut to.last, from.last);
+        write_volatile(&raw mut to.from, from.from);
+        write_volatile(&raw mut to.to, from.to);
+        write_volatile(&raw mut to.members, from.members);
+        write_volatile(&raw mut to.room, from.room);
+    }
+}
+
+/// The request that is being received continues a trace.
+#[inline(always)]
+pub(crate) fn continues(dialogue: &mut Dialogue) {
+    dialogue.continues = 1;
+    if let Some(state) = STATES.get_ptr_mut(&dialogue.serving.sum.span) {
+        // SAFETY: a map value.
+        unsafe { (*state).continues = 1 };
+    }
+}
+
+/// What goes with a request that is sent, for the one that it is sent for.
+#[inline(always)]
+pub(super) fn of(sending: &Sending) -> Option<&State> {
+    // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.
+    let state = unsafe { &*STATES.get_ptr(&sending.parent)? };
+    (state.continues != 0 && state.broken == 0 && state.length != 0).then_some(state)
+}
+
+/// Puts header lines with a context and `state` in front of byte `at`; how many bytes that were, 0 where it was not possible.
+#[inline(always)]
+pub(super) fn put_lines(context: *mut sk_msg_md, at: u32, ids: &Ids, state: &State) -> u32 {
+    // SAFETY: of a reference; once, since it may change.
+    let length = unsafe { read_volatile(&raw const state.length) };
+    if length > LIMIT {
+        return 0;
+    }
+    let whole = LINE + NAME + 1 + length + 2;
+    // SAFETY: the program's own context.
+    if unsafe { bpf_msg_push_data(context, at, whole, 0) } != 0 {
+        return 0;
+    }
+    if write_lines(context, at, ids, state, length) {
+        return whole;
+    }
+    // SAFETY: as above.
+    unsafe { bpf_msg_pop_data(context, at, whole, 0) };
+    0
+}
+
+#[inline(always)]
+fn write_lines(context: *mut sk_msg_md, at: u32, ids: &Ids, state: &State, length: u32) -> bool {
+    const VALUE: usize = (LINE + NAME + 1) as usize;
+    let Some((start, end)) = message::pull(context, at, VALUE as u32 + length + 2) else {
+        return false;
+    };
+    if start + VALUE > end {
+        return false;
+    }
+    let lines = start as *mut u8;
+    http1::write(lines, ids);
+    // SAFETY: there is room for as much, as was just seen. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(lines.add(LINE as usize).cast::<u64>(), pattern(b"tracesta"));
+        write_volatile(
+            lines.add(LINE as usize + 8).cast::<u32>(),
+            pattern(b"te: ") as u32,
+        );
+    }
+    let mut offset = 0;
+    for _ in 0..LIMIT / 8 {
+        if offset + 8 > length as usize {
+            break;
+        }
+        let to = start + VALUE + offset;
+        if to + 8 > end {
+            return false;
+        }
+        // SAFETY: as above, and within the text.
+        unsafe {
+            write_volatile(
+                to as *mut u64,
+                read_volatile(state.text.as_ptr().add(offset).cast()),
+            )
+        };
+        offset += 8;
+    }
+    for _ in 0..7 {
+        if offset >= length as usize {
+            break;
+        }
+        let to = start + VALUE + offset;
+        if to + 1 > end {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe { write_volatile(to as *mut u8, read_volatile(state.text.as_ptr().add(offset))) };
+        offset += 1;
+    }
+    let to = start + VALUE + offset;
+    if to + 2 > end {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { write_volatile(to as *mut u16, 0x0a0d) };
+    true
+}
