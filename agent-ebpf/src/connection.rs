@@ -123,8 +123,12 @@ pub(crate) struct Dialogue {
     pub(crate) unit: u8,
     /// Direction of the operation that it was first seen in.
     pub(crate) first: u8,
+    /// 1 where the last stream of HTTP/2 was entered into `serving`.
+    pub(crate) entered: u8,
+    /// 1 once it is known which goroutine reads streams of HTTP/2 here: the one that `serving` names.
+    pub(crate) reader: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 3],
+    pub(crate) reserved: u8,
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.

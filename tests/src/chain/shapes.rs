@@ -96,6 +96,46 @@ CLIENT load GET: /order/ID
       SERVER shelf shelf/ID: shelf/ID
 ";
 
+const STREAMS: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT call/ID: call/ID
+      SERVER call call/ID: call/ID
+        CLIENT call GET: /stock/ID/first
+          SERVER stock GET: /stock/ID/first
+        CLIENT call SQL 'ID'
+        CLIENT call GET: /store/ID
+          SERVER store GET: /store/ID
+            CLIENT store GET: /stock/ID/store
+              SERVER stock GET: /stock/ID/store
+        CLIENT call GET: /attic/ID
+          SERVER attic GET: /attic/ID
+            CLIENT attic GET: /stock/ID/attic
+              SERVER stock GET: /stock/ID/attic
+        CLIENT call deep/ID: deep/ID
+          SERVER deep deep/ID: deep/ID
+            CLIENT deep SQL 'ID deep'
+    CLIENT FRONT watch/ID: watch/ID
+      SERVER call watch/ID: watch/ID
+        CLIENT call SQL 'ID 0'
+        CLIENT call SQL 'ID 1'
+        CLIENT call SQL 'ID 2'
+";
+
+/// What is tidied up is still for the call.
+const BROKEN_OFF: &str = "
+CLIENT load GET: /broken/ID
+  SERVER FRONT GET: /broken/ID
+    CLIENT FRONT given/ID: given/ID
+      SERVER call given/ID: given/ID
+        CLIENT call SQL 'ID given'
+        CLIENT call SQL 'ID given over'
+    CLIENT FRONT late/ID: late/ID
+      SERVER call late/ID: late/ID
+        CLIENT call SQL 'ID late'
+        CLIENT call SQL 'ID late over'
+";
+
 const PROXY: &str = "
 CLIENT load GET: /PATH/ID
   SERVER FRONT GET: /PATH/ID
@@ -126,6 +166,8 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
         Runtime::Aiohttp | Runtime::FastApi | Runtime::Node => &[("order", LOOP), ("look", LOOK)],
         Runtime::Tasks(..) => &[("order", TASKS)],
         Runtime::Goroutines => &[("order", GOROUTINES)],
+        Runtime::Streams => &[("order", STREAMS)],
+        Runtime::BrokenOff => &[("broken", BROKEN_OFF)],
         Runtime::Nginx => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
         Runtime::Messages => &[],

@@ -177,6 +177,24 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             command.args([stock.to_string(), database, shelf.to_string()]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
+        Runtime::Streams | Runtime::BrokenOff => {
+            let stock = parts.stock()?.to_string();
+            let database = parts.database()?;
+            let program = workload::go_program("streams")?;
+            let mut serve = |name: &str, arguments: &[&str]| {
+                let port = port::free()?;
+                let mut command = child::command(&program.to_string_lossy());
+                command.args([name, &port.to_string()]).args(arguments);
+                command.env("OTEL_SERVICE_NAME", name);
+                Ok::<_, anyhow::Error>(parts.serve(command, port)?.to_string())
+            };
+            let store = serve("store", &[&stock])?;
+            let attic = serve("attic", &[&stock])?;
+            let deep = serve("deep", &[&database])?;
+            let call = serve("call", &[&stock, &database, &store, &attic, &deep])?;
+            let front = serve(name, &[&call])?;
+            Entry::Http(front.parse()?, shapes::of(runtime)?)
+        }
         Runtime::Node => {
             let database = parts.database()?;
             let stock = parts.stock()?;
