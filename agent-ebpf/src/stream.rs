@@ -147,32 +147,41 @@ fn read_by_goroutine(
     Some(())
 }
 
-/// A goroutine begins to handle a stream, which nobody does yet. It was started by `starter`: by the goroutine that reads the
-/// connection, or where `of.is_starter` is set, by the one that started that. Without `of` it is one of a pool.
+/// What is known of a goroutine that begins to handle a stream.
+#[derive(Clone, Copy)]
+pub(crate) enum Handler {
+    /// It was started by the goroutine with this number, which reads the connection.
+    OfReader(u64),
+    /// It was started by the goroutine with this number, which has started the one that reads the connection, or has read the
+    /// first of it by itself.
+    OfServer(u64),
+    /// It is one of a pool.
+    Pooled,
+}
+
+/// A goroutine begins to handle a stream, which nobody does yet.
 #[inline(always)]
-pub(crate) fn handled(sock: u64, stream: u32, by: &Key, of: Option<&Reader>) -> Option<()> {
+pub(crate) fn handled(sock: u64, stream: u32, by: &Key, handler: Handler) -> Option<()> {
     // SAFETY: a map value.
     let served = unsafe { &mut *SERVED.get_ptr_mut(&number(sock, stream))? };
     if served.by.id != 0 || served.by.unit != GOROUTINE || served.by.tgid != by.tgid {
         return None;
     }
-    if let Some(of) = of {
-        let expected = if of.is_starter == 0 {
-            served.reader
-        } else {
-            served.starter
-        };
-        // The sock's address may be another connection's by now.
-        if of.goroutine != expected {
-            return None;
-        }
+    // The sock's address may be another connection's by now.
+    let is_of_connection = match handler {
+        Handler::OfReader(goroutine) => served.reader == goroutine,
+        Handler::OfServer(goroutine) => served.starter == goroutine || served.reader == goroutine,
+        Handler::Pooled => true,
+    };
+    if !is_of_connection {
+        return None;
     }
     // SAFETY: as above.
     let unit = unsafe { &mut *context::unit_of(by)? };
     // What it has handled before is over.
     unit.requests = 0;
     unit.sum.set(&served.ids);
-    unit.shared = if of.is_none() { POOLED } else { 0 };
+    unit.shared = matches!(handler, Handler::Pooled) as u64 * POOLED;
     unit.requests = 1;
     served.by.id = by.id;
     log::stream(sock, stream, served.ids.span);

@@ -11,7 +11,7 @@ use crate::maps::{READERS, RUNTIMES};
 use crate::operation::user;
 use crate::process::is_watched;
 use crate::runtime::go;
-use crate::stream::{self, Reader};
+use crate::stream::{self, Handler, Reader};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -46,14 +46,9 @@ fn handles_call(address: u64, transport: u64, goroutine: u64, instruction: u64) 
     let runtime = unsafe { RUNTIMES.get(tgid) }?;
     let by = goroutine_key(runtime, tgid, goroutine)?;
     let number = number_of_call(address)?;
-    let reader = Reader {
-        tgid,
-        is_starter: 0,
-        goroutine: user(goroutine + runtime.goroutine_parent as u64)?,
-    };
-    // SAFETY: as above.
-    if let Some(sock) = unsafe { READERS.get(&reader) } {
-        return stream::handled(*sock, number, &by, Some(&reader));
+    let parent = user(goroutine + runtime.goroutine_parent as u64)?;
+    if let Some(sock) = read_by(tgid, parent, 0) {
+        return stream::handled(sock, number, &by, Handler::OfReader(parent));
     }
     // A worker's parent is anyone.
     if runtime.close_stream == 0 {
@@ -61,7 +56,7 @@ fn handles_call(address: u64, transport: u64, goroutine: u64, instruction: u64) 
     }
     let close = instruction.wrapping_add(runtime.close_stream as i64 as u64);
     let sock = go::tcp_sock(runtime, transport + TRANSPORT_CONNECTION, close)?;
-    stream::handled(sock, number, &by, None)
+    stream::handled(sock, number, &by, Handler::Pooled)
 }
 
 /// The number of a stream of gRPC, which is odd. A pointer is even.
@@ -102,14 +97,22 @@ fn handles_request(connection: u64, writer: u64, goroutine: u64) -> Option<()> {
         return None;
     }
     let number: u32 = user(address + HTTP_STREAM_ID)?;
-    let server = Reader {
+    let parent = user(goroutine + runtime.goroutine_parent as u64)?;
+    // What is behind the preface may have been read with it, by net/http and in the goroutine that goes on to serve.
+    let sock = read_by(tgid, parent, 1).or_else(|| read_by(tgid, parent, 0))?;
+    stream::handled(sock, number, &by, Handler::OfServer(parent))
+}
+
+/// The sock on which a goroutine reads streams, or one that it has started.
+#[inline(always)]
+fn read_by(tgid: u32, goroutine: u64, is_starter: u32) -> Option<u64> {
+    let reader = Reader {
         tgid,
-        is_starter: 1,
-        goroutine: user(goroutine + runtime.goroutine_parent as u64)?,
+        is_starter,
+        goroutine,
     };
-    // SAFETY: as above.
-    let sock = unsafe { READERS.get(&server) }?;
-    stream::handled(*sock, number, &by, Some(&server))
+    // SAFETY: a value of one word.
+    unsafe { READERS.get(&reader) }.copied()
 }
 
 #[inline(always)]

@@ -52,14 +52,14 @@ CLIENT load GET: /look/ID
 const GO: &str = "
 CLIENT load GET: /order/ID
   SERVER FRONT GET: /order/ID
-    ? CLIENT FRONT GET: /stock/ID/first
+    CLIENT FRONT GET: /stock/ID/first
       STOCK first
-    ? CLIENT FRONT GET: /stock/ID/left
+    CLIENT FRONT GET: /stock/ID/left
       STOCK left
-    ? CLIENT FRONT shop.Stock/ID: shop.Stock/ID
+    CLIENT FRONT shop.Stock/ID: shop.Stock/ID
       SERVER stock shop.Stock/ID: shop.Stock/ID
-        ? CLIENT stock SQL 'ID call'
-    ? CLIENT FRONT SQL 'ID'
+        CLIENT stock SQL 'ID call'
+    CLIENT FRONT SQL 'ID'
     CLIENT FRONT SQL 'ID last'
 ";
 
@@ -67,9 +67,9 @@ const GO_LOOK: &str = "
 CLIENT load GET: /look/ID
   SERVER FRONT GET: /look/ID
     CLIENT FRONT SQL 'ID'
-    ? CLIENT FRONT shop.Stock/ID: shop.Stock/ID
+    CLIENT FRONT shop.Stock/ID: shop.Stock/ID
       SERVER stock shop.Stock/ID: shop.Stock/ID
-        ? CLIENT stock SQL 'ID call'
+        CLIENT stock SQL 'ID call'
 ";
 
 const TASKS: &str = "
@@ -175,8 +175,8 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
     let shape = |(path, text): &(&'static str, &str)| {
         let text = text.replace("PATH", path);
         let text = match runtime {
-            // A thread serves one request at a time.
-            Runtime::Flask => text.replace("? ", ""),
+            // A thread and a task serve one request at a time.
+            Runtime::Flask | Runtime::Aiohttp | Runtime::FastApi => text.replace("? ", ""),
             // The first request on a connection may do without its children.
             Runtime::Tasks(Server::Aiohttp, Loop::Uvloop) => {
                 text.replace("    CLIENT FRONT", "    ? CLIENT FRONT")
