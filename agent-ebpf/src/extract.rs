@@ -1,6 +1,11 @@
 //! Trace contexts in what is received, so that what is sent for it names the same trace: `traceparent` of HTTP/1 wherever it is
 //! in a head, of HTTP/2 and AMQP where spanwire puts it. What it does not find there is read in the agent, but later.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use crate::context::{self, Ids, Serving};
 use crate::frames::operands;
 use crate::maps::{UNITS, add};

@@ -6,6 +6,11 @@
 //!
 //! [`go`]: crate::runtime::go
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use crate::connection::Dialogue;
 use crate::context::{self, Ids, Key, NOBODY};
 use crate::frames::operands;

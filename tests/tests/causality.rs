@@ -21,7 +21,7 @@ spanwire_tests::under_both_hook_sets!(
     tasks_of_uvicorn_on_uvloop,
 );
 
-spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, node);
+spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, fastapi_over_http2, node);
 
 /// Requests at each level.
 const COUNT: usize = 100;
@@ -119,6 +119,10 @@ fn aiohttp(hooks: Hooks) -> Result<()> {
 
 fn fastapi(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::FastApi)
+}
+
+fn fastapi_over_http2(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Hypercorn)
 }
 
 fn node(hooks: Hooks) -> Result<()> {

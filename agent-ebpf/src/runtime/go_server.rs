@@ -6,6 +6,11 @@
 //! whom tells the connection, whatever it is wrapped in; and what is there at the place of a stream's number proves itself by
 //! being one that was read there, and that nobody handles yet.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use crate::context::Key;
 use crate::maps::{READERS, RUNTIMES};
 use crate::operation::user;

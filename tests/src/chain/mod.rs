@@ -57,6 +57,8 @@ pub enum Runtime {
     Streams,
     /// Calls of gRPC that are given up, or take too long.
     BrokenOff,
+    /// FastAPI under hypercorn, which is asked by HTTP/2 over one connection.
+    Hypercorn,
     /// Node's http, undici and pg.
     Node,
     /// nginx with two workers, that keeps connections to what is behind it, and that does not.
@@ -92,7 +94,7 @@ impl Runtime {
             Self::Flask => "flask",
             Self::Go => "go",
             Self::Aiohttp => "aiohttp",
-            Self::FastApi => "fastapi",
+            Self::FastApi | Self::Hypercorn => "fastapi",
             Self::Tasks(..) => "tasks",
             Self::Goroutines | Self::Streams | Self::BrokenOff => "front",
             Self::Node => "node",

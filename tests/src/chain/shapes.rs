@@ -41,6 +41,17 @@ CLIENT load GET: /order/ID
     ? CLIENT FRONT SQL 'ID last'
 ";
 
+/// The same, behind who asks by HTTP/2: who is asked on one connection for several at a time cannot tell them apart.
+const RELAYED: &str = "
+CLIENT load GET: /look/ID
+  SERVER relay GET: /look/ID
+    CLIENT relay GET: /look/ID
+      SERVER FRONT GET: /look/ID
+        ? CLIENT FRONT SQL 'ID'
+        ? CLIENT FRONT GET: /stock/ID/only
+          STOCK only
+";
+
 const LOOK: &str = "
 CLIENT load GET: /look/ID
   SERVER FRONT GET: /look/ID
@@ -168,6 +179,7 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
         Runtime::Goroutines => &[("order", GOROUTINES)],
         Runtime::Streams => &[("order", STREAMS)],
         Runtime::BrokenOff => &[("broken", BROKEN_OFF)],
+        Runtime::Hypercorn => &[("look", RELAYED)],
         Runtime::Nginx => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
         Runtime::Messages => &[],

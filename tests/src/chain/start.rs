@@ -146,6 +146,19 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             ]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
+        Runtime::Hypercorn => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = environment("hypercorn", name)?;
+            command.env("STOCK", stock.to_string()).env("DATABASE", database);
+            command.args(["--workers", "0", "--bind", &format!("127.0.0.1:{port}"), "fastapi_front:app"]);
+            let front = parts.serve(command, port)?;
+            let relay = port::free()?;
+            let mut command = child::command(&workload::go_program("streams")?.to_string_lossy());
+            command.args(["relay", &relay.to_string(), &front.to_string()]);
+            command.env("OTEL_SERVICE_NAME", "relay");
+            Entry::Http(parts.serve(command, relay)?, shapes::of(runtime)?)
+        }
         Runtime::Tasks(server, event_loop) => {
             let stock = parts.stock()?;
             let database = parts.database()?;

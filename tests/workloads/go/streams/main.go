@@ -2,6 +2,7 @@
 // streams call PORT STOCK DATABASE STORE ATTIC DEEP: a server of gRPC, which asks all of these for each call. They may be left out.
 // streams deep PORT DATABASE: the same with workers, and asks the database.
 // streams store PORT STOCK: HTTP/2 without TLS, by net/http.
+// streams relay PORT TARGET: HTTP/1, which is asked of TARGET by HTTP/2 without TLS.
 // streams attic PORT STOCK: the same by golang.org/x/net, behind HTTP/1's upgrade.
 //
 // All streams of one service to another share a connection.
@@ -143,10 +144,25 @@ func front() {
 	log.Fatal(http.Serve(listen(), nil))
 }
 
-func call() {
+func relay() {
+	client := http2Client()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		response := must(client.Get("http://" + os.Args[3] + r.URL.Path))
+		defer response.Body.Close()
+		w.WriteHeader(response.StatusCode)
+		must(io.Copy(w, response.Body))
+	})
+	log.Fatal(http.Serve(listen(), handler))
+}
+
+func http2Client() *http.Client {
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
-	streams := &http.Client{Transport: transport}
+	return &http.Client{Transport: transport}
+}
+
+func call() {
+	streams := http2Client()
 	plain := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	var pool *pgxpool.Pool
 	if url := argument(4); url != "" {
@@ -209,6 +225,8 @@ func main() {
 		front()
 	case "call":
 		call()
+	case "relay":
+		relay()
 	case "deep":
 		pool := database(os.Args[3])
 		serve(func(_ grpc.ServerStream, _, id string) { query(pool, id+" deep") }, grpc.NumStreamWorkers(4))
