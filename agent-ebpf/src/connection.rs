@@ -126,8 +126,10 @@ pub(crate) struct Dialogue {
     pub(crate) first: u8,
     /// 1 where the request that is being received continues a trace.
     pub(crate) continues: u8,
-    /// Padding, always zero.
-    pub(crate) reserved: [u8; 2],
+    /// 1 where the last stream of HTTP/2 was entered into `serving`.
+    pub(crate) entered: u8,
+    /// 1 once it is known which goroutine reads streams of HTTP/2 here: the one that `serving` names.
+    pub(crate) reader: u8,
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.

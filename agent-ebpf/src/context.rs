@@ -20,12 +20,13 @@ use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
 use crate::propagate::tracestate;
 use crate::runtime::{go, python};
+use crate::stream::POOLED;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
-use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, propagate, traceparent};
+use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, propagate};
 
 /// A span and its trace; all zero where there is none.
 #[repr(C)]
@@ -132,8 +133,10 @@ pub(crate) struct Unit {
     pub(crate) sum: Ids,
     /// Address of the sock on which the only one was received; 0 where there were more at a time since there were none.
     sock: u64,
-    /// 1 once there was more than one at a time.
-    shared: u64,
+    /// 1 once there was more than one at a time; or [`POOLED`].
+    ///
+    /// [`POOLED`]: crate::stream::POOLED
+    pub(crate) shared: u64,
     /// Of an event loop, the request of which it has read something since it last read from another connection; of a thread
     /// with Python, the one that it has read outside of any context since it last left one.
     pub(crate) current: Ids,
@@ -343,6 +346,12 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     let Some(mut key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
+    let is_stream = dialogue.protocol == HTTP2;
+    dialogue.entered = 0;
+    if is_stream && key.unit == GOROUTINE {
+        // Others than the one that reads handle them: [`crate::stream`].
+        return;
+    }
     if key.unit == GOROUTINE && go::parent(runtime) == Some(dialogue.serving.by.id) {
         // While a handler runs, net/http has another goroutine read ahead: it may see how the next request begins.
         key.id = dialogue.serving.by.id;
@@ -364,13 +373,14 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
             unit.current.clear(SEVERAL);
         }
     }
-    if dialogue.protocol == HTTP2 {
-        // Streams are handled side by side, and their ends are not followed.
-        if key.unit != EVENT && key.unit != GOROUTINE {
+    if is_stream && key.unit != CONTEXT {
+        // A thread that reads for others, or an event loop that handles them side by side.
+        if key.unit != EVENT {
             add(&raw mut unit.requests, MANY);
         }
         return;
     }
+    dialogue.entered = is_stream as u8;
     if unit.requests == 1 && unit.sock != 0 && unit.sock != operation.sock && is_gone(unit.sock) {
         unit.requests = 0;
         unit.sum.clear(0);
@@ -396,64 +406,6 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         1,
         &operation.exchange.ids,
     );
-}
-
-/// The request that is being received continues a trace: at the cursor is its `traceparent` header. What is sent for it is
-/// part of that trace. A global function, for the reason that [`operands`] gives.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
-    let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
-        return 0;
-    };
-    if dialogue.requests_direction == RECEIVED {
-        let mut at = operation.cursor + traceparent::NAME;
-        at += (operation.byte(at) == b' ') as u32;
-        if join(operation, &mut dialogue.serving, at) {
-            tracestate::continues(dialogue);
-        }
-    }
-    0
-}
-
-/// Makes what is received on a connection part of the trace whose context is at `at` in the window; whether there is one.
-#[inline(always)]
-fn join(operation: &Operation, serving: &mut Serving, at: u32) -> bool {
-    // Of several, it is the last one's; what is taken off their sum is not known.
-    if serving.requests != 1
-        || at + traceparent::LENGTH > operation.end
-        || connection::is_refused(operation.sock)
-    {
-        return false;
-    }
-    let Some(unit) = UNITS.get_ptr_mut(&serving.by) else {
-        return false;
-    };
-    let word = |offset: usize| operation.word_behind(at, offset);
-    let Some(read) = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])
-    else {
-        return false;
-    };
-    // SAFETY: a map value.
-    let unit = unsafe { &mut *unit };
-    // Not by `enter`: of an addition of nothing the compiler makes another atomic operation, which is not in every BPF.
-    for sum in [&raw mut unit.sum, &raw mut serving.sum] {
-        // SAFETY: fields of map values. The connection's own comes last, since the others are relative to it.
-        let (first, second, flags) = unsafe {
-            (
-                &raw mut (*sum).trace[0],
-                &raw mut (*sum).trace[1],
-                &raw mut (*sum).flags,
-            )
-        };
-        add(first, read.trace[0].wrapping_sub(serving.sum.trace[0]));
-        add(second, read.trace[1].wrapping_sub(serving.sum.trace[1]));
-        add(flags, read.flags.wrapping_sub(serving.sum.flags));
-    }
-    if unit.current.span == serving.sum.span {
-        unit.current.join(&serving.sum);
-    }
-    true
 }
 
 /// Whether a connection is over: no hook shows the end of a Unix socket.
@@ -506,11 +458,7 @@ pub(crate) fn leave(serving: &mut Serving) {
         }
         // Fewer: it made room for others in the meantime, and is another.
         if unit.requests as u32 as u64 >= count {
-            let Ids { trace, span, flags } = &mut serving.sum;
-            trace[0] = trace[0].wrapping_neg();
-            trace[1] = trace[1].wrapping_neg();
-            *span = span.wrapping_neg();
-            *flags = flags.wrapping_neg();
+            negate(&mut serving.sum);
             enter(
                 &raw mut unit.requests,
                 &raw mut unit.sum,
@@ -520,6 +468,33 @@ pub(crate) fn leave(serving: &mut Serving) {
         }
     }
     serving.sum.clear(0);
+}
+
+/// One of the requests that a connection has received is answered; its ids are changed.
+#[inline(always)]
+pub(crate) fn leave_one(serving: &mut Serving, ids: &mut Ids) {
+    if serving.requests == 0 {
+        return;
+    }
+    negate(ids);
+    enter(&raw mut serving.requests, &raw mut serving.sum, u64::MAX, ids);
+    if let Some(unit) = UNITS.get_ptr_mut(&serving.by) {
+        // SAFETY: a map value.
+        let unit = unsafe { &mut *unit };
+        if unit.requests as u32 != 0 {
+            enter(&raw mut unit.requests, &raw mut unit.sum, u64::MAX, ids);
+        }
+    }
+}
+
+/// Makes of ids what takes them off a sum.
+#[inline(always)]
+fn negate(ids: &mut Ids) {
+    let Ids { trace, span, flags } = ids;
+    trace[0] = trace[0].wrapping_neg();
+    trace[1] = trace[1].wrapping_neg();
+    *span = span.wrapping_neg();
+    *flags = flags.wrapping_neg();
 }
 
 /// [`leave`], as a global function.
@@ -599,7 +574,9 @@ fn of_goroutine(runtime: &Runtime, tgid: u32, goroutine: u64) -> Option<*mut Uni
         .filter(|unit| is_busy(*unit))
         .or_else(|| {
             let id = user(goroutine + runtime.goroutine_parent as u64)?;
-            UNITS.get_ptr_mut(&Key { tgid, unit, id })
+            UNITS
+                .get_ptr_mut(&Key { tgid, unit, id })
+                .filter(|unit| !is_pooled(*unit))
         })
 }
 
@@ -623,6 +600,12 @@ pub(crate) fn asked_by(runtime: &Runtime, tgid: u32, goroutine: u64, ids: &mut I
 fn is_busy(unit: *mut Unit) -> bool {
     // SAFETY: callers pass map values.
     unsafe { (*unit).requests != 0 }
+}
+
+#[inline(always)]
+fn is_pooled(unit: *mut Unit) -> bool {
+    // SAFETY: as above.
+    unsafe { (*unit).shared & POOLED != 0 }
 }
 
 /// An event loop sends a request: the first on a connection for what it was opened for, each other for what was just read.
@@ -653,7 +636,7 @@ fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
 
 /// The event loop that the current thread is.
 #[inline(always)]
-fn event_loop() -> Key {
+pub(crate) fn event_loop() -> Key {
     let id = bpf_get_current_pid_tgid();
     Key {
         tgid: (id >> 32) as u32,

@@ -63,8 +63,10 @@ pub mod mark {
     pub const ROW: u32 = 4;
     /// What of it cannot be read may be stepped over: nothing behind it depends on that.
     pub const BODY: u32 = 8;
-    /// Whoever sends it is done with what it has received.
+    /// Whoever sends it is done with what it has received; of HTTP/2, on the frame's stream.
     pub const SETTLES: u32 = 16;
+    /// Its stream ends with it, whoever is at work on that.
+    pub const RESETS: u32 = 32;
 }
 
 impl Frame {

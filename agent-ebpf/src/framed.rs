@@ -7,12 +7,14 @@
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
 use crate::context;
 use crate::emit;
+use crate::extract;
 use crate::frames::{Step, operands};
 use crate::globals::global;
 use crate::log;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::{Operation, mark};
 use crate::state;
+use crate::stream;
 use spanwire_ebpf::frame::{self, Frame, Head, amqp, http2, postgres};
 use spanwire_ebpf::protocol::{AMQP, HTTP2, POSTGRES};
 use spanwire_ebpf::{Counter, RECEIVED, kind};
@@ -27,6 +29,8 @@ mod marked {
     pub(super) const ROW: u8 = 4;
     /// What of it cannot be read may be stepped over.
     pub(super) const BODY: u8 = 8;
+    /// It may have a context, where spanwire puts that.
+    pub(super) const CONTEXT: u8 = 16;
 }
 
 /// Frames in a row that prove that there are any, where they do not reach the end of the operation.
@@ -94,6 +98,9 @@ fn copy(operation: &mut Operation, half: &mut Half) -> Step {
         } else {
             state::SKIP
         };
+        if half.marks & marked::CONTEXT != 0 {
+            extract::frame_continues(operation.sock, operation.slot, count);
+        }
     }
     Step::More
 }
@@ -190,8 +197,13 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         half.started = 0;
         return Step::Lost;
     }
-    if frame.marks & frame::mark::SETTLES != 0 {
-        context::answered(operation.sock);
+    if frame.marks & (frame::mark::SETTLES | frame::mark::RESETS) != 0 {
+        if protocol == AMQP {
+            context::answered(operation.sock);
+        } else if dialogue.requests_direction == RECEIVED {
+            let resets = frame.marks & frame::mark::RESETS;
+            stream::ends(operation.sock, http2::stream(head), resets);
+        }
     }
     half.remaining = frame.length as u64;
     half.value = frame.copy as u64;
@@ -213,6 +225,9 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         };
     }
     half.state = state::COPY;
+    if operation.direction == RECEIVED as u32 && may_have_context(protocol, head, frame.marks) {
+        half.marks |= marked::CONTEXT;
+    }
     let exchange = frame.marks & frame::mark::EXCHANGE != 0 && is_new(protocol, half, head);
     // One exchange a record, and its frame's beginning where a mark can say so.
     if exchange
@@ -235,9 +250,22 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         }
         dialogue.requests += 1;
         context::exchange_begins(operation.sock, operation.direction, operation.slot);
+        if protocol == HTTP2 && operation.direction == RECEIVED as u32 {
+            stream::begins(operation.sock, operation.slot);
+        }
         log::message(operation.sock, operation.position(), half.ordinal, request as u8);
     }
     Step::More
+}
+
+/// Whether spanwire, where it runs at the other end, may have put a context into the frame.
+#[inline(always)]
+fn may_have_context(protocol: u8, head: Head, marks: u32) -> bool {
+    match protocol {
+        HTTP2 => marks & frame::mark::EXCHANGE != 0 && http2::ends_with_block(head),
+        AMQP => amqp::is_content_header(head),
+        _ => false,
+    }
 }
 
 /// Whether the frame, of a kind that begins exchanges, does. On a stream of HTTP/2 the first HEADERS do, and numbers of

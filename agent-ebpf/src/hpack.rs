@@ -19,6 +19,13 @@ pub const FIELD_BEGINS: [u64; 2] = [
     pattern(&[b'a', b'r', b'e', b'n', b't', traceparent::LENGTH as u8]),
 ];
 
+/// Whether the field begins with these sixteen bytes that is added.
+#[inline(always)]
+#[must_use]
+pub const fn is_field(word: u64, next: u64) -> bool {
+    word == FIELD_BEGINS[0] && next & 0xffff_ffff_ffff == FIELD_BEGINS[1]
+}
+
 /// An integer (section 5.1), and how many bytes it takes: 0 where it is larger than any that is borne.
 #[inline(always)]
 const fn integer(word: u64, mask: u64) -> (u32, u32) {
@@ -139,6 +146,8 @@ mod tests {
         let bytes = [&first[..], &second[..6]].concat();
         assert_eq!(bytes, b"\x10\x0btraceparent\x37");
         assert_eq!(FIELD as usize, bytes.len() + 55);
+        assert!(is_field(word(&bytes[..8]), word(&[&bytes[8..], b"00"].concat())));
+        assert!(!is_field(word(&bytes[..8]), word(&bytes[7..])));
         assert_eq!(
             representation(word(&bytes[..8])),
             Representation {

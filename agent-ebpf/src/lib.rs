@@ -138,6 +138,10 @@ pub struct Runtime {
     pub context_type: [u32; 2],
     /// Go: how far `net.(*TCPConn).Close` is behind the probed instruction of `persistConn.roundTrip`.
     pub close: i32,
+    /// Go: the same of gRPC's `Server.handleStream`; 0 where that is not known.
+    pub close_stream: i32,
+    /// Go: 1 where it is seen which goroutine handles which stream of HTTP/2.
+    pub streams: u32,
 }
 
 /// Protocols into which contexts are injected: bits of [`Runtime::propagate`].

@@ -37,6 +37,8 @@ diagnostics! {
         "sock {:x}: message at position {}, exchange {}, request {}";
     /// A goroutine asks for a request that another sends.
     Debug debug handed(sock: u64, at: u32, span: u64) => "sock {:x}: handed over for {}, span {:x}";
+    /// A goroutine begins to handle a stream.
+    Debug debug stream(sock: u64, stream: u32, span: u64) => "sock {:x}: stream {} is handled, span {:x}";
     /// A context was copied.
     Debug debug copied(address: u64, id: u64, parent: u64, span: u64) =>
         "context {:x}: made at {}, comes from {}, for span {:x}";

@@ -25,6 +25,8 @@ mod context;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+mod extract;
+#[cfg(target_arch = "bpf")]
 mod framed;
 #[cfg(target_arch = "bpf")]
 mod frames;
@@ -50,6 +52,8 @@ mod runtime;
 mod socket;
 #[cfg(target_arch = "bpf")]
 mod state;
+#[cfg(target_arch = "bpf")]
+mod stream;
 #[cfg(target_arch = "bpf")]
 mod syscalls;
 #[cfg(target_arch = "bpf")]

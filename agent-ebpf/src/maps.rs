@@ -6,6 +6,7 @@ use crate::operation::{Operation, SLOTS};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::python::{Context, Place};
+use crate::stream::{Number, Reader, Served};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -80,6 +81,14 @@ pub(crate) static HEADS: LruHashMap<Head, Ids> = LruHashMap::with_max_entries(8_
 /// What such streams are sent for, until they are sent.
 #[map]
 pub(crate) static STREAMS: LruHashMap<Stream, Ids> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Requests that were received as streams of HTTP/2.
+#[map]
+pub(crate) static SERVED: LruHashMap<Number, Served> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Socks on which goroutines read streams of HTTP/2.
+#[map]
+pub(crate) static READERS: LruHashMap<Reader, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Python's contexts, by process and address.
 #[map]

@@ -13,13 +13,15 @@ spanwire_tests::under_both_hook_sets!(
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
     goroutines_that_ask_and_others_that_send,
+    streams_that_goroutines_serve,
+    streams_that_are_broken_off,
     tasks_of_aiohttp,
     tasks_of_aiohttp_on_uvloop,
     tasks_of_uvicorn,
     tasks_of_uvicorn_on_uvloop,
 );
 
-spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, node);
+spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, fastapi_over_http2, node);
 
 /// Requests at each level.
 const COUNT: usize = 100;
@@ -74,6 +76,23 @@ fn goroutines_that_ask_and_others_that_send(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Goroutines)
 }
 
+/// gRPC and HTTP/2 without TLS, asked by each other, HTTP/1 and of a database; one of the servers has workers.
+fn streams_that_goroutines_serve(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Streams)
+}
+
+/// Calls that are given up, and that take too long: what is tidied up then is for them, too.
+fn streams_that_are_broken_off(hooks: Hooks) -> Result<()> {
+    let levels = [1, 3].map(|concurrency| Level {
+        concurrency,
+        count: 20,
+    });
+    let grown = Chain::start(Runtime::BrokenOff)?.grow(Options::run(hooks), &levels)?;
+    let report = grown.report()?;
+    print!("{report}");
+    report.all_right()
+}
+
 fn tasks_of_aiohttp(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Tasks(Server::Aiohttp, Loop::Asyncio))
 }
@@ -100,6 +119,10 @@ fn aiohttp(hooks: Hooks) -> Result<()> {
 
 fn fastapi(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::FastApi)
+}
+
+fn fastapi_over_http2(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Hypercorn)
 }
 
 fn node(hooks: Hooks) -> Result<()> {

@@ -94,6 +94,13 @@ pub const fn block(head: Head, first: u8) -> Option<(u32, u32)> {
     Some((from, if padded { first as u32 } else { 0 }))
 }
 
+/// Whether what spanwire puts into a header block is the end of the frame: its last bytes are the block's.
+#[inline(always)]
+#[must_use]
+pub const fn ends_with_block(head: Head) -> bool {
+    head.byte(4) & (END_HEADERS | PADDED) == END_HEADERS
+}
+
 /// The frame that begins with `head`.
 #[inline(always)]
 #[must_use]
@@ -114,16 +121,27 @@ pub const fn frame(head: Head, request: bool) -> Frame {
     }
     let whole = length + HEADER;
     if bit & BLOCKS != 0 {
-        let begins = kind == kind::HEADERS && request && stream & 1 != 0;
-        return Frame::new(whole, HEAD_LIMIT, if begins { mark::EXCHANGE } else { 0 });
+        let headers = kind == kind::HEADERS;
+        let begins = headers && request && stream & 1 != 0;
+        let settles = headers && !request && flags & END_STREAM != 0;
+        return Frame::new(
+            whole,
+            HEAD_LIMIT,
+            (begins as u32 * mark::EXCHANGE) | (settles as u32 * mark::SETTLES),
+        );
     }
     match kind {
         kind::DATA => {
             let limit = if length <= SMALL { HEADER + SMALL } else { PREFIX };
-            let ends = if flags & END_STREAM != 0 { mark::ENDS } else { 0 };
+            let ends = match flags & END_STREAM {
+                0 => 0,
+                _ if request => mark::ENDS,
+                _ => mark::ENDS | mark::SETTLES,
+            };
             Frame::new(whole, limit, mark::BODY | ends)
         }
-        kind::RST_STREAM | kind::GOAWAY => Frame::new(whole, HEADER + 8, 0),
+        kind::RST_STREAM => Frame::new(whole, HEADER + 8, mark::RESETS),
+        kind::GOAWAY => Frame::new(whole, HEADER + 8, 0),
         _ => Frame::new(whole, 0, 0),
     }
 }

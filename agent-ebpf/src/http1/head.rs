@@ -3,6 +3,7 @@
 use super::{marked, message_ends, past_line_feed};
 use crate::connection::{Dialogue, Half, IGNORED, UNDECIDED};
 use crate::context;
+use crate::extract;
 use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
@@ -79,7 +80,7 @@ pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
             && word | LOWER == pattern(b"tracepar")
             && (second | LOWER) & 0xffff_ffff == pattern(b"ent:")
         {
-            context::continues(operation.sock, operation.slot);
+            extract::continues(operation.sock, operation.slot);
         }
         if operation.direction == RECEIVED as u32
             && word | LOWER == pattern(b"tracesta")

@@ -87,7 +87,8 @@ fn hand_over(connection: u64, goroutine: u64, instruction: u64) -> Option<()> {
     if runtime.connection == 0 {
         return None;
     }
-    let sock = tcp_sock(runtime, connection, instruction)?;
+    let close = instruction.wrapping_add(runtime.close as i64 as u64);
+    let sock = tcp_sock(runtime, connection + runtime.connection as u64, close)?;
     let mut handed = Handed {
         ids: NOBODY,
         at: kernel(sock, global!(tcp_write_seq))?,
@@ -98,17 +99,17 @@ fn hand_over(connection: u64, goroutine: u64, instruction: u64) -> Option<()> {
     HANDED.insert(sock, &handed, 0).ok()
 }
 
-/// The sock of a `persistConn`, where that is one of TCP without anything between.
+/// The sock of the `net.Conn` that is at an address, where that is one of TCP without anything between. `of_tcp` is where
+/// `net.(*TCPConn).Close` is.
 #[inline(always)]
-fn tcp_sock(runtime: &Runtime, connection: u64, instruction: u64) -> Option<u64> {
+pub(crate) fn tcp_sock(runtime: &Runtime, at: u64, of_tcp: u64) -> Option<u64> {
     /// internal/abi/iface.go: `ITab.Fun`, of `net.Conn` in alphabetical order.
     const CLOSE: u64 = 24;
     /// include/uapi/linux/in.h; not MPTCP, which has no numbers.
     const IPPROTO_TCP: u16 = 6;
-    let [table, value]: [u64; 2] = user(connection + runtime.connection as u64)?;
+    let [table, value]: [u64; 2] = user(at)?;
     // The method says of which type the value is.
-    let close: u64 = user(table + CLOSE)?;
-    if close != instruction.wrapping_add(runtime.close as i64 as u64) {
+    if user::<u64>(table + CLOSE)? != of_tcp {
         return None;
     }
     let descriptor: u64 = user(user::<u64>(value)? + runtime.descriptor as u64)?;

@@ -18,6 +18,8 @@ const fn program(place: Place) -> &'static str {
         Place::GoStreamAsked => "go_stream_asked",
         Place::GoStreamBegins => "go_stream_begins",
         Place::GoStreamBeginsThird => "go_stream_begins_third",
+        Place::GoStreamHandled => "go_stream_handled",
+        Place::GoHandlerRuns => "go_handler_runs",
         Place::PythonContextCopied => "python_context_copied",
         Place::PythonContextFreed => "python_context_freed",
         Place::PythonContextLeft => "python_context_left",

@@ -53,6 +53,12 @@ pub enum Runtime {
     Tasks(Server, Loop),
     /// A handler's goroutines, and those of the connections that they send by.
     Goroutines,
+    /// What is received by gRPC and HTTP/2 in Go, and asked for on by these, HTTP/1 and pgx.
+    Streams,
+    /// Calls of gRPC that are given up, or take too long.
+    BrokenOff,
+    /// FastAPI under hypercorn, which is asked by HTTP/2 over one connection.
+    Hypercorn,
     /// Node's http, undici and pg.
     Node,
     /// nginx with two workers, that keeps connections to what is behind it, and that does not.
@@ -88,9 +94,9 @@ impl Runtime {
             Self::Flask => "flask",
             Self::Go => "go",
             Self::Aiohttp => "aiohttp",
-            Self::FastApi => "fastapi",
+            Self::FastApi | Self::Hypercorn => "fastapi",
             Self::Tasks(..) => "tasks",
-            Self::Goroutines => "front",
+            Self::Goroutines | Self::Streams | Self::BrokenOff => "front",
             Self::Node => "node",
             Self::Nginx => "nginx",
             Self::Messages => "messages",

@@ -41,6 +41,17 @@ CLIENT load GET: /order/ID
     ? CLIENT FRONT SQL 'ID last'
 ";
 
+/// The same, behind who asks by HTTP/2: who is asked on one connection for several at a time cannot tell them apart.
+const RELAYED: &str = "
+CLIENT load GET: /look/ID
+  SERVER relay GET: /look/ID
+    CLIENT relay GET: /look/ID
+      SERVER FRONT GET: /look/ID
+        ? CLIENT FRONT SQL 'ID'
+        ? CLIENT FRONT GET: /stock/ID/only
+          STOCK only
+";
+
 const LOOK: &str = "
 CLIENT load GET: /look/ID
   SERVER FRONT GET: /look/ID
@@ -52,14 +63,14 @@ CLIENT load GET: /look/ID
 const GO: &str = "
 CLIENT load GET: /order/ID
   SERVER FRONT GET: /order/ID
-    ? CLIENT FRONT GET: /stock/ID/first
+    CLIENT FRONT GET: /stock/ID/first
       STOCK first
-    ? CLIENT FRONT GET: /stock/ID/left
+    CLIENT FRONT GET: /stock/ID/left
       STOCK left
-    ? CLIENT FRONT shop.Stock/ID: shop.Stock/ID
+    CLIENT FRONT shop.Stock/ID: shop.Stock/ID
       SERVER stock shop.Stock/ID: shop.Stock/ID
-        ? CLIENT stock SQL 'ID call'
-    ? CLIENT FRONT SQL 'ID'
+        CLIENT stock SQL 'ID call'
+    CLIENT FRONT SQL 'ID'
     CLIENT FRONT SQL 'ID last'
 ";
 
@@ -67,9 +78,9 @@ const GO_LOOK: &str = "
 CLIENT load GET: /look/ID
   SERVER FRONT GET: /look/ID
     CLIENT FRONT SQL 'ID'
-    ? CLIENT FRONT shop.Stock/ID: shop.Stock/ID
+    CLIENT FRONT shop.Stock/ID: shop.Stock/ID
       SERVER stock shop.Stock/ID: shop.Stock/ID
-        ? CLIENT stock SQL 'ID call'
+        CLIENT stock SQL 'ID call'
 ";
 
 const TASKS: &str = "
@@ -94,6 +105,46 @@ CLIENT load GET: /order/ID
       SERVER stock GET: /stock/ID/second
     CLIENT FRONT shelf/ID: shelf/ID
       SERVER shelf shelf/ID: shelf/ID
+";
+
+const STREAMS: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT call/ID: call/ID
+      SERVER call call/ID: call/ID
+        CLIENT call GET: /stock/ID/first
+          SERVER stock GET: /stock/ID/first
+        CLIENT call SQL 'ID'
+        CLIENT call GET: /store/ID
+          SERVER store GET: /store/ID
+            CLIENT store GET: /stock/ID/store
+              SERVER stock GET: /stock/ID/store
+        CLIENT call GET: /attic/ID
+          SERVER attic GET: /attic/ID
+            CLIENT attic GET: /stock/ID/attic
+              SERVER stock GET: /stock/ID/attic
+        CLIENT call deep/ID: deep/ID
+          SERVER deep deep/ID: deep/ID
+            CLIENT deep SQL 'ID deep'
+    CLIENT FRONT watch/ID: watch/ID
+      SERVER call watch/ID: watch/ID
+        CLIENT call SQL 'ID 0'
+        CLIENT call SQL 'ID 1'
+        CLIENT call SQL 'ID 2'
+";
+
+/// What is tidied up is still for the call.
+const BROKEN_OFF: &str = "
+CLIENT load GET: /broken/ID
+  SERVER FRONT GET: /broken/ID
+    CLIENT FRONT given/ID: given/ID
+      SERVER call given/ID: given/ID
+        CLIENT call SQL 'ID given'
+        CLIENT call SQL 'ID given over'
+    CLIENT FRONT late/ID: late/ID
+      SERVER call late/ID: late/ID
+        CLIENT call SQL 'ID late'
+        CLIENT call SQL 'ID late over'
 ";
 
 const PROXY: &str = "
@@ -126,6 +177,9 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
         Runtime::Aiohttp | Runtime::FastApi | Runtime::Node => &[("order", LOOP), ("look", LOOK)],
         Runtime::Tasks(..) => &[("order", TASKS)],
         Runtime::Goroutines => &[("order", GOROUTINES)],
+        Runtime::Streams => &[("order", STREAMS)],
+        Runtime::BrokenOff => &[("broken", BROKEN_OFF)],
+        Runtime::Hypercorn => &[("look", RELAYED)],
         Runtime::Nginx => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
         Runtime::Messages => &[],
@@ -133,8 +187,8 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
     let shape = |(path, text): &(&'static str, &str)| {
         let text = text.replace("PATH", path);
         let text = match runtime {
-            // A thread serves one request at a time.
-            Runtime::Flask => text.replace("? ", ""),
+            // A thread and a task serve one request at a time.
+            Runtime::Flask | Runtime::Aiohttp | Runtime::FastApi => text.replace("? ", ""),
             // The first request on a connection may do without its children.
             Runtime::Tasks(Server::Aiohttp, Loop::Uvloop) => {
                 text.replace("    CLIENT FRONT", "    ? CLIENT FRONT")

@@ -146,6 +146,25 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             ]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
+        Runtime::Hypercorn => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = environment("hypercorn", name)?;
+            command.env("STOCK", stock.to_string()).env("DATABASE", database);
+            command.args([
+                "--workers",
+                "0",
+                "--bind",
+                &format!("127.0.0.1:{port}"),
+                "fastapi_front:app",
+            ]);
+            let front = parts.serve(command, port)?;
+            let relay = port::free()?;
+            let mut command = child::command(&workload::go_program("streams")?.to_string_lossy());
+            command.args(["relay", &relay.to_string(), &front.to_string()]);
+            command.env("OTEL_SERVICE_NAME", "relay");
+            Entry::Http(parts.serve(command, relay)?, shapes::of(runtime)?)
+        }
         Runtime::Tasks(server, event_loop) => {
             let stock = parts.stock()?;
             let database = parts.database()?;
@@ -176,6 +195,24 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             let mut command = chain(name, port);
             command.args([stock.to_string(), database, shelf.to_string()]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
+        }
+        Runtime::Streams | Runtime::BrokenOff => {
+            let stock = parts.stock()?.to_string();
+            let database = parts.database()?;
+            let program = workload::go_program("streams")?;
+            let mut serve = |name: &str, arguments: &[&str]| {
+                let port = port::free()?;
+                let mut command = child::command(&program.to_string_lossy());
+                command.args([name, &port.to_string()]).args(arguments);
+                command.env("OTEL_SERVICE_NAME", name);
+                Ok::<_, anyhow::Error>(parts.serve(command, port)?.to_string())
+            };
+            let store = serve("store", &[&stock])?;
+            let attic = serve("attic", &[&stock])?;
+            let deep = serve("deep", &[&database])?;
+            let call = serve("call", &[&stock, &database, &store, &attic, &deep])?;
+            let front = serve(name, &[&call])?;
+            Entry::Http(front.parse()?, shapes::of(runtime)?)
         }
         Runtime::Node => {
             let database = parts.database()?;

@@ -28,6 +28,23 @@ const BEGINS: &str = "google.golang.org/grpc/internal/transport.(*loopyWriter).c
 /// The same, before 1.81.
 const ORIGINATE: &str = "google.golang.org/grpc/internal/transport.(*loopyWriter).originateStream";
 
+/// In the goroutine that handles a stream of gRPC, one of its own or a worker.
+const HANDLES: &str = "google.golang.org/grpc.(*Server).handleStream";
+/// In the goroutine that handles a stream of HTTP/2: of what comes with Go, and of what Go has it from.
+const RUNS: [&str; 2] = [
+    "net/http.(*http2serverConn).runHandler",
+    "golang.org/x/net/http2.(*serverConn).runHandler",
+];
+
+/// What is of no use without each other, or nearly so.
+const ASKING: [Place; 3] = [
+    Place::GoStreamAsked,
+    Place::GoStreamBegins,
+    Place::GoStreamBeginsThird,
+];
+/// What tells who handles a stream.
+const HANDLING: [Place; 2] = [Place::GoStreamHandled, Place::GoHandlerRuns];
+
 /// What of Go's own structures the kernel half reads, in bytes: measured.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -81,8 +98,18 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
     let table = sections.named(".gopclntab")?;
     let table = sections.content(table, LONGEST_TABLE)?;
     let functions = Functions::parse(&table)?;
-    let [close, round_trip, asked, begins, originate] =
-        functions.find([CLOSE, ROUND_TRIP, ASKED, BEGINS, ORIGINATE]);
+    let [
+        close,
+        round_trip,
+        asked,
+        begins,
+        originate,
+        handles,
+        runs,
+        runs_too,
+    ] = functions.find([
+        CLOSE, ROUND_TRIP, ASKED, BEGINS, ORIGINATE, HANDLES, RUNS[0], RUNS[1],
+    ]);
     texts(&sections, &functions).find_map(|text| {
         // Where a function does not begin as it should, it is not there: the text is another.
         let probed = |function: &Option<Range<u64>>| {
@@ -90,17 +117,25 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
             Some(start + prologue::push(&sections.at(start, prologue::LONGEST)?)?)
         };
         let mut runtime = runtime(version);
-        if let (Some(close), Some(probed)) = (&close, probed(&round_trip)) {
+        runtime.descriptor = layout.descriptor;
+        // How far it is from the probe in a function; 0 where it is not there, or the function is not.
+        let to_close = |function| {
+            let close = text.checked_add(close.as_ref()?.start)?;
+            i32::try_from(close.wrapping_sub(probed(function)?).cast_signed()).ok()
+        };
+        runtime.close = to_close(&round_trip).unwrap_or_default();
+        if runtime.close != 0 {
             runtime.connection = layout.connection;
-            runtime.descriptor = layout.descriptor;
-            let close = text.checked_add(close.start)?;
-            runtime.close = i32::try_from(close.wrapping_sub(probed).cast_signed()).ok()?;
         }
+        runtime.close_stream = to_close(&handles).unwrap_or_default();
         let places = [
             (Place::GoRoundTrip, &round_trip),
             (Place::GoStreamAsked, &asked),
             (Place::GoStreamBegins, &begins),
             (Place::GoStreamBeginsThird, &originate),
+            (Place::GoStreamHandled, &handles),
+            (Place::GoHandlerRuns, &runs),
+            (Place::GoHandlerRuns, &runs_too),
         ];
         let probes = places.into_iter().filter_map(|(place, function)| {
             let offset = sections.offset(probed(function)?)?;
@@ -109,8 +144,9 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
         let mut probes: Vec<_> = probes.collect();
         let has = |places: &[Place]| probes.iter().any(|probe| places.contains(&probe.place));
         if !(has(&[Place::GoStreamAsked]) && has(&[Place::GoStreamBegins, Place::GoStreamBeginsThird])) {
-            probes.retain(|probe| probe.place == Place::GoRoundTrip);
+            probes.retain(|probe| !ASKING.contains(&probe.place));
         }
+        runtime.streams = probes.iter().any(|probe| HANDLING.contains(&probe.place)).into();
         (!probes.is_empty()).then_some((runtime, probes))
     })
 }

@@ -1,0 +1,32 @@
+"""consume.py publish PORT COUNT TARGET | consume.py consume PORT COUNT TARGET: messages with the keys ID-0, ID-1 and so on, some
+of which have headers of their own; for each, the consumer asks TARGET before it acknowledges it. They come one at a time.
+"""
+import http.client
+import sys
+
+import pika
+
+EXCHANGE, QUEUE = "shop", "placed"
+
+what, port, count, target = sys.argv[1:]
+channel = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", int(port))).channel()
+channel.exchange_declare(EXCHANGE, "topic")
+channel.queue_declare(QUEUE)
+channel.queue_bind(QUEUE, EXCHANGE, "#")
+if what == "publish":
+    for number in range(int(count)):
+        headers = [None, {}, {"number": number, "what": "some text"}][number % 3]
+        content_type = [None, "text/plain"][number % 2]
+        properties = pika.BasicProperties(content_type=content_type, headers=headers, message_id=f"ID-{number}")
+        channel.basic_publish(EXCHANGE, f"ID-{number}", b"b" * (number * 100), properties)
+else:
+    connection = http.client.HTTPConnection(target, timeout=30)
+    channel.basic_qos(prefetch_count=1)
+    print("listening", flush=True)
+    for number, (method, *_) in enumerate(channel.consume(QUEUE), 1):
+        connection.request("GET", f"/{method.routing_key}")
+        assert connection.getresponse().read() == b"ok"
+        channel.basic_ack(method.delivery_tag)
+        if number == int(count):
+            break
+channel.connection.close()
