@@ -1,6 +1,6 @@
 //! What is kept of a connection between two operations on its socket.
 
-use crate::context::{self, Ids, Serving};
+use crate::context::{self, Exchange, Ids, Serving};
 use crate::globals::{global, kernel};
 use crate::log;
 use crate::maps::{CONNECTIONS, PORTS, REFUSED, count};
@@ -145,12 +145,16 @@ pub(crate) struct Dialogue {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Sending {
-    /// Ids of the request whose head is being sent.
-    pub(crate) ids: Ids,
-    /// Span that it is sent for; 0 where that is not known.
-    pub(crate) parent: u64,
+    /// The request whose head is being sent: what was promised last.
+    pub(crate) exchange: Exchange,
     /// Bytes that are left of the body.
     pub(crate) remaining: u64,
+    /// Sequence number of its first byte, among what the application has sent.
+    pub(crate) promised: u32,
+    /// That of the last request whose promise was kept from here.
+    pub(crate) kept: u32,
+    /// How many promises are elsewhere: in their map.
+    pub(crate) elsewhere: u32,
     /// How many bytes were injected so far.
     pub(crate) injected: u32,
     /// Sequence number at which the last run of the program began.
@@ -172,7 +176,7 @@ pub(crate) struct Sending {
     /// The protocol, which may be known before the walker knows it.
     pub(crate) protocol: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 4],
+    pub(crate) reserved: [u8; 8],
 }
 
 const _: () = {

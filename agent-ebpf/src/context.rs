@@ -13,12 +13,11 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::{self, Connection, Dialogue};
+use crate::connection::{self, Connection, Dialogue, Sending};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
-use crate::propagate::tracestate;
 use crate::runtime::{go, python};
 use crate::stream::POOLED;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -74,6 +73,17 @@ const SAMPLED: u64 = 1;
 
 /// In place of a span: of several requests, nobody can tell which.
 pub(crate) const SEVERAL: u64 = u64::MAX;
+
+impl Exchange {
+    /// Becomes `other`, as [`Ids::set`] does it.
+    #[inline(always)]
+    fn set(&mut self, other: &Self) {
+        self.ids.set(&other.ids);
+        self.parent = other.parent;
+        self.begins = other.begins;
+        self.cause = other.cause;
+    }
+}
 
 impl Ids {
     /// Becomes `other`. Word by word, since the compiler would call a function for it, which goes byte by byte.
@@ -200,7 +210,7 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
     let sequence = half.kernel_sequence.wrapping_add(offset as u32);
     operation.exchange.begins = sequence;
     if direction == SENT as u32 && dialogue.sending.enrolled != 0 {
-        if keeps_promise(operation, sequence) {
+        if keeps_promise(operation, &mut dialogue.sending, sequence) {
             return 0;
         }
         if is_unseen(operation, dialogue, sequence) {
@@ -250,8 +260,9 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, str
 }
 
 /// Begins the exchange whose first byte is about to be sent, as byte `sequence` of the connection: a promise to
-/// [`exchange_begins`], which will see it when it was sent. Its ids are in the connection's [`Sending`] then. Asked again
-/// where the send came to nothing, it is the same exchange. A global function, for the reason that [`operands`] gives.
+/// [`exchange_begins`], which will see it when it was sent. It is in the connection's [`Sending`] then; what was promised before
+/// and is not kept yet makes room for it. Asked again where the send came to nothing, it is the same exchange. A global function,
+/// for the reason that [`operands`] gives.
 ///
 /// [`Sending`]: crate::connection::Sending
 #[unsafe(no_mangle)]
@@ -260,30 +271,56 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
         return 0;
     };
-    let key = Promise {
+    let sending = &mut dialogue.sending;
+    let mut key = Promise {
         sock,
-        sequence: sequence.wrapping_sub(dialogue.sending.injected),
+        sequence: sequence.wrapping_sub(sending.injected),
         reserved: 0,
     };
-    if let Some(promise) = PROMISES.get_ptr(&key) {
+    let own = key.sequence;
+    if sending.exchange.ids.span != 0 {
+        if sending.promised == own {
+            return 0;
+        }
+        if sending.promised != sending.kept {
+            key.sequence = sending.promised;
+            let _ = PROMISES.insert(&key, &sending.exchange, 0);
+            sending.elsewhere += 1;
+            key.sequence = own;
+        }
+    }
+    if sending.elsewhere != 0
+        && let Some(promise) = PROMISES.get_ptr(&key)
+    {
         // SAFETY: a map value.
-        let promise = unsafe { &*promise };
-        dialogue.sending.ids.set(&promise.ids);
-        dialogue.sending.parent = promise.parent;
+        sending.exchange.set(unsafe { &*promise });
+        sending.promised = own;
         return 0;
     }
     operation.exchange.begins = sequence;
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     operation.exchange.cause |= cause::TOLD;
-    dialogue.sending.ids.set(&operation.exchange.ids);
-    dialogue.sending.parent = operation.exchange.parent;
-    let _ = PROMISES.insert(&key, &operation.exchange, 0);
+    // Whoever keeps the last promise meanwhile, of another thread's send, finds that it is another by now.
+    // SAFETY: of a reference.
+    unsafe { write_volatile(&raw mut dialogue.sending.promised, own) };
+    dialogue.sending.exchange.set(&operation.exchange);
     0
 }
 
 /// Takes over what was promised of the exchange that begins at `sequence`; whether anything was.
 #[inline(always)]
-fn keeps_promise(operation: &mut Operation, sequence: u32) -> bool {
+fn keeps_promise(operation: &mut Operation, sending: &mut Sending, sequence: u32) -> bool {
+    if sending.promised == sequence && sending.exchange.ids.span != 0 {
+        operation.exchange.set(&sending.exchange);
+        // SAFETY: of a reference.
+        if unsafe { read_volatile(&raw const sending.promised) } == sequence {
+            sending.kept = sequence;
+            return true;
+        }
+    }
+    if sending.elsewhere == 0 {
+        return false;
+    }
     let key = Promise {
         sock: operation.sock,
         sequence,
@@ -293,11 +330,7 @@ fn keeps_promise(operation: &mut Operation, sequence: u32) -> bool {
         return false;
     };
     // SAFETY: a map value.
-    let promise = unsafe { &*promise };
-    operation.exchange.ids.set(&promise.ids);
-    operation.exchange.parent = promise.parent;
-    operation.exchange.begins = promise.begins;
-    operation.exchange.cause = promise.cause;
+    operation.exchange.set(unsafe { &*promise });
     let _ = PROMISES.remove(&key);
     true
 }

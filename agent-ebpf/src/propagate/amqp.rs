@@ -136,7 +136,7 @@ pub(super) fn injects(
     if wanted() & propagate::AMQP == 0 {
         return 0;
     }
-    let ids = &sending.ids;
+    let ids = &sending.exchange.ids;
     let length = old + amqp::ENTRY;
     let write = |to| write(to, length, ids);
     let (put, count_put) = if has_table {

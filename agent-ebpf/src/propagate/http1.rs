@@ -210,12 +210,12 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
     if sending.marks & marked::OWN_STATE == 0
         && let Some(state) = tracestate::of(sending)
     {
-        put = tracestate::put_lines(context, at, &sending.ids, state);
+        put = tracestate::put_lines(context, at, &sending.exchange.ids, state);
         if put != 0 {
             count(Counter::StatesInjected, 1);
         }
     }
-    let ids = &sending.ids;
+    let ids = &sending.exchange.ids;
     if put == 0 && message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
         put = LINE;
     }

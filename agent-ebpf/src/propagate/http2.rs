@@ -115,7 +115,7 @@ pub(super) fn injects(
         count(Counter::InjectionCut, 1);
         return 0;
     }
-    let ids = &sending.ids;
+    let ids = &sending.exchange.ids;
     // One byte early, since Linux 5.10 refuses a push at a message's very end.
     let put = message::put::<FIELD, { FIELD + 1 }>(context, at - 1, |to| write(to, last, ids));
     if !put {

@@ -92,7 +92,7 @@ pub(super) fn injects(
         return 0;
     }
     context::promise(operation.sock, operation.slot, sequence);
-    let ids = &sending.ids;
+    let ids = &sending.exchange.ids;
     // What ends the text is written over by itself.
     let put = message::put::<COMMENT, { COMMENT + 1 }>(context, at, |to| write(to, ids));
     if !put {

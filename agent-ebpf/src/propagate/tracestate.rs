@@ -202,7 +202,7 @@ pub(crate) fn continues(dialogue: &mut Dialogue) {
 #[inline(always)]
 pub(super) fn of(sending: &Sending) -> Option<&State> {
     // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.
-    let state = unsafe { &*STATES.get_ptr(&sending.parent)? };
+    let state = unsafe { &*STATES.get_ptr(&sending.exchange.parent)? };
     (state.continues != 0 && state.broken == 0 && state.length != 0).then_some(state)
 }
 
