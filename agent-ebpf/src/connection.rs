@@ -175,8 +175,12 @@ pub(crate) struct Sending {
     pub(crate) enrolled: u8,
     /// The protocol, which may be known before the walker knows it.
     pub(crate) protocol: u8,
+    /// 1 where something was sent before the socket was enrolled.
+    pub(crate) late: u8,
+    /// Requests that are looked at before one is injected into, where that is so.
+    pub(crate) unproven: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 8],
+    pub(crate) reserved: [u8; 6],
 }
 
 const _: () = {

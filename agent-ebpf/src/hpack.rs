@@ -58,7 +58,12 @@ pub struct Representation {
     pub length: u32,
     /// How many strings follow: its name, its value.
     pub strings: u32,
+    /// Whether its name, or all of it, is in the dynamic table (section 2.3.3).
+    pub dynamic: bool,
 }
+
+/// Entries of the static table (appendix A).
+const STATIC: u32 = 61;
 
 /// The representation that begins with these bytes.
 #[inline(always)]
@@ -82,7 +87,26 @@ pub const fn representation(word: u64) -> Representation {
     } else {
         1
     };
-    Representation { length, strings }
+    Representation {
+        length,
+        strings,
+        dynamic: index > STATIC,
+    }
+}
+
+/// Whether the string that begins with these bytes is as long as a `traceparent`'s value: plain, or coded by Huffman, which makes
+/// 5 bits of `0`, `1`, `2`, `a`, `c` and `e` and 6 of what else is in it (appendix B).
+#[inline(always)]
+#[must_use]
+pub const fn may_be_context(word: u64) -> bool {
+    const SHORTEST: u8 = (traceparent::LENGTH * 5).div_ceil(8) as u8;
+    const LONGEST: u8 = (traceparent::LENGTH * 6).div_ceil(8) as u8;
+    let length = word as u8 & 0x7f;
+    if word & 0x80 == 0 {
+        length == traceparent::LENGTH as u8
+    } else {
+        SHORTEST <= length && length <= LONGEST
+    }
 }
 
 /// Whether the string that begins with these sixteen bytes is `traceparent`, plain or coded by Huffman (appendix B).
@@ -108,7 +132,7 @@ mod tests {
     #[test]
     fn representations_are_those_of_the_rfc() {
         let of = |bytes: &[u8]| {
-            let Representation { length, strings } = representation(word(bytes));
+            let Representation { length, strings, .. } = representation(word(bytes));
             (length, strings)
         };
         // RFC 7541, appendix C: C.2.1 to C.2.4, then an index, a name and a size that take more than a byte.
@@ -120,6 +144,21 @@ mod tests {
         assert_eq!(of(&[0x0f, 0x2b]), (2, 1));
         assert_eq!(of(&[0x3f, 0xe1, 0x1f]), (3, 0));
         assert_eq!(of(&[0xff, 0xff, 0xff, 0xff]), (0, 0));
+    }
+
+    #[test]
+    fn names_from_the_dynamic_table() {
+        let of = |bytes: &[u8]| representation(word(bytes)).dynamic;
+        assert!(of(&[0x7e]) && of(&[0x7f, 0x00]) && of(&[0x0f, 0x2f]) && of(&[0xbe]));
+        assert!(!of(&[0x7d]) && !of(&[0x0f, 0x2e]) && !of(&[0x40]) && !of(&[0xbd]));
+    }
+
+    #[test]
+    fn values_as_long_as_a_context() {
+        let of = |byte: u8| may_be_context(word(&[byte, b'0']));
+        assert!(of(55) && !of(54) && !of(56) && !of(0));
+        // All of 5 bits and all of 6: 275 and 330 bits.
+        assert!(of(0x80 | 35) && of(0x80 | 42) && !of(0x80 | 34) && !of(0x80 | 43) && !of(0x80 | 55));
     }
 
     #[test]
@@ -152,7 +191,8 @@ mod tests {
             representation(word(&bytes[..8])),
             Representation {
                 length: 1,
-                strings: 2
+                strings: 2,
+                dynamic: false
             }
         );
         assert!(is_traceparent(word(&bytes[1..9]), word(&bytes[9..])));

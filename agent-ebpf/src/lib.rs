@@ -463,6 +463,8 @@ counters! {
     InjectionUnfit => "kernel.propagation.skipped.unfit",
     /// Requests into which the kernel refused to inject.
     InjectionRefused => "kernel.propagation.skipped.refused",
+    /// Requests of HTTP/2 on connections that were enrolled late, which are looked at first.
+    InjectionUnproven => "kernel.propagation.skipped.unproven",
 }
 
 const _: () = {

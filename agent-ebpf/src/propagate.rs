@@ -31,7 +31,7 @@ use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::traceparent::hex;
 use spanwire_ebpf::word::pattern;
-use spanwire_ebpf::{Counter, RECEIVED, SENT, propagate};
+use spanwire_ebpf::{Counter, RECEIVED, SENT, cause, propagate};
 
 /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
 const ACTIVE_ESTABLISHED: u32 = 4;
@@ -140,7 +140,13 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
     let Some(sequence) = kernel::<u32>(sock, global!(tcp_write_seq)) else {
         return;
     };
-    dialogue.sending.enrolled = 1;
+    if dialogue.sending.enrolled == 0 {
+        dialogue.sending.enrolled = 1;
+        if dialogue.late != 0 || sent.position != 0 {
+            dialogue.sending.late = 1;
+            dialogue.sending.unproven = http2::PROOF;
+        }
+    }
     dialogue.sending.reconcile(sequence);
     if sequence.wrapping_sub(dialogue.sending.injected) == sent.kernel_sequence {
         adopt(dialogue, sent);
@@ -208,6 +214,12 @@ impl Sending {
             self.injected = self.injected.wrapping_sub(self.added);
         }
         self.added = 0;
+    }
+
+    /// The request that was promised last goes without a context: nobody is told of it.
+    #[inline(always)]
+    fn tells_nobody(&mut self) {
+        self.exchange.cause &= !cause::TOLD;
     }
 
     /// Notes that `count` bytes were put in, up to `end` of what is being sent.

@@ -1,7 +1,9 @@
 //! A field of HTTP/2, behind the others of a request's header block. gRPC is the same.
 //!
 //! It is looked at frame by frame. What the application sends as its own is found by its name, which has to be there as a
-//! literal before it can be anywhere else; from then on, nothing is injected on the connection.
+//! literal before it can be anywhere else; from then on, nothing is injected on the connection. Where the connection was enrolled
+//! late, the name may be in the dynamic table already. There, what has a name from that table and a value as long as a context's
+//! counts as one, and nothing is injected before some requests had none: whoever sends contexts sends a new one with most.
 
 use super::frames::{fields, head_at, looked};
 use super::{message, text, wanted};
@@ -29,6 +31,8 @@ const FRAME_LIMIT: u32 = 16_384;
 const FRAMES: u32 = 64;
 /// Fields of one block.
 const FIELDS: u32 = 128;
+/// Requests of a connection that was enrolled late which have to be without a context.
+pub(super) const PROOF: u8 = 16;
 
 /// Looks at frames from the cursor on, up to the first that begins a request; one of [`looked`], but not `GOES_ON`. A global
 /// function, for the reason that [`operands`] gives, and so are the others here.
@@ -96,7 +100,7 @@ pub(super) fn injects(
     let last = operation.byte(at - 1);
     operation.copy_from = cursor + from;
     operation.copy_to = at;
-    match some_fields(operation.slot) {
+    match some_fields(operation.slot, sending.late as u32) {
         fields::FREE if sending.marks & marked::OWN == 0 => {}
         fields::UNKNOWN => {
             count(Counter::InjectionCut, 1);
@@ -104,11 +108,19 @@ pub(super) fn injects(
         }
         _ => {
             sending.marks |= marked::OWN;
+            sending.tells_nobody();
             count(Counter::InjectionOwn, 1);
             return 0;
         }
     }
+    if sending.unproven != 0 {
+        sending.unproven -= 1;
+        sending.tells_nobody();
+        count(Counter::InjectionUnproven, 1);
+        return 0;
+    }
     if wanted() & propagate::HTTP2 == 0 {
+        sending.tells_nobody();
         return 0;
     }
     if whole + FIELD > FRAME_LIMIT + http2::HEADER {
@@ -161,12 +173,13 @@ fn write(to: *mut u8, last: u8, ids: &Ids) {
     }
 }
 
-/// Looks at the fields of the block from `copy_from` to `copy_to`; one of [`fields`], but not `GO_ON`.
+/// Looks at the fields of the block from `copy_from` to `copy_to`, on a connection that was enrolled `late` or not; one of
+/// [`fields`], but not `GO_ON`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn some_fields(slot: u32) -> u32 {
+pub(crate) extern "C" fn some_fields(slot: u32, late: u32) -> u32 {
     for _ in 0..FIELDS {
-        let found = some_field(slot);
+        let found = some_field(slot, late);
         if found != fields::GO_ON {
             return found;
         }
@@ -177,7 +190,7 @@ pub(crate) extern "C" fn some_fields(slot: u32) -> u32 {
 /// A step of [`some_fields`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn some_field(slot: u32) -> u32 {
+pub(crate) extern "C" fn some_field(slot: u32, late: u32) -> u32 {
     let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
         return fields::UNKNOWN;
     };
@@ -191,12 +204,19 @@ pub(crate) extern "C" fn some_field(slot: u32) -> u32 {
             fields::UNKNOWN
         };
     }
-    let hpack::Representation { length, strings } = hpack::representation(operation.word(at));
+    let hpack::Representation {
+        length,
+        strings,
+        dynamic,
+    } = hpack::representation(operation.word(at));
     if length == 0 {
         return fields::UNKNOWN;
     }
     at += length;
     if strings == 2 && hpack::is_traceparent(operation.word(at), operation.word(at + 8)) {
+        return fields::OWN;
+    }
+    if late != 0 && dynamic && strings == 1 && hpack::may_be_context(operation.word(at)) {
         return fields::OWN;
     }
     if strings >= 1 {

@@ -39,11 +39,12 @@ impl Policy {
     }
 
     /// The bit for a protocol, by its number in records, on a connection that was open before; 0 where nothing can be
-    /// injected. On HTTP/2 the application's own contexts may be in tables by now that nobody has seen.
+    /// injected.
     #[must_use]
     pub const fn late(protocol: u8) -> u32 {
         match protocol {
             spanwire_ebpf::protocol::HTTP1 => propagate::HTTP1,
+            spanwire_ebpf::protocol::HTTP2 => propagate::HTTP2,
             spanwire_ebpf::protocol::AMQP => propagate::AMQP,
             _ => 0,
         }
