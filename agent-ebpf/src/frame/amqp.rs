@@ -105,11 +105,19 @@ pub const ENTRY_BEGINS: [u64; 3] = [
     traceparent::LENGTH as u64,
 ];
 
-/// Whether the entry that begins with these bytes is called `traceparent`.
+/// Length of what stands in front of the value of an entry with a `tracestate`: name, type, length.
+pub const STATE: u32 = 1 + 10 + 1 + 4;
+
+/// That, but for the length.
+pub const STATE_BEGINS: [u64; 2] = [pattern(b"\x0atracest"), pattern(b"ateS")];
+
+/// Whether the entry that begins with these bytes is called `traceparent` or `tracestate`.
 #[inline(always)]
 #[must_use]
-pub const fn is_traceparent(word: u64, next: u64) -> bool {
-    word == ENTRY_BEGINS[0] && next as u32 == ENTRY_BEGINS[1] as u32
+pub const fn is_context(word: u64, next: u64) -> bool {
+    let parent = word == ENTRY_BEGINS[0] && next as u32 == ENTRY_BEGINS[1] as u32;
+    let state = word == STATE_BEGINS[0] && next as u32 & 0xff_ffff == STATE_BEGINS[1] as u32 & 0xff_ffff;
+    parent || state
 }
 
 /// Length of a field's value by its type, as RabbitMQ and its clients write them; the value begins with `word`. `u32::MAX`

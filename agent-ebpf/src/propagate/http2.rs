@@ -4,6 +4,7 @@
 //! literal before it can be anywhere else; from then on, nothing is injected on the connection.
 
 use super::frames::{fields, head_at, looked};
+use super::tracestate::{self, State};
 use super::{message, text, wanted};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
@@ -115,22 +116,93 @@ pub(super) fn injects(
         count(Counter::InjectionCut, 1);
         return 0;
     }
+    // One byte early, since Linux 5.10 refuses a push at the message's very end.
+    let from = at - 1;
     let ids = &sending.ids;
-    // One byte early, since Linux 5.10 refuses a push at a message's very end.
-    let put = message::put::<FIELD, { FIELD + 1 }>(context, at - 1, |to| write(to, last, ids));
-    if !put {
+    let mut put = 0;
+    if let Some(state) = tracestate::of(sending) {
+        put = with_state(
+            context,
+            from,
+            last,
+            ids,
+            state,
+            FRAME_LIMIT + http2::HEADER - whole,
+        );
+    }
+    if put == 0 && message::put::<FIELD, { FIELD + 1 }>(context, from, |to| write(to, last, ids)) {
+        put = FIELD;
+    }
+    if put == 0 {
         count(Counter::InjectionRefused, 1);
         return 0;
     }
-    if !lengthen(context, cursor, whole + FIELD - http2::HEADER) {
+    if !lengthen(context, cursor, whole + put - http2::HEADER) {
         // SAFETY: the program's own context.
-        unsafe { bpf_msg_pop_data(context, at, FIELD, 0) };
+        unsafe { bpf_msg_pop_data(context, at, put, 0) };
         count(Counter::InjectionRefused, 1);
         return 0;
     }
     count(Counter::Injected, 1);
-    sending.add(FIELD, at + FIELD);
-    FIELD
+    if put != FIELD {
+        count(Counter::StatesInjected, 1);
+    }
+    sending.add(put, at + put);
+    put
+}
+
+/// Puts the field and a `tracestate` behind `last`, the byte at `from`, where there is room for both; how many bytes that were.
+#[inline(always)]
+fn with_state(
+    context: *mut sk_msg_md,
+    from: u32,
+    last: u8,
+    ids: &Ids,
+    state: (&State, u32),
+    room: u32,
+) -> u32 {
+    let (prefix, bytes) = hpack::prefix(state.1);
+    let added = FIELD + hpack::STATE + bytes + state.1;
+    if added > room {
+        return 0;
+    }
+    let write = |to| write_both(to, last, ids);
+    let put = match bytes {
+        1 => tracestate::put::<{ 1 + FIELD + hpack::STATE + 1 }, 1>(context, from, state, false, |to| {
+            write(to);
+            // SAFETY: there is room for as much.
+            unsafe { write_volatile(to.add(PREFIX), prefix as u8) };
+        }),
+        2 => tracestate::put::<{ 1 + FIELD + hpack::STATE + 2 }, 1>(context, from, state, false, |to| {
+            write(to);
+            // SAFETY: as above. The machines that spanwire supports need no alignment.
+            unsafe { write_volatile(to.add(PREFIX).cast::<u16>(), prefix as u16) };
+        }),
+        _ => tracestate::put::<{ 1 + FIELD + hpack::STATE + 3 }, 1>(context, from, state, false, |to| {
+            write(to);
+            // SAFETY: as above.
+            unsafe {
+                write_volatile(to.add(PREFIX).cast::<u16>(), prefix as u16);
+                write_volatile(to.add(PREFIX + 2), (prefix >> 16) as u8);
+            }
+        }),
+    };
+    if put { added } else { 0 }
+}
+
+/// Behind the block's last byte and the field, where the length of `tracestate` is.
+const PREFIX: usize = (1 + FIELD + hpack::STATE) as usize;
+
+/// Writes the block's last byte, the field, and the beginning of another.
+#[inline(always)]
+fn write_both(to: *mut u8, last: u8, ids: &Ids) {
+    write(to, last, ids);
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        let to = to.add(1 + FIELD as usize);
+        write_volatile(to.cast::<u64>(), hpack::STATE_BEGINS[0]);
+        write_volatile(to.add(8).cast::<u32>(), hpack::STATE_BEGINS[1] as u32);
+    }
 }
 
 /// Writes the length of a frame's payload into its header, which is at `at`; whether that was possible.
@@ -196,8 +268,11 @@ pub(crate) extern "C" fn some_field(slot: u32) -> u32 {
         return fields::UNKNOWN;
     }
     at += length;
-    if strings == 2 && hpack::is_traceparent(operation.word(at), operation.word(at + 8)) {
-        return fields::OWN;
+    if strings == 2 {
+        let (word, next) = (operation.word(at), operation.word(at + 8));
+        if hpack::is_traceparent(word, next) || hpack::is_tracestate(word, next) {
+            return fields::OWN;
+        }
     }
     if strings >= 1 {
         let string = hpack::string(operation.word(at));
