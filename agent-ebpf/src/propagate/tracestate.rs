@@ -3,6 +3,11 @@
 //! Several header lines are one list. Where one of them is not as it should be, or is not there as a whole when it is looked
 //! at, none is carried on: whoever is named there must not be told half of it.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
 use super::{message, number};
 use crate::connection::{Dialogue, Sending};
 use crate::frames::operands;
