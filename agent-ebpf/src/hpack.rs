@@ -26,6 +26,29 @@ pub const fn is_field(word: u64, next: u64) -> bool {
     word == FIELD_BEGINS[0] && next & 0xffff_ffff_ffff == FIELD_BEGINS[1]
 }
 
+/// Length of what stands in front of the length of `tracestate`, which is added in the same way.
+pub const STATE: u32 = 1 + 1 + 10;
+
+/// That, in two words.
+pub const STATE_BEGINS: [u64; 2] = [
+    pattern(&[0x10, 10, b't', b'r', b'a', b'c', b'e', b's']),
+    pattern(b"tate"),
+];
+
+/// The length of a plain string, and how many bytes it takes, in which it is written from the lowest on.
+#[inline(always)]
+#[must_use]
+pub const fn prefix(length: u32) -> (u32, u32) {
+    let rest = length.wrapping_sub(0x7f);
+    if length < 0x7f {
+        (length, 1)
+    } else if rest < 0x80 {
+        (0x7f | rest << 8, 2)
+    } else {
+        (0x7f | (0x80 | (rest & 0x7f)) << 8 | (rest >> 7) << 16, 3)
+    }
+}
+
 /// An integer (section 5.1), and how many bytes it takes: 0 where it is larger than any that is borne.
 #[inline(always)]
 const fn integer(word: u64, mask: u64) -> (u32, u32) {
@@ -119,6 +142,15 @@ pub const fn is_traceparent(word: u64, next: u64) -> bool {
     plain || coded
 }
 
+/// The same of `tracestate`.
+#[inline(always)]
+#[must_use]
+pub const fn is_tracestate(word: u64, next: u64) -> bool {
+    let plain = word == pattern(b"\x0atracest") && next & 0xff_ffff == pattern(b"ate");
+    let coded = word == pattern(&[0x87, 0x4d, 0x83, 0x21, 0x50, 0x91, 0xa4, 0xbf]);
+    plain || coded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +209,22 @@ mod tests {
         assert!(of(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9, 0x3f, 0x37]));
         assert!(!of(b"\x0atracestate\x00"));
         assert!(!of(b"\x0btraceparenT\x37"));
+        let of = |bytes: &[u8]| is_tracestate(word(&bytes[..8]), word(&bytes[8..]));
+        assert!(of(b"\x0atracestate\x00"));
+        assert!(of(&[0x87, 0x4d, 0x83, 0x21, 0x50, 0x91, 0xa4, 0xbf, 0x03]));
+        assert!(!of(b"\x0btraceparent\x37"));
+        assert!(!of(b"\x0atracestatE\x00"));
+    }
+
+    #[test]
+    fn lengths_are_written_as_they_are_read() {
+        for length in 0..=16_000 {
+            let (word, bytes) = prefix(length);
+            assert_eq!(string(word as u64), length + bytes, "{length}");
+            assert_eq!(word as u64 >> (8 * bytes), 0, "{length}");
+        }
+        let [first, second] = STATE_BEGINS.map(u64::to_le_bytes);
+        assert_eq!([&first[..], &second[..4]].concat(), b"\x10\x0atracestate");
     }
 
     #[test]

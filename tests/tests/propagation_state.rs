@@ -1,6 +1,6 @@
 //! `tracestate` of a request goes on with what is sent for it, as far as W3C Trace Context, section 3.3, has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
 use spanwire_tests::child::{self, Child};
-use spanwire_tests::injection::{Keeper, clients, once, propagating};
+use spanwire_tests::injection::{Got, Keeper, Keeper2, once, propagating};
 use spanwire_tests::service::Service;
+use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(goes_on);
+spanwire_tests::under_both_hook_sets!(over_http1, over_http2, over_amqp);
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -161,8 +162,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Asks for `path` with these header lines.
-fn ask(address: SocketAddr, path: &str, case: &Case) -> Result<()> {
+/// Asks for `path` with these header lines; the body of the answer.
+fn ask(address: SocketAddr, path: &str, case: &Case) -> Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_nodelay(true)?;
     let head = format!(
@@ -178,20 +179,81 @@ fn ask(address: SocketAddr, path: &str, case: &Case) -> Result<()> {
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    Ok(())
+    let (_, body) = answer.split_once("\r\n\r\n").context("a body")?;
+    Ok(body.to_owned())
 }
 
-fn goes_on(hooks: Hooks) -> Result<()> {
-    let keeper = Keeper::start()?;
+/// Where what is passed on comes to.
+enum Target {
+    Http1(Keeper),
+    Http2(Keeper2),
+    Amqp(RabbitMq),
+}
+
+impl Target {
+    const fn way(&self) -> &'static str {
+        match self {
+            Self::Http1(_) => "http1",
+            Self::Http2(_) => "http2",
+            Self::Amqp(_) => "amqp",
+        }
+    }
+
+    const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Http1(keeper) => keeper.address,
+            Self::Http2(keeper) => keeper.address,
+            Self::Amqp(broker) => broker.service.address,
+        }
+    }
+
+    /// The values of `traceparent` and `tracestate` that came for each path; of messages `answers` say it.
+    fn came(&self, answers: &BTreeMap<String, String>) -> Result<BTreeMap<String, [Vec<String>; 2]>> {
+        let kept = match self {
+            Self::Http1(keeper) => &keeper.kept,
+            Self::Http2(keeper) => &keeper.kept,
+            Self::Amqp(_) => {
+                let told = answers.iter().map(|(path, answer)| {
+                    let mut headers: BTreeMap<String, String> = serde_json::from_str(answer)?;
+                    let mut take = |name: &str| headers.remove(name).into_iter().collect();
+                    Ok((path.clone(), [take("traceparent"), take("tracestate")]))
+                });
+                return told.collect();
+            }
+        };
+        let values = |got: &Got, name: &str| got.values(name).into_iter().map(str::to_owned).collect();
+        let got = once(kept.take()?)?.into_iter();
+        Ok(got
+            .map(|(path, got)| (path, [values(&got, "traceparent"), values(&got, "tracestate")]))
+            .collect())
+    }
+}
+
+fn over_http1(hooks: Hooks) -> Result<()> {
+    goes_on(hooks, &Target::Http1(Keeper::start()?))
+}
+
+fn over_http2(hooks: Hooks) -> Result<()> {
+    goes_on(hooks, &Target::Http2(Keeper2::start()?))
+}
+
+fn over_amqp(hooks: Hooks) -> Result<()> {
+    goes_on(hooks, &Target::Amqp(RabbitMq::start()?))
+}
+
+fn goes_on(hooks: Hooks, target: &Target) -> Result<()> {
     let port = port::free()?;
-    let mut command = child::command(workload::PYTHON);
+    let mut command = child::command(&workload::environment("python")?.to_string_lossy());
     command.arg(workload::file("propagation/pass_on.py")?);
-    command.args([port.to_string(), keeper.address.to_string()]);
+    command.args([&port.to_string(), &target.address().to_string(), target.way()]);
     let service = Service::listening(Child::spawn(command)?, port)?;
     let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
     let cases = cases();
+    let mut answers = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
-        ask(service.address, &format!("/on/{number}"), case)?;
+        let path = format!("/on/{number}");
+        let answer = ask(service.address, &path, case)?;
+        answers.insert(path, answer);
     }
     // One that has a list of its own.
     let own = Case {
@@ -203,46 +265,59 @@ fn goes_on(hooks: Hooks) -> Result<()> {
         parts: None,
         state: Fate::Is("own=1".to_owned()),
     };
-    ask(service.address, "/own", &own)?;
-    let seen = session.finish(2 * cases.len() + 2)?;
-    let got = once(keeper.kept.take()?)?;
-    let spans = clients(&seen);
+    answers.insert("/own".to_owned(), ask(service.address, "/own", &own)?);
+    // Of a message there is its publish, and that it was got.
+    let each = if matches!(target, Target::Amqp(_)) { 3 } else { 2 };
+    let seen = session.finish(each * (cases.len() + 1))?;
+    let got = target.came(&answers)?;
     let servers = seen.spans.iter().filter(|span| span.kind == Kind::Server);
     let servers: HashMap<&str, &Span> = servers.map(|span| (span.path(), span)).collect();
+    let senders = seen
+        .spans
+        .iter()
+        .filter(|span| matches!(span.kind, Kind::Client | Kind::Producer));
+    let senders: HashMap<&str, &Span> = senders.map(|span| (span.span_id.as_str(), span)).collect();
     let mut carried = 0;
     for (number, case) in cases.iter().enumerate() {
         let path = format!("/on/{number}");
-        let (client, server) = (spans.get(path.as_str()), servers.get(path.as_str()));
-        let (client, server) = (client.context("no client")?, server.context("no server")?);
-        let got = &got[&path];
-        let told = || format!("{:?}\n{got:#?}\n{server:#?}", case.fields);
-        ensure!(got.values("traceparent").len() == 1, "{}", told());
-        let states = got.values("tracestate");
-        ensure!(states.len() <= 1, "{}", told());
-        let state = states.first().copied().unwrap_or_default();
+        let server = servers.get(path.as_str()).context("no server")?;
+        let [parents, states] = &got[&path];
+        let told = || format!("{:?}\n{parents:?} {states:?}\n{server:#?}", case.fields);
+        ensure!(parents.len() == 1 && states.len() <= 1, "{}", told());
+        let sender = parents[0]
+            .get(36..52)
+            .and_then(|id| senders.get(id))
+            .with_context(told)?;
+        // A context that comes in parts may be known to userspace alone.
+        let is_whole = matches!(case.state, Fate::Is(_));
+        let is_told = parents[0].contains(&sender.trace_id);
+        ensure!(
+            sender.parent == server.span_id && (is_told || !is_whole && states.is_empty()),
+            "{sender:#?} {}",
+            told()
+        );
+        let state = states.first().map_or("", String::as_str);
         carried += u64::from(!state.is_empty());
-        let expected = match &case.state {
-            Fate::Is(expected) => {
-                ensure!(state == expected, "{state}, not {expected}: {}", told());
-                expected
-            }
-            Fate::MayBe(expected) => {
-                ensure!(state.is_empty() || state == expected, "{state}: {}", told());
-                expected
-            }
-        };
-        for span in [client, server] {
+        let (Fate::Is(expected) | Fate::MayBe(expected)) = &case.state;
+        ensure!(
+            state == expected || !is_whole && state.is_empty(),
+            "{state}, not {expected}: {}",
+            told()
+        );
+        for span in [sender, server] {
             ensure!(span.state == *expected, "{}: {}", span.state, told());
         }
     }
-    let own = &got["/own"];
+    // In a header of its own it goes alone; among others, nothing is added to it.
+    let [parents, states] = &got["/own"];
+    let is_http1 = matches!(target, Target::Http1(_));
     ensure!(
-        own.values("tracestate") == ["own=1"] && own.values("traceparent").len() == 1,
-        "{own:#?}"
+        states == &["own=1"] && parents.len() == usize::from(is_http1),
+        "{parents:?} {states:?}"
     );
     let value = |name: &str| seen.summary.value(&format!("kernel.propagation.{name}"));
     ensure!(
-        value("injected") == cases.len() as u64 + 1
+        value("injected") == cases.len() as u64 + u64::from(is_http1)
             && value("states.injected") == carried
             && value("states.malformed") > 0,
         "{carried} of {}: {:?}",

@@ -105,11 +105,25 @@ pub const ENTRY_BEGINS: [u64; 3] = [
     traceparent::LENGTH as u64,
 ];
 
+/// Length of what stands in front of the value of an entry with a `tracestate`: name, type, length.
+pub const STATE: u32 = 1 + 10 + 1 + 4;
+
+/// That, but for the length.
+pub const STATE_BEGINS: [u64; 2] = [pattern(b"\x0atracest"), pattern(b"ateS")];
+
 /// Whether the entry that begins with these bytes is called `traceparent`.
 #[inline(always)]
 #[must_use]
 pub const fn is_traceparent(word: u64, next: u64) -> bool {
     word == ENTRY_BEGINS[0] && next as u32 == ENTRY_BEGINS[1] as u32
+}
+
+/// Whether it is called that, or `tracestate`.
+#[inline(always)]
+#[must_use]
+pub const fn is_context(word: u64, next: u64) -> bool {
+    let state = word == STATE_BEGINS[0] && next as u32 & 0xff_ffff == STATE_BEGINS[1] as u32 & 0xff_ffff;
+    state || is_traceparent(word, next)
 }
 
 /// Length of a field's value by its type, as RabbitMQ and its clients write them; the value begins with `word`. `u32::MAX`

@@ -5,7 +5,7 @@
 //! send.
 
 use super::frames::{fields, head_at, looked};
-use super::{message, text, wanted};
+use super::{message, text, tracestate, wanted};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
 use crate::frames::operands;
@@ -137,17 +137,35 @@ pub(super) fn injects(
         return 0;
     }
     let ids = &sending.exchange.ids;
-    let length = old + amqp::ENTRY;
-    let write = |to| write(to, length, ids);
-    let (put, count_put) = if has_table {
+    let mut count_put = 0;
+    if let Some(state) = tracestate::of(sending)
+        && whole + amqp::TABLE + amqp::STATE + state.1 <= amqp::FRAME_MIN_SIZE
+    {
+        let more = amqp::STATE + state.1;
+        let write = |to| write_both(to, old + amqp::ENTRY + more, ids, state.1);
         // What is there of the table's length goes behind, and is written over.
-        let put = message::put::<{ amqp::ENTRY }, { amqp::TABLE }>(context, at, write);
-        (put, amqp::ENTRY)
-    } else {
-        let put = message::put::<{ amqp::TABLE }, { amqp::TABLE }>(context, at, write);
-        (put, amqp::TABLE)
-    };
-    if !put {
+        if has_table
+            && tracestate::put::<{ amqp::TABLE + amqp::STATE }, 0, 4>(context, at, state, write, |_| {})
+        {
+            count_put = amqp::ENTRY + more;
+        } else if !has_table
+            && tracestate::put::<{ amqp::TABLE + amqp::STATE }, 0, 0>(context, at, state, write, |_| {})
+        {
+            count_put = amqp::TABLE + more;
+        }
+        if count_put != 0 {
+            count(Counter::StatesInjected, 1);
+        }
+    }
+    if count_put == 0 {
+        let write = |to| write(to, old + amqp::ENTRY, ids);
+        if has_table && message::put::<{ amqp::ENTRY }, { amqp::TABLE }>(context, at, write) {
+            count_put = amqp::ENTRY;
+        } else if !has_table && message::put::<{ amqp::TABLE }, { amqp::TABLE }>(context, at, write) {
+            count_put = amqp::TABLE;
+        }
+    }
+    if count_put == 0 {
         count(Counter::InjectionRefused, 1);
         return 0;
     }
@@ -184,6 +202,19 @@ fn write(to: *mut u8, length: u32, ids: &Ids) {
     }
 }
 
+/// Writes the same, and the beginning of an entry whose value is `state` bytes long.
+#[inline(always)]
+fn write_both(to: *mut u8, length: u32, ids: &Ids, state: u32) {
+    write(to, length, ids);
+    // SAFETY: as above.
+    unsafe {
+        let to = to.add(amqp::TABLE as usize);
+        write_volatile(to.cast::<u64>(), amqp::STATE_BEGINS[0]);
+        write_volatile(to.add(8).cast::<u32>(), amqp::STATE_BEGINS[1] as u32);
+        write_volatile(to.add(12).cast::<u32>(), state.swap_bytes());
+    }
+}
+
 /// Looks at the entries of the table from `copy_from` to `copy_to`; one of [`fields`], but not `GO_ON`.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -214,7 +245,7 @@ pub(crate) extern "C" fn some_entry(slot: u32) -> u32 {
             fields::UNKNOWN
         };
     }
-    if amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
+    if amqp::is_context(operation.word(at), operation.word(at + 8)) {
         return fields::OWN;
     }
     let kind = at + 1 + operation.byte(at) as u32;

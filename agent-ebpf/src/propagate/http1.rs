@@ -206,16 +206,15 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
         return 0;
     }
     let at = operation.cursor;
+    let ids = &sending.exchange.ids;
     let mut put = 0;
     if sending.marks & marked::OWN_STATE == 0
         && let Some(state) = tracestate::of(sending)
+        && tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line)
     {
-        put = tracestate::put_lines(context, at, &sending.exchange.ids, state);
-        if put != 0 {
-            count(Counter::StatesInjected, 1);
-        }
+        put = LINE + STATE + state.1 + 2;
+        count(Counter::StatesInjected, 1);
     }
-    let ids = &sending.exchange.ids;
     if put == 0 && message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
         put = LINE;
     }
@@ -230,7 +229,7 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
 
 /// Writes the header: [`LINE`] bytes.
 #[inline(always)]
-pub(super) fn write(to: *mut u8, ids: &Ids) {
+fn write(to: *mut u8, ids: &Ids) {
     // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
     unsafe {
         write_volatile(to.cast::<u64>(), pattern(b"tracepar"));
@@ -238,6 +237,28 @@ pub(super) fn write(to: *mut u8, ids: &Ids) {
         text(to.add(13), ids);
         write_volatile(to.add(13 + LENGTH as usize).cast::<u16>(), 0x0a0d);
     }
+}
+
+/// Length of `tracestate: `.
+const STATE: u32 = 12;
+
+/// Writes the header, and the beginning of another: [`LINE`] and [`STATE`] bytes.
+#[inline(always)]
+fn write_both(to: *mut u8, ids: &Ids) {
+    write(to, ids);
+    // SAFETY: as above.
+    unsafe {
+        let to = to.add(LINE as usize);
+        write_volatile(to.cast::<u64>(), pattern(b"tracesta"));
+        write_volatile(to.add(8).cast::<u32>(), pattern(b"te: ") as u32);
+    }
+}
+
+/// Writes the end of a line: two bytes.
+#[inline(always)]
+fn end_line(to: *mut u8) {
+    // SAFETY: callers have room for both.
+    unsafe { write_volatile(to.cast::<u16>(), 0x0a0d) };
 }
 
 /// Looks at lines of a head from the cursor on; one of [`looked`], but not `GOES_ON`. A global function, for the reason that

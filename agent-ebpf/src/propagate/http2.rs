@@ -6,6 +6,7 @@
 //! counts as one, and nothing is injected before some requests had none: whoever sends contexts sends a new one with most.
 
 use super::frames::{fields, head_at, looked};
+use super::tracestate::{self, State};
 use super::{message, text, wanted};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
@@ -127,22 +128,102 @@ pub(super) fn injects(
         count(Counter::InjectionCut, 1);
         return 0;
     }
+    // One byte early, since Linux 5.10 refuses a push at the message's very end.
+    let from = at - 1;
     let ids = &sending.exchange.ids;
-    // One byte early, since Linux 5.10 refuses a push at a message's very end.
-    let put = message::put::<FIELD, { FIELD + 1 }>(context, at - 1, |to| write(to, last, ids));
-    if !put {
+    let mut put = 0;
+    if let Some(state) = tracestate::of(sending) {
+        put = with_state(
+            context,
+            from,
+            last,
+            ids,
+            state,
+            FRAME_LIMIT + http2::HEADER - whole,
+        );
+    }
+    if put == 0 && message::put::<FIELD, { FIELD + 1 }>(context, from, |to| write(to, last, ids)) {
+        put = FIELD;
+    }
+    if put == 0 {
         count(Counter::InjectionRefused, 1);
         return 0;
     }
-    if !lengthen(context, cursor, whole + FIELD - http2::HEADER) {
+    if !lengthen(context, cursor, whole + put - http2::HEADER) {
         // SAFETY: the program's own context.
-        unsafe { bpf_msg_pop_data(context, at, FIELD, 0) };
+        unsafe { bpf_msg_pop_data(context, at, put, 0) };
         count(Counter::InjectionRefused, 1);
         return 0;
     }
     count(Counter::Injected, 1);
-    sending.add(FIELD, at + FIELD);
-    FIELD
+    if put != FIELD {
+        count(Counter::StatesInjected, 1);
+    }
+    sending.add(put, at + put);
+    put
+}
+
+/// Puts a `tracestate` and the field behind `last`, the byte at `from`, where there is room for both; how many bytes that were. The
+/// field comes last: whoever receives it looks for it there.
+#[inline(always)]
+fn with_state(
+    context: *mut sk_msg_md,
+    from: u32,
+    last: u8,
+    ids: &Ids,
+    state: (&State, u32),
+    room: u32,
+) -> u32 {
+    let (prefix, bytes) = hpack::prefix(state.1);
+    let added = hpack::STATE + bytes + state.1 + FIELD;
+    if added > room {
+        return 0;
+    }
+    let field = |to| field(to, ids);
+    let put = match bytes {
+        1 => {
+            let begin = |to: *mut u8| {
+                begin_state(to, last);
+                // SAFETY: there is room for as much.
+                unsafe { write_volatile(to.add(PREFIX), prefix as u8) };
+            };
+            tracestate::put::<{ 1 + hpack::STATE + 1 }, FIELD, 1>(context, from, state, begin, field)
+        }
+        2 => {
+            let begin = |to: *mut u8| {
+                begin_state(to, last);
+                // SAFETY: as above. The machines that spanwire supports need no alignment.
+                unsafe { write_volatile(to.add(PREFIX).cast::<u16>(), prefix as u16) };
+            };
+            tracestate::put::<{ 1 + hpack::STATE + 2 }, FIELD, 1>(context, from, state, begin, field)
+        }
+        _ => {
+            let begin = |to: *mut u8| {
+                begin_state(to, last);
+                // SAFETY: as above.
+                unsafe {
+                    write_volatile(to.add(PREFIX).cast::<u16>(), prefix as u16);
+                    write_volatile(to.add(PREFIX + 2), (prefix >> 16) as u8);
+                }
+            };
+            tracestate::put::<{ 1 + hpack::STATE + 3 }, FIELD, 1>(context, from, state, begin, field)
+        }
+    };
+    if put { added } else { 0 }
+}
+
+/// Behind the block's last byte, where the length of `tracestate` is.
+const PREFIX: usize = (1 + hpack::STATE) as usize;
+
+/// Writes the block's last byte, and the beginning of a `tracestate`.
+#[inline(always)]
+fn begin_state(to: *mut u8, last: u8) {
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(to, last);
+        write_volatile(to.add(1).cast::<u64>(), hpack::STATE_BEGINS[0]);
+        write_volatile(to.add(9).cast::<u32>(), hpack::STATE_BEGINS[1] as u32);
+    }
 }
 
 /// Writes the length of a frame's payload into its header, which is at `at`; whether that was possible.
@@ -161,15 +242,20 @@ fn lengthen(context: *mut sk_msg_md, at: u32, length: u32) -> bool {
 /// Writes the block's last byte, which was moved behind, and the field.
 #[inline(always)]
 fn write(to: *mut u8, last: u8, ids: &Ids) {
+    // SAFETY: callers have room for all of it.
+    unsafe { write_volatile(to, last) };
+    // SAFETY: as above.
+    field(unsafe { to.add(1) }, ids);
+}
+
+/// Writes the field: [`FIELD`] bytes.
+#[inline(always)]
+fn field(to: *mut u8, ids: &Ids) {
     // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
     unsafe {
-        write_volatile(to, last);
-        write_volatile(to.add(1).cast::<u64>(), FIELD_BEGINS[0]);
-        write_volatile(to.add(9).cast::<u64>(), FIELD_BEGINS[1]);
-        text(
-            to.add(1 + (FIELD - spanwire_ebpf::traceparent::LENGTH) as usize),
-            ids,
-        );
+        write_volatile(to.cast::<u64>(), FIELD_BEGINS[0]);
+        write_volatile(to.add(8).cast::<u64>(), FIELD_BEGINS[1]);
+        text(to.add((FIELD - spanwire_ebpf::traceparent::LENGTH) as usize), ids);
     }
 }
 
@@ -213,8 +299,11 @@ pub(crate) extern "C" fn some_field(slot: u32, late: u32) -> u32 {
         return fields::UNKNOWN;
     }
     at += length;
-    if strings == 2 && hpack::is_traceparent(operation.word(at), operation.word(at + 8)) {
-        return fields::OWN;
+    if strings == 2 {
+        let (word, next) = (operation.word(at), operation.word(at + 8));
+        if hpack::is_traceparent(word, next) || hpack::is_tracestate(word, next) {
+            return fields::OWN;
+        }
     }
     if late != 0 && dynamic && strings == 1 && hpack::may_be_context(operation.word(at)) {
         return fields::OWN;

@@ -3,9 +3,13 @@
 //! Several header lines are one list. Where one of them is not as it should be, or is not there as a whole when it is looked
 //! at, none is carried on: whoever is named there must not be told half of it.
 
-use super::{http1, message, number};
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
+use super::{message, number};
 use crate::connection::{Dialogue, Sending};
-use crate::context::Ids;
 use crate::frames::operands;
 use crate::globals::global;
 use crate::maps::{OPERATIONS, STATES, count};
@@ -13,9 +17,7 @@ use crate::operation::{Operation, WINDOW};
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_push_data, bpf_probe_read_kernel};
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::traceparent::LINE;
 use spanwire_ebpf::tracestate::{LIMIT, Reading, phase};
-use spanwire_ebpf::word::pattern;
 use spanwire_ebpf::{Counter, RECEIVED};
 
 /// What one request carries.
@@ -198,64 +200,60 @@ pub(crate) fn continues(dialogue: &mut Dialogue) {
     }
 }
 
-/// What goes with a request that is sent, for the one that it is sent for.
+/// What goes with a request that is sent, for the one that it is sent for, and how long it is.
 #[inline(always)]
-pub(super) fn of(sending: &Sending) -> Option<&State> {
+pub(super) fn of(sending: &Sending) -> Option<(&State, u32)> {
     // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.
     let state = unsafe { &*STATES.get_ptr(&sending.exchange.parent)? };
-    (state.continues != 0 && state.broken == 0 && state.length != 0).then_some(state)
-}
-
-/// Puts header lines with a context and `state` in front of byte `at`; how many bytes that were, 0 where it was not possible.
-#[inline(always)]
-pub(super) fn put_lines(context: *mut sk_msg_md, at: u32, ids: &Ids, state: &State) -> u32 {
     // SAFETY: of a reference; once, since it may change.
     let length = unsafe { read_volatile(&raw const state.length) };
-    if length > LIMIT {
-        return 0;
-    }
-    let whole = LINE + NAME + 1 + length + 2;
-    // SAFETY: the program's own context.
-    if unsafe { bpf_msg_push_data(context, at, whole, 0) } != 0 {
-        return 0;
-    }
-    if write_lines(context, at, ids, state, length) {
-        return whole;
-    }
-    // SAFETY: as above.
-    unsafe { bpf_msg_pop_data(context, at, whole, 0) };
-    0
+    let is_carried = state.continues != 0 && state.broken == 0 && length != 0 && length <= LIMIT;
+    is_carried.then_some((state, length))
 }
 
+/// Puts in front of byte `at` `FIRST` bytes, which `begin` writes, the list, and `LAST` bytes, which `end` writes. The last `OVER`
+/// of these take the place of what was there before. Returns whether that was possible; if not, nothing has changed.
 #[inline(always)]
-fn write_lines(context: *mut sk_msg_md, at: u32, ids: &Ids, state: &State, length: u32) -> bool {
-    const VALUE: usize = (LINE + NAME + 1) as usize;
-    let Some((start, end)) = message::pull(context, at, VALUE as u32 + length + 2) else {
-        return false;
-    };
-    if start + VALUE > end {
+pub(super) fn put<const FIRST: u32, const LAST: u32, const OVER: u32>(
+    context: *mut sk_msg_md,
+    at: u32,
+    (state, length): (&State, u32),
+    begin: impl FnOnce(*mut u8),
+    end: impl FnOnce(*mut u8),
+) -> bool {
+    let written = FIRST + length + LAST;
+    // SAFETY: the program's own context.
+    if unsafe { bpf_msg_push_data(context, at, written - OVER, 0) } != 0 {
         return false;
     }
-    let lines = start as *mut u8;
-    http1::write(lines, ids);
-    // SAFETY: there is room for as much, as was just seen. The machines that spanwire supports need no alignment.
-    unsafe {
-        write_volatile(lines.add(LINE as usize).cast::<u64>(), pattern(b"tracesta"));
-        write_volatile(
-            lines.add(LINE as usize + 8).cast::<u32>(),
-            pattern(b"te: ") as u32,
-        );
+    if let Some((start, limit)) = message::pull(context, at, written)
+        && start + FIRST as usize <= limit
+    {
+        begin(start as *mut u8);
+        let to = write_list(start + FIRST as usize, limit, state, length);
+        if to != 0 && to + LAST as usize <= limit {
+            end(to as *mut u8);
+            return true;
+        }
     }
+    // SAFETY: as above.
+    unsafe { bpf_msg_pop_data(context, at, written - OVER, 0) };
+    false
+}
+
+/// Writes the list; where it ends, 0 where there is no room.
+#[inline(always)]
+fn write_list(start: usize, end: usize, state: &State, length: u32) -> usize {
     let mut offset = 0;
     for _ in 0..LIMIT / 8 {
         if offset + 8 > length as usize {
             break;
         }
-        let to = start + VALUE + offset;
+        let to = start + offset;
         if to + 8 > end {
-            return false;
+            return 0;
         }
-        // SAFETY: as above, and within the text.
+        // SAFETY: there is room for as much, as was just seen, and it is within the text.
         unsafe {
             write_volatile(
                 to as *mut u64,
@@ -268,19 +266,13 @@ fn write_lines(context: *mut sk_msg_md, at: u32, ids: &Ids, state: &State, lengt
         if offset >= length as usize {
             break;
         }
-        let to = start + VALUE + offset;
+        let to = start + offset;
         if to + 1 > end {
-            return false;
+            return 0;
         }
         // SAFETY: as above.
         unsafe { write_volatile(to as *mut u8, read_volatile(state.text.as_ptr().add(offset))) };
         offset += 1;
     }
-    let to = start + VALUE + offset;
-    if to + 2 > end {
-        return false;
-    }
-    // SAFETY: as above.
-    unsafe { write_volatile(to as *mut u16, 0x0a0d) };
-    true
+    start + offset
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use spanwire_ebpf::tracestate::{LIMIT, Reading, phase};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -208,6 +209,33 @@ proptest! {
             all.show(name.as_bytes(), value);
         }
         let _ = all.read();
+    }
+
+    /// What the kernel half carries on of a list is what is exported of it, but for keys that come twice.
+    #[test]
+    fn both_halves_read_the_same(
+        known in proptest::collection::vec("[a-z0-9][a-z0-9_@*/-]{0,3}=[!-+.-<>-~ ]{1,6}", 0..40),
+        other in "[a-c=,@ \t\ré]{0,12}",
+        at in any::<proptest::sample::Index>(),
+        blank in "[ \t,]{0,3}",
+    ) {
+        let mut all = known.join(&format!("{blank},"));
+        let at = at.index(all.len() + 1);
+        all.insert_str(at, &other);
+        let mut reading = Reading { room: LIMIT, ..Reading::default() };
+        for byte in all.bytes().chain(*b"\r\n") {
+            reading = reading.take(byte);
+        }
+        let kept = (reading.phase == phase::ENDED).then(|| {
+            let from = reading.from as usize;
+            let kept = &all[from..from + reading.length() as usize];
+            let members = kept.split(',').map(|member| member.trim_matches([' ', '\t']));
+            members.filter(|member| !member.is_empty()).collect::<Vec<_>>()
+        });
+        let keys: Vec<_> = all.split(',').map(|member| member.trim().split('=').next()).collect();
+        let is_distinct = keys.iter().enumerate().all(|(at, key)| key == &Some("") || !keys[..at].contains(key));
+        prop_assume!(is_distinct && all.len() <= LIMIT as usize);
+        prop_assert_eq!(kept.map(|kept| kept.join(",")).unwrap_or_default(), state(&[all.as_bytes()]));
     }
 
     #[test]

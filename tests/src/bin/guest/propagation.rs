@@ -19,7 +19,7 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 
 /// Starts spanwire so that it injects, and compares what clients have sent with the spans.
 pub(crate) fn assert(verdict: &mut Verdict) {
-    let agent = match Agent::start_with("auto", &["--propagate", "http1"]) {
+    let agent = match Agent::start_with("auto", &["--propagate", "http1,http2,amqp,sql"]) {
         Ok(Start::Ready(agent)) => agent,
         Ok(Start::Refused(said)) => {
             return verdict.assert("injection: start", Err(anyhow::anyhow!("refused: {said}")));
