@@ -127,8 +127,8 @@ pub(crate) struct Dialogue {
     pub(crate) entered: u8,
     /// 1 once it is known which goroutine reads streams of HTTP/2 here: the one that `serving` names.
     pub(crate) reader: u8,
-    /// Padding, always zero.
-    pub(crate) reserved: u8,
+    /// HTTP/2: 1 where requests may name their traces in a way that is read in the agent alone.
+    pub(crate) untold: u8,
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.

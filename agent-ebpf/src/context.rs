@@ -71,6 +71,13 @@ pub(crate) struct Promise {
 /// Flags of a trace that begins here: sampled.
 const SAMPLED: u64 = 1;
 
+/// Beside the flags: which trace it is was read in the request itself.
+pub(crate) const READ: u64 = 1 << 32;
+
+/// Beside the flags: the request names its trace in a way that is read in the agent alone, so which it is is not known here.
+/// Nobody is told.
+pub(crate) const UNTOLD: u64 = 1 << 40;
+
 /// In place of a span: of several requests, nobody can tell which.
 pub(crate) const SEVERAL: u64 = u64::MAX;
 
@@ -255,7 +262,9 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     }
     operation.exchange.begins = sequence;
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
-    operation.exchange.cause |= cause::TOLD;
+    if operation.exchange.ids.flags & UNTOLD == 0 {
+        operation.exchange.cause |= cause::TOLD;
+    }
     dialogue.sending.ids.set(&operation.exchange.ids);
     let _ = PROMISES.insert(&key, &operation.exchange, 0);
     0

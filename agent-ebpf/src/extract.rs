@@ -1,24 +1,27 @@
 //! Trace contexts in what is received, so that what is sent for it names the same trace: `traceparent` of HTTP/1 wherever it is
-//! in a head, of HTTP/2 and AMQP where spanwire puts it. What it does not find there is read in the agent, but later.
+//! in a head, of HTTP/2 and AMQP where spanwire puts it. What else there may be is read in the agent, but later. So of a request
+//! that names its trace elsewhere, or in another format, it is noted that nobody is to be told which it is.
 
 #![expect(
     clippy::needless_borrows_for_generic_args,
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::context::{self, Ids, Serving};
+use crate::connection::Dialogue;
+use crate::context::{self, Ids, READ, Serving, UNTOLD};
 use crate::frames::operands;
-use crate::maps::{UNITS, add};
+use crate::maps::{OPERATIONS, UNITS, add};
 use crate::operation::Operation;
+use crate::propagate::wanted;
 use crate::stream;
-use spanwire_ebpf::frame::{Head, amqp};
+use spanwire_ebpf::RECEIVED;
+use spanwire_ebpf::frame::{Head, amqp, http2};
 use spanwire_ebpf::hpack::{self, FIELD};
 use spanwire_ebpf::protocol::AMQP;
-use spanwire_ebpf::traceparent::{self, Context};
+use spanwire_ebpf::traceparent::{self, Context, LENGTH, is_traceparent};
 use spanwire_ebpf::unit::EVENT;
-use spanwire_ebpf::{RECEIVED, traceparent::LENGTH};
 
-/// The request that is being received continues a trace: at the cursor is its `traceparent` header. What is sent for it is
+/// The request that is being received continues a trace: at the cursor is a header that says so. What is sent for it is
 /// part of that trace. A global function, for the reason that [`operands`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -26,18 +29,31 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
         return 0;
     };
-    if dialogue.requests_direction == RECEIVED {
-        let mut at = operation.cursor + traceparent::NAME;
-        at += (operation.byte(at) == b' ') as u32;
-        if let Some(read) = read(operation, at) {
-            join(&mut dialogue.serving, &read);
+    if dialogue.requests_direction != RECEIVED {
+        return 0;
+    }
+    let cursor = operation.cursor;
+    let known = dialogue.serving.sum.flags & READ != 0;
+    if !is_traceparent(operation.word(cursor), operation.word(cursor + 8)) {
+        // What else there is counts where this is not there.
+        if !known {
+            is_untold(&mut dialogue.serving);
         }
+        return 0;
+    }
+    let mut at = cursor + traceparent::NAME;
+    at += (operation.byte(at) == b' ') as u32;
+    match read(operation, at) {
+        // There twice, neither counts.
+        Some(_) if known => is_untold(&mut dialogue.serving),
+        Some(read) => join(&mut dialogue.serving, &read),
+        None => {}
     }
     0
 }
 
-/// The last `count` bytes in front of the cursor are all or the end of a frame that spanwire may have put a context into. As
-/// [`continues`].
+/// The last `count` bytes in front of the cursor are all or the end of a frame that spanwire may have put a context into: 1 where
+/// it has. As [`continues`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn frame_continues(sock: u64, slot: u32, count: u32) -> u32 {
@@ -49,22 +65,121 @@ pub(crate) extern "C" fn frame_continues(sock: u64, slot: u32, count: u32) -> u3
         if let Some(read) = entry(operation, begins, count) {
             join(&mut dialogue.serving, &read);
         }
-        return 0;
+        return 1;
     }
     let at = operation.cursor.wrapping_sub(FIELD);
     if count < FIELD || !hpack::is_field(operation.word(at), operation.word(at + 8)) {
         return 0;
     }
-    if let Some(read) = read(operation, at + FIELD - LENGTH) {
-        join_stream(
-            operation,
-            dialogue.unit as u32,
-            &mut dialogue.serving,
-            half.status,
-            &read,
-        );
+    let Some(read) = read(operation, at + FIELD - LENGTH) else {
+        return 0;
+    };
+    let stream = half.status;
+    with_stream(operation, dialogue, stream, |sum, from| shift(sum, from, &read));
+    1
+}
+
+/// Fields of one block.
+const FIELDS: u32 = 128;
+
+/// In place of where a field ends: it is one with a context.
+pub(crate) const CONTEXT: u32 = u32::MAX;
+/// The same: nobody knows.
+pub(crate) const UNKNOWN: u32 = u32::MAX - 1;
+
+/// In place of how many bytes came before: they are not there any more, and part of the block was among them.
+pub(crate) const CUT: u32 = u32::MAX;
+
+/// The last `count` bytes in front of the cursor are the end of HEADERS, without a context of spanwire's; `apart` bytes came
+/// before, which are the frame's header, or [`CUT`]. Where a context of the application's own may be in the block, or the name
+/// of one was in others before, that the trace is not known is noted with the stream. As [`continues`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn header_block(sock: u64, slot: u32, count: u32, apart: u32) -> u32 {
+    let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
+        return 0;
+    };
+    if wanted() == 0 {
+        return 0;
     }
+    if dialogue.untold == 0 {
+        let head = Head {
+            word: half.carry[0],
+            next: 0,
+        };
+        let from = http2::plain_block(head);
+        let begins = if from == 0 || apart == CUT {
+            UNKNOWN
+        } else {
+            operation.cursor.wrapping_sub(count + apart) + from
+        };
+        if fields(slot, begins) == 0 {
+            return 0;
+        }
+        dialogue.untold = 1;
+    }
+    let stream = half.status;
+    with_stream(operation, dialogue, stream, mark);
     0
+}
+pub(crate) use header_block as block;
+
+/// Looks at the fields of the block from an index of the window to the cursor: 0 where none is a context.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fields(slot: u32, begins: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return 1;
+    };
+    // SAFETY: a map value, and this program's own.
+    let end = unsafe { (*operation).cursor };
+    let mut at = begins;
+    for _ in 0..FIELDS {
+        if at >= end {
+            return (at != end) as u32;
+        }
+        at = block_field(slot, at);
+    }
+    1
+}
+
+/// [`field`], as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn block_field(slot: u32, at: u32) -> u32 {
+    match OPERATIONS.get_ptr_mut(slot) {
+        // SAFETY: as above.
+        Some(operation) => field(unsafe { &*operation }, at),
+        None => UNKNOWN,
+    }
+}
+
+/// Where the field ends that begins at an index of the window, or [`CONTEXT`], or [`UNKNOWN`].
+#[inline(always)]
+pub(crate) fn field(operation: &Operation, mut at: u32) -> u32 {
+    let hpack::Representation { length, strings } = hpack::representation(operation.word(at));
+    if length == 0 {
+        return UNKNOWN;
+    }
+    at += length;
+    if strings == 2 && hpack::is_context(operation.word(at), operation.word(at + 8)) {
+        return CONTEXT;
+    }
+    if strings >= 1 {
+        let string = hpack::string(operation.word(at));
+        if string == 0 {
+            return UNKNOWN;
+        }
+        at += string;
+    }
+    if strings == 2 {
+        let string = hpack::string(operation.word(at));
+        if string == 0 {
+            return UNKNOWN;
+        }
+        at += string;
+    }
+    at
 }
 
 /// Of the header frame of a message, which begins at an index of the window, the first entry of the headers, where that is a
@@ -103,6 +218,18 @@ fn read(operation: &Operation, at: u32) -> Option<Context> {
 /// Makes what is received on a connection part of a trace.
 #[inline(always)]
 fn join(serving: &mut Serving, read: &Context) {
+    with_only(serving, |sum, from| shift(sum, from, read));
+}
+
+/// Notes of what is received on a connection that its trace is not known here.
+#[inline(always)]
+fn is_untold(serving: &mut Serving) {
+    with_only(serving, mark);
+}
+
+/// Changes all sums of which the only request that a connection handles is a part.
+#[inline(always)]
+fn with_only(serving: &mut Serving, change: impl Fn(*mut Ids, &Ids)) {
     // Of several, it is the last one's; what is taken off their sum is not known.
     if serving.requests != 1 {
         return;
@@ -113,9 +240,9 @@ fn join(serving: &mut Serving, read: &Context) {
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
     // The connection's own comes last, since the other is relative to it.
-    shift(&raw mut unit.sum, &serving.sum, read);
+    change(&raw mut unit.sum, &serving.sum);
     let sum = &raw mut serving.sum;
-    shift(sum, &serving.sum, read);
+    change(sum, &serving.sum);
     if unit.current.span == serving.sum.span {
         unit.current.join(&serving.sum);
     }
@@ -133,27 +260,31 @@ fn shift(sum: *mut Ids, from: &Ids, read: &Context) {
             &raw mut (*sum).flags,
         )
     };
-    let by = (
-        read.trace[0].wrapping_sub(from.trace[0]),
-        read.trace[1].wrapping_sub(from.trace[1]),
-        read.flags.wrapping_sub(from.flags),
-    );
-    add(first, by.0);
-    add(second, by.1);
-    add(flags, by.2);
+    add(first, read.trace[0].wrapping_sub(from.trace[0]));
+    add(second, read.trace[1].wrapping_sub(from.trace[1]));
+    add(flags, (read.flags | READ).wrapping_sub(from.flags));
 }
 
-/// Makes a stream part of a trace.
+/// Notes of one of several requests that its trace is not known, in a sum of which it is a part with the ids `from`.
 #[inline(always)]
-fn join_stream(operation: &Operation, unit: u32, serving: &mut Serving, stream: u32, read: &Context) {
-    if unit == EVENT {
-        let loop_of = context::event_loop();
-        if let Some(unit) = UNITS.get_ptr_mut(&loop_of) {
+fn mark(sum: *mut Ids, from: &Ids) {
+    if from.flags & UNTOLD == 0 {
+        // SAFETY: callers pass map values.
+        add(unsafe { &raw mut (*sum).flags }, UNTOLD);
+    }
+}
+
+/// Changes the ids of a stream, and all sums of which it is a part.
+#[inline(always)]
+fn with_stream(operation: &Operation, dialogue: &mut Dialogue, stream: u32, change: impl Fn(*mut Ids, &Ids)) {
+    if dialogue.unit as u32 == EVENT {
+        let key = context::event_loop();
+        if let Some(unit) = UNITS.get_ptr_mut(&key) {
             // SAFETY: a map value.
             let current = unsafe { &mut (*unit).current };
             if current.span == operation.exchange.ids.span {
-                current.trace = read.trace;
-                current.flags = read.flags;
+                let sum = &raw mut *current;
+                change(sum, current);
             }
         }
         return;
@@ -161,15 +292,16 @@ fn join_stream(operation: &Operation, unit: u32, serving: &mut Serving, stream: 
     let Some(served) = stream::served(operation.sock, stream) else {
         return;
     };
+    let serving = &mut dialogue.serving;
     // Of a goroutine, none handles it yet.
     if served.by.id != 0
         && serving.by.id == served.by.id
         && let Some(unit) = UNITS.get_ptr_mut(&served.by)
     {
         // SAFETY: a map value.
-        shift(unsafe { &raw mut (*unit).sum }, &served.ids, read);
-        shift(&raw mut serving.sum, &served.ids, read);
+        change(unsafe { &raw mut (*unit).sum }, &served.ids);
+        change(&raw mut serving.sum, &served.ids);
     }
-    served.ids.trace = read.trace;
-    served.ids.flags = read.flags;
+    let sum = &raw mut served.ids;
+    change(sum, &served.ids);
 }

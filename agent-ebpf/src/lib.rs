@@ -449,6 +449,9 @@ counters! {
     InjectionUnseen => "kernel.propagation.skipped.unseen",
     /// Requests into which the kernel refused to inject.
     InjectionRefused => "kernel.propagation.skipped.refused",
+    /// Requests without an injected context, since the one that they are sent for names its trace in a way that is read in the
+    /// agent alone.
+    InjectionUntold => "kernel.propagation.skipped.untold",
 }
 
 const _: () = {

@@ -15,7 +15,7 @@ pub(crate) mod http2;
 pub(crate) mod message;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
-use crate::context::Ids;
+use crate::context::{Ids, UNTOLD};
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTING, RUNTIMES, SOCKETS, count};
 use crate::operation::{self, Operation};
@@ -36,10 +36,23 @@ const ACTIVE_ESTABLISHED: u32 = 4;
 
 /// Into what the current process sends, contexts are injected: bits of [`spanwire_ebpf::propagate`].
 #[inline(always)]
-fn wanted() -> u32 {
+pub(crate) fn wanted() -> u32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: a value that does not change its shape.
     unsafe { RUNTIMES.get(tgid) }.map_or(0, |runtime| runtime.propagate)
+}
+
+/// Whether the context of a request is to be injected, into one of [`spanwire_ebpf::propagate`].
+#[inline(always)]
+fn tells(ids: &Ids, what: u32) -> bool {
+    if wanted() & what == 0 {
+        return false;
+    }
+    let untold = ids.flags & UNTOLD != 0;
+    if untold {
+        count(Counter::InjectionUntold, 1);
+    }
+    !untold
 }
 
 /// A socket begins to connect.

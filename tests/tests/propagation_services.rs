@@ -1,9 +1,10 @@
 //! A trace goes through services that are asked by gRPC, HTTP/2 and messages: what each says on the wire is what is exported.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use spanwire_tests::agent::Hooks;
+use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::injection::{Got, Keeper, clients, header_of, once, propagating};
 use spanwire_tests::seen::Seen;
@@ -13,7 +14,12 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
 use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(streams_of_goroutines, messages_of_pika);
+spanwire_tests::under_both_hook_sets!(
+    streams_of_goroutines,
+    streams_that_name_their_trace,
+    headers_of_other_formats,
+    messages_of_pika,
+);
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -45,30 +51,49 @@ fn by_request<'a>(seen: &'a Seen, ids: &'a [String]) -> Result<HashMap<&'a str, 
     Ok(requests)
 }
 
+/// Services of Go, of which the last asks a keeper.
+struct Streams(Vec<Service>);
+
+impl Streams {
+    fn start(keeper: &Keeper) -> Result<Self> {
+        let kept = keeper.address.to_string();
+        let program = workload::go_program("streams")?;
+        let mut services = Vec::new();
+        let mut serve = |name: &str, arguments: &[&str]| -> Result<String> {
+            let port = port::free()?;
+            let mut command = child::command(&program.to_string_lossy());
+            command.args([name, &port.to_string()]).args(arguments);
+            command.env("TRACE", TRACE);
+            let service = Service::listening(Child::spawn(command)?, port)?;
+            let address = service.address.to_string();
+            services.push(service);
+            Ok(address)
+        };
+        let store = serve("store", &[&kept])?;
+        let attic = serve("attic", &[&kept])?;
+        let call = serve("call", &[&kept, "", &store, &attic])?;
+        serve("front", &[&call])?;
+        Ok(Self(services))
+    }
+
+    fn front(&self) -> SocketAddr {
+        self.0[self.0.len() - 1].address
+    }
+
+    fn watched(&self, hooks: Hooks) -> Options {
+        let pids = self.0.iter().map(|service| service.child.pid());
+        pids.fold(propagating(hooks).flag("--no-redact"), Options::pid)
+    }
+}
+
 /// By HTTP/1 to gRPC, and from there by HTTP/1 and both servers of HTTP/2 to HTTP/1. Half of the requests come with a trace.
 fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
     const COUNT: usize = 40;
     let keeper = Keeper::start()?;
-    let kept = keeper.address.to_string();
-    let program = workload::go_program("streams")?;
-    let mut services = Vec::new();
-    let mut serve = |name: &str, arguments: &[&str]| -> Result<String> {
-        let port = port::free()?;
-        let mut command = child::command(&program.to_string_lossy());
-        command.args([name, &port.to_string()]).args(arguments);
-        let service = Service::listening(Child::spawn(command)?, port)?;
-        let address = service.address.to_string();
-        services.push(service);
-        Ok(address)
-    };
-    let store = serve("store", &[&kept])?;
-    let attic = serve("attic", &[&kept])?;
-    let call = serve("call", &[&kept, "", &store, &attic])?;
-    let front = serve("front", &[&call])?;
-    let options = services.iter().fold(propagating(hooks), |options, service| {
-        options.pid(service.child.pid())
-    });
-    let session = Session::start(options.flag("--no-redact"))?;
+    let chain = Streams::start(&keeper)?;
+    let front = chain.front();
+    let options = chain.watched(hooks);
+    let session = Session::start(options)?;
     let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
     let mut curl = child::command("curl");
     curl.args(["-sS", "--fail", "--parallel", "--parallel-max", "8"]);
@@ -97,6 +122,86 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
             "{id}: {spans:#?}"
         );
         ensure!((trace == TRACE) == (number % 2 == 0), "{id}: {trace}");
+    }
+    Ok(())
+}
+
+/// A client of gRPC says which trace its calls belong to. What the service asks for them is exported as part of that, and says
+/// nothing on the wire, since the kernel half could not read it.
+fn streams_that_name_their_trace(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 20;
+    let keeper = Keeper::start()?;
+    let chain = Streams::start(&keeper)?;
+    let session = Session::start(chain.watched(hooks))?;
+    let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
+    for id in &ids {
+        let mut curl = child::command("curl");
+        curl.args(["-sS", "--fail", "-o", "/dev/null"]);
+        curl.arg(format!("http://{}/own/{id}", chain.front()));
+        Child::spawn(curl)?.succeed()?;
+    }
+    let seen = session.finish(10 * COUNT)?;
+    let got = once(keeper.kept.take()?)?;
+    ensure!(got.len() == 3 * COUNT, "{} requests", got.len());
+    for got in got.values() {
+        ensure!(got.values("traceparent").is_empty(), "{got:#?}");
+    }
+    for (id, spans) in by_request(&seen, &ids)? {
+        let named = spans.iter().filter(|span| span.trace_id == TRACE).count();
+        ensure!(spans.len() == 10 && named == 9, "{id}: {spans:#?}");
+    }
+    ensure!(
+        seen.summary.value("kernel.propagation.skipped.untold") == 3 * COUNT as u64 + 2 * COUNT as u64,
+        "{:?}",
+        seen.summary
+    );
+    Ok(())
+}
+
+/// Of headers in other formats, the kernel half knows that they are there. A `traceparent` counts more, but not where it is there
+/// twice.
+fn headers_of_other_formats(hooks: Hooks) -> Result<()> {
+    let b3 = format!("b3: {TRACE}-00f067aa0ba902b7-1");
+    let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
+    let cases: [(&[&str], bool); 6] = [
+        (&[&b3], false),
+        (
+            &["X-B3-TraceId: 4bf92f3577b34da6", "X-B3-SpanId: 00f067aa0ba902b7"],
+            false,
+        ),
+        (&["uber-trace-id: 4bf92f3577b34da6:f067aa0ba902b7:0:1"], false),
+        (&[&b3, &parent], true),
+        (&[&parent, &b3], true),
+        (&[&parent, &parent], false),
+    ];
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
+    for (number, (fields, _)) in cases.iter().enumerate() {
+        let mut curl = child::command("curl");
+        curl.args(["-sS", "-o", "/dev/null"]);
+        curl.args(fields.iter().flat_map(|field| ["-H", field]));
+        curl.arg(format!("http://{}/on/{number}", service.address));
+        Child::spawn(curl)?.succeed()?;
+    }
+    let seen = session.finish(2 * cases.len())?;
+    let got = once(keeper.kept.take()?)?;
+    let spans = clients(&seen);
+    for (number, (fields, told)) in cases.iter().enumerate() {
+        let path = format!("/on/{number}");
+        let span = spans.get(path.as_str()).with_context(|| path.clone())?;
+        let values = got[&path].values("traceparent");
+        ensure!(values.len() == usize::from(*told), "{fields:?}: {values:?}");
+        ensure!(
+            values
+                .iter()
+                .all(|value| header_of(span) == format!("traceparent: {value}")),
+            "{fields:?}: {values:?}, not of {span:#?}"
+        );
     }
     Ok(())
 }

@@ -4,9 +4,10 @@
 //! literal before it can be anywhere else; from then on, nothing is injected on the connection.
 
 use super::frames::{fields, head_at, looked};
-use super::{message, text, wanted};
+use super::{message, tells, text};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
+use crate::extract;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
@@ -14,7 +15,7 @@ use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
 use spanwire_ebpf::frame::{Head, http2};
-use spanwire_ebpf::hpack::{self, FIELD, FIELD_BEGINS};
+use spanwire_ebpf::hpack::{FIELD, FIELD_BEGINS};
 use spanwire_ebpf::{Counter, SENT, propagate};
 
 /// Bits of [`Sending::marks`].
@@ -108,7 +109,7 @@ pub(super) fn injects(
             return 0;
         }
     }
-    if wanted() & propagate::HTTP2 == 0 {
+    if !tells(&sending.ids, propagate::HTTP2) {
         return 0;
     }
     if whole + FIELD > FRAME_LIMIT + http2::HEADER {
@@ -191,28 +192,11 @@ pub(crate) extern "C" fn some_field(slot: u32) -> u32 {
             fields::UNKNOWN
         };
     }
-    let hpack::Representation { length, strings } = hpack::representation(operation.word(at));
-    if length == 0 {
-        return fields::UNKNOWN;
-    }
-    at += length;
-    if strings == 2 && hpack::is_traceparent(operation.word(at), operation.word(at + 8)) {
-        return fields::OWN;
-    }
-    if strings >= 1 {
-        let string = hpack::string(operation.word(at));
-        if string == 0 {
-            return fields::UNKNOWN;
-        }
-        at += string;
-    }
-    if strings == 2 {
-        let string = hpack::string(operation.word(at));
-        if string == 0 {
-            return fields::UNKNOWN;
-        }
-        at += string;
-    }
+    at = match extract::field(operation, at) {
+        extract::CONTEXT => return fields::OWN,
+        extract::UNKNOWN => return fields::UNKNOWN,
+        behind => behind,
+    };
     operation.copy_from = at;
     fields::GO_ON
 }

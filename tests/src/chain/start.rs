@@ -151,7 +151,13 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             let stock = parts.stock()?;
             let mut command = environment("hypercorn", name)?;
             command.env("STOCK", stock.to_string()).env("DATABASE", database);
-            command.args(["--workers", "0", "--bind", &format!("127.0.0.1:{port}"), "fastapi_front:app"]);
+            command.args([
+                "--workers",
+                "0",
+                "--bind",
+                &format!("127.0.0.1:{port}"),
+                "fastapi_front:app",
+            ]);
             let front = parts.serve(command, port)?;
             let relay = port::free()?;
             let mut command = child::command(&workload::go_program("streams")?.to_string_lossy());
