@@ -135,6 +135,8 @@ pub(crate) struct Dialogue {
     pub(crate) purpose: Ids,
     /// What injection knows of the sends.
     pub(crate) sending: Sending,
+    /// Who asks, as [`crate::flow`] has it; 0 until that is known.
+    pub(crate) client: u64,
 }
 
 /// What injection knows of the sends on a connection. Written under the socket's lock, in the order of the sends.

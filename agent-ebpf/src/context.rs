@@ -14,6 +14,7 @@
 )]
 
 use crate::connection::{self, Connection, Dialogue};
+use crate::flow;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
@@ -193,11 +194,24 @@ fn random(operation: &mut Operation) -> u64 {
     if mixed == 0 { 1 } else { mixed }
 }
 
-/// Makes the ids of the exchange that begins at the operation's cursor, and says what it is part of. A global function,
-/// for the reason that [`operands`] gives.
+/// An exchange begins at the operation's cursor.
+#[inline(always)]
+pub(crate) fn begins(sock: u64, direction: u32, slot: u32) {
+    let known = global!(propagates) != 0;
+    if known && direction == RECEIVED as u32 {
+        flow::hears(sock, slot);
+    }
+    let promised = exchange_begins(sock, direction, slot);
+    if known && direction == SENT as u32 && promised == 0 {
+        flow::tells(sock, slot);
+    }
+}
+
+/// Makes the ids of the exchange that begins at the operation's cursor, and says what it is part of; 1 where it was promised. A
+/// global function, for the reason that [`operands`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
+extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
     let Some((operation, dialogue, half)) = operands(sock, direction, slot) else {
         return 0;
     };
@@ -207,7 +221,7 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
     operation.exchange.begins = sequence;
     if direction == SENT as u32 && dialogue.sending.enrolled != 0 {
         if keeps_promise(operation, sequence) {
-            return 0;
+            return 1;
         }
         if matches!(dialogue.protocol, HTTP1 | HTTP2 | AMQP) {
             count(Counter::InjectionUnseen, 1);
@@ -221,10 +235,13 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
 /// Makes ids, and finds what the exchange is part of.
 #[inline(always)]
 fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
-    operation.exchange.ids.trace[0] = random(operation);
-    operation.exchange.ids.trace[1] = random(operation);
+    if operation.heard == 0 {
+        operation.exchange.ids.trace[0] = random(operation);
+        operation.exchange.ids.trace[1] = random(operation);
+        operation.exchange.ids.flags = SAMPLED;
+    }
+    operation.heard = 0;
     operation.exchange.ids.span = random(operation);
-    operation.exchange.ids.flags = SAMPLED;
     operation.exchange.parent = 0;
     operation.exchange.cause = cause::NONE;
     // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
@@ -267,6 +284,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     }
     dialogue.sending.ids.set(&operation.exchange.ids);
     let _ = PROMISES.insert(&key, &operation.exchange, 0);
+    flow::tells(sock, slot);
     0
 }
 

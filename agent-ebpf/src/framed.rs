@@ -266,7 +266,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
             half.ordinal = http2::stream(head);
         }
         dialogue.requests += 1;
-        context::exchange_begins(operation.sock, operation.direction, operation.slot);
+        context::begins(operation.sock, operation.direction, operation.slot);
         if protocol == HTTP2 && operation.direction == RECEIVED as u32 {
             stream::begins(operation.sock, operation.slot);
         }

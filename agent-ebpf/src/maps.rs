@@ -2,6 +2,7 @@
 
 use crate::connection::Connection;
 use crate::context::{Exchange, Ids, Key, Promise, Unit};
+use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::python::{Context, Place};
@@ -51,6 +52,10 @@ pub(crate) static ORIGINS: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4
 /// Exchanges that were begun before their bytes were sent, until they are seen.
 #[map]
 pub(crate) static PROMISES: LruHashMap<Promise, Exchange> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What requests are part of that were sent on this host, until they are received.
+#[map]
+pub(crate) static FLOWS: LruHashMap<flow::Place, Ids> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Sockets that are connecting, by the address of their sock, and will be enrolled once they are connected.
 #[map]

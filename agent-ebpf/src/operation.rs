@@ -121,8 +121,8 @@ pub(crate) struct Operation {
     pub(crate) failure: u32,
     /// Number of the loss counter for bytes that are [`Source::Nowhere`].
     pub(crate) nowhere: u32,
-    /// Keeps the header aligned.
-    reserved: u32,
+    /// 1 where the exchange that is about to begin has its trace already: that of its sender.
+    pub(crate) heard: u32,
     /// The exchange that is marked.
     pub(crate) exchange: Exchange,
     /// A header goes here when the window's first byte is handed on.
