@@ -169,8 +169,10 @@ pub(crate) struct Sending {
     pub(crate) enrolled: u8,
     /// The protocol, which may be known before the walker knows it.
     pub(crate) protocol: u8,
+    /// 1 once a request was promised without being enrolled: [`crate::flow`].
+    pub(crate) announces: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 4],
+    pub(crate) reserved: [u8; 3],
 }
 
 const _: () = {

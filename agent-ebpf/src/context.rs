@@ -219,11 +219,11 @@ extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
     let offset = operation.position().wrapping_sub(half.position);
     let sequence = half.kernel_sequence.wrapping_add(offset as u32);
     operation.exchange.begins = sequence;
-    if direction == SENT as u32 && dialogue.sending.enrolled != 0 {
+    if direction == SENT as u32 && dialogue.sending.enrolled | dialogue.sending.announces != 0 {
         if keeps_promise(operation, sequence) {
             return 1;
         }
-        if matches!(dialogue.protocol, HTTP1 | HTTP2 | AMQP) {
+        if dialogue.sending.enrolled != 0 && matches!(dialogue.protocol, HTTP1 | HTTP2 | AMQP) {
             count(Counter::InjectionUnseen, 1);
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
@@ -279,7 +279,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     }
     operation.exchange.begins = sequence;
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
-    if operation.exchange.ids.flags & UNTOLD == 0 {
+    if dialogue.sending.enrolled != 0 && operation.exchange.ids.flags & UNTOLD == 0 {
         operation.exchange.cause |= cause::TOLD;
     }
     dialogue.sending.ids.set(&operation.exchange.ids);

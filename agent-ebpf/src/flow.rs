@@ -1,20 +1,25 @@
 //! The two ends of one request on this host: what the sender is part of is known to the receiver's side by the place of the
 //! request's first byte, the client's address and TCP's sequence number, where nothing on the wire says it.
 //!
-//! A request that is begun before it is sent (`context::promise`) is known before it can be received. Of others it may be known
-//! too late, since they are seen behind the send.
+//! A request that is begun before it is sent ([`context::promise`]) is known before it can be received: one of an enrolled
+//! socket, and where a hook comes before the send, one that the send begins with. Of others it may be known too late, since
+//! they are seen behind it.
 
 #![expect(
     clippy::needless_borrows_for_generic_args,
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::Dialogue;
-use crate::context::UNTOLD;
+use crate::connection::{Connection, Dialogue, Half};
+use crate::context::{self, UNTOLD};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
+use crate::http1;
 use crate::maps::FLOWS;
-use crate::operation::Operation;
+use crate::operation::{self, Operation, Source, user};
+use crate::registers::Registers;
+use crate::state;
+use spanwire_ebpf::frame::{Head, http2, mark};
 use spanwire_ebpf::protocol::HTTP2;
 use spanwire_ebpf::{RECEIVED, SENT, cause, family};
 
@@ -76,6 +81,54 @@ pub(crate) extern "C" fn flow_hears(sock: u64, slot: u32) -> u32 {
     0
 }
 pub(crate) use flow_hears as hears;
+
+/// Whether what is about to be sent may begin a request that nothing on the wire says anything of.
+#[inline(always)]
+pub(crate) fn may_begin(dialogue: &Dialogue, sent: &Half) -> bool {
+    dialogue.sequenced != 0
+        && dialogue.sending.enrolled == 0
+        && dialogue.requests_direction != RECEIVED
+        && dialogue.protocol <= HTTP2
+        && sent.state == state::START
+        && sent.carried == 0
+}
+
+/// Promises the request that begins with what is about to be sent, where one does.
+#[inline(always)]
+pub(crate) fn announce(sock: u64, connection: *mut Connection) -> Option<()> {
+    let address = match Registers::current()?.source(0) {
+        Source::Buffer(address) => address,
+        Source::Vectors(address, _) => user(address)?,
+        Source::Nowhere => return None,
+    };
+    let [word, next]: [u64; 2] = user(address)?;
+    // SAFETY: a map value.
+    let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
+    let head = Head { word, next };
+    let begins = if dialogue.protocol == HTTP2 {
+        let begins =
+            http2::frame(head, true).marks & mark::EXCHANGE != 0 && http2::stream(head) > sent.status;
+        if begins {
+            dialogue.sending.stream = http2::stream(head);
+        }
+        begins
+    } else {
+        http1::is_request(word, next)
+    };
+    let sequence: u32 = kernel(sock, global!(tcp_write_seq))?;
+    // Where something went unseen, nobody knows what begins.
+    if !begins || sequence.wrapping_sub(dialogue.sending.injected) != sent.kernel_sequence {
+        return None;
+    }
+    dialogue.sending.announces = 1;
+    let operation = operation::claim()?;
+    // SAFETY: a map value, and this program's own until it is released.
+    let operation = unsafe { &mut *operation };
+    operation.identify(sock, SENT);
+    context::promise(sock, operation.slot, sequence);
+    operation.release();
+    Some(())
+}
 
 #[inline(always)]
 fn place(operation: &Operation, dialogue: &mut Dialogue, sequence: u32, is_client: bool) -> Option<Place> {

@@ -9,10 +9,18 @@ use spanwire_tests::child::{self, Child};
 use spanwire_tests::injection::{Got, Keeper, clients, header_of, once, propagating};
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::Service;
+use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
-use spanwire_tests::span::Span;
+use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
+
+mod before_the_send {
+    #[test]
+    fn behind_nginx() -> anyhow::Result<()> {
+        super::behind_nginx(super::Hooks::Socket)
+    }
+}
 
 spanwire_tests::under_both_hook_sets!(
     streams_of_goroutines,
@@ -155,6 +163,48 @@ fn streams_that_name_their_trace(hooks: Hooks) -> Result<()> {
         "{:?}",
         seen.summary
     );
+    Ok(())
+}
+
+/// nginx is left alone where it would stall in a sockhash, so nothing on the wire says what it is asked for. What is asked for
+/// that further on names the trace that is exported, with a connection for each request and with some that are kept.
+fn behind_nginx(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 50;
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let nginx = Nginx::with_workers(2, Some(service.address))?;
+    let workers = child::children(nginx.service.child.pid(), 2)?;
+    let options = workers.into_iter().fold(propagating(hooks), Options::pid);
+    let session = Session::start(options.pid(service.child.pid()))?;
+    let mut curl = child::command("curl");
+    curl.args(["-sS", "--fail", "--parallel", "--parallel-max", "8"]);
+    for path in ["once", "proxy"] {
+        curl.arg("-o").arg("/dev/null");
+        curl.arg(format!("http://{}/{path}/[1-{COUNT}]", nginx.service.address));
+    }
+    Child::spawn(curl)?.succeed()?;
+    let seen = session.finish(2 * 4 * COUNT)?;
+    let got = once(keeper.kept.take()?)?;
+    ensure!(got.len() == 2 * COUNT, "{} requests", got.len());
+    for (path, got) in got {
+        let spans: Vec<_> = seen.spans.iter().filter(|span| span.path() == path).collect();
+        let of_service =
+            |span: &&&Span| span.kind == Kind::Client && span.resource["process.pid"] == service.child.pid();
+        let last = spans.iter().find(of_service).with_context(|| path.clone())?;
+        ensure!(
+            spans.len() == 4 && spans.iter().all(|span| span.trace_id == last.trace_id),
+            "{spans:#?}"
+        );
+        let told = header_of(last);
+        ensure!(
+            got.values("traceparent") == [told.trim_start_matches("traceparent: ")],
+            "{got:#?}, not {told}"
+        );
+    }
     Ok(())
 }
 
