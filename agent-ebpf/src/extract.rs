@@ -11,7 +11,7 @@ use crate::connection::Dialogue;
 use crate::context::{self, Ids, READ, Serving, UNTOLD};
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, UNITS, add};
-use crate::operation::Operation;
+use crate::operation::{Operation, WINDOW};
 use crate::propagate::wanted;
 use crate::stream;
 use spanwire_ebpf::RECEIVED;
@@ -62,9 +62,10 @@ pub(crate) extern "C" fn frame_continues(sock: u64, slot: u32, count: u32) -> u3
     };
     let begins = operation.cursor.wrapping_sub(count);
     if dialogue.protocol == AMQP {
-        if let Some(read) = entry(operation, begins, count) {
-            join(&mut dialogue.serving, &read);
-        }
+        let Some(read) = entry(operation, begins, count) else {
+            return 0;
+        };
+        join(&mut dialogue.serving, &read);
         return 1;
     }
     let at = operation.cursor.wrapping_sub(FIELD);
@@ -90,16 +91,23 @@ pub(crate) const UNKNOWN: u32 = u32::MAX - 1;
 /// In place of how many bytes came before: they are not there any more, and part of the block was among them.
 pub(crate) const CUT: u32 = u32::MAX;
 
-/// The last `count` bytes in front of the cursor are the end of HEADERS, without a context of spanwire's; `apart` bytes came
-/// before, which are the frame's header, or [`CUT`]. Where a context of the application's own may be in the block, or the name
-/// of one was in others before, that the trace is not known is noted with the stream. As [`continues`].
+/// The last `count` bytes in front of the cursor are the end of HEADERS, or of a message's header, without a context of
+/// spanwire's; `apart` bytes came before, which are the frame's header, or [`CUT`]. Where a context of the application's own may
+/// be there, or of HTTP/2 the name of one was in others before, it is noted that the trace is not known. As [`continues`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn header_block(sock: u64, slot: u32, count: u32, apart: u32) -> u32 {
+pub(crate) extern "C" fn frame_names(sock: u64, slot: u32, count: u32, apart: u32) -> u32 {
     let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
         return 0;
     };
     if wanted() == 0 {
+        return 0;
+    }
+    if dialogue.protocol == AMQP {
+        let at = table(operation, operation.cursor.wrapping_sub(count), count);
+        if apart == CUT || at != 0 && entries(slot, at) != 0 {
+            is_untold(&mut dialogue.serving);
+        }
         return 0;
     }
     if dialogue.untold == 0 {
@@ -122,7 +130,7 @@ pub(crate) extern "C" fn header_block(sock: u64, slot: u32, count: u32, apart: u
     with_stream(operation, dialogue, stream, mark);
     0
 }
-pub(crate) use header_block as block;
+pub(crate) use frame_names as names;
 
 /// Looks at the fields of the block from an index of the window to the cursor: 0 where none is a context.
 #[unsafe(no_mangle)]
@@ -154,6 +162,47 @@ pub(crate) extern "C" fn block_field(slot: u32, at: u32) -> u32 {
     }
 }
 
+/// Looks at the entries of the table of headers whose length is at an index of the window: 0 where none is a context.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn entries(slot: u32, table: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return 1;
+    };
+    // SAFETY: a map value, and this program's own.
+    let length = unsafe { (*operation).word(table) as u32 }.swap_bytes();
+    let mut at = table + 4;
+    let end = at.wrapping_add(length);
+    for _ in 0..FIELDS {
+        if at >= end {
+            return (at != end) as u32;
+        }
+        at = table_entry(slot, at);
+    }
+    1
+}
+
+/// Where the entry ends that begins at an index of the window, or [`CONTEXT`], or [`UNKNOWN`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn table_entry(slot: u32, at: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return UNKNOWN;
+    };
+    // SAFETY: as above.
+    let operation = unsafe { &*operation };
+    // A short string, as one of HPACK that is not coded.
+    if hpack::is_context(operation.word(at), operation.word(at + 8)) {
+        return CONTEXT;
+    }
+    let kind = at + 1 + operation.byte(at) as u32;
+    let length = amqp::value(operation.byte(kind), operation.word(kind + 1));
+    if length > WINDOW as u32 {
+        return UNKNOWN;
+    }
+    kind + 1 + length
+}
+
 /// Where the field ends that begins at an index of the window, or [`CONTEXT`], or [`UNKNOWN`].
 #[inline(always)]
 pub(crate) fn field(operation: &Operation, mut at: u32) -> u32 {
@@ -182,24 +231,32 @@ pub(crate) fn field(operation: &Operation, mut at: u32) -> u32 {
     at
 }
 
-/// Of the header frame of a message, which begins at an index of the window, the first entry of the headers, where that is a
-/// context.
+/// Of the header frame of a message, which takes up `count` bytes from an index of the window on, where the length of its table
+/// of headers is; 0 where it has none, or is not there as a whole.
 #[inline(always)]
-fn entry(operation: &Operation, begins: u32, count: u32) -> Option<Context> {
+fn table(operation: &Operation, begins: u32, count: u32) -> u32 {
     let head = Head {
         word: operation.word(begins),
         next: operation.word(begins + 8),
     };
-    if !amqp::is_content_header(head) || amqp::frame(head, false).length != count {
-        return None;
-    }
     let mut at = begins + amqp::FLAGS;
     let flags = (operation.word(at) as u16).swap_bytes();
     at += 2;
     at += amqp::before_headers(flags, 0x8000, operation.byte(at));
     at += amqp::before_headers(flags, 0x4000, operation.byte(at));
-    at += 4;
-    if flags & amqp::HEADERS == 0 || !amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
+    let whole = amqp::is_content_header(head) && amqp::frame(head, false).length == count;
+    if whole && flags & amqp::HEADERS != 0 {
+        at
+    } else {
+        0
+    }
+}
+
+/// The first entry of the headers of a message, where that is a context.
+#[inline(always)]
+fn entry(operation: &Operation, begins: u32, count: u32) -> Option<Context> {
+    let at = table(operation, begins, count) + 4;
+    if at == 4 || !amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
         return None;
     }
     read(operation, at + amqp::ENTRY - LENGTH)

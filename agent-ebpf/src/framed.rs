@@ -110,7 +110,7 @@ fn copy(operation: &mut Operation, half: &mut Half) -> Step {
                     marked::APART => http2::HEADER,
                     _ => extract::CUT,
                 };
-                extract::block(operation.sock, operation.slot, count, apart);
+                extract::names(operation.sock, operation.slot, count, apart);
             }
         }
     } else {

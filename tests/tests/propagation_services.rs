@@ -256,7 +256,7 @@ fn headers_of_other_formats(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
-/// From a publish to what its consumer asks for it.
+/// From a publish to what its consumer asks for it; some messages name their trace themselves, among other headers.
 fn messages_of_pika(hooks: Hooks) -> Result<()> {
     const COUNT: usize = 100;
     let (keeper, broker) = (Keeper::start()?, RabbitMq::start()?);
@@ -267,6 +267,7 @@ fn messages_of_pika(hooks: Hooks) -> Result<()> {
         command.arg(workload::file("propagation/consume.py")?);
         let port = broker.service.address.port().to_string();
         command.args([what, &port, &COUNT.to_string(), &keeper.address.to_string()]);
+        command.env("TRACE", TRACE);
         Ok(command)
     };
     let mut consumer = Child::spawn(messages("consume")?)?;
@@ -280,12 +281,24 @@ fn messages_of_pika(hooks: Hooks) -> Result<()> {
     let seen = session.finish(3 * COUNT)?;
     let got = once(keeper.kept.take()?)?;
     ensure!(got.len() == COUNT, "{} requests", got.len());
+    let (own, got): (BTreeMap<_, _>, _) = got
+        .into_iter()
+        .partition(|(path, _)| path.ends_with('3') || path.ends_with('8'));
+    ensure!(
+        own.len() == COUNT / 5 && own.values().all(|got| got.values("traceparent").is_empty()),
+        "{own:#?}"
+    );
     each_carries_its_own(&got, &seen)?;
     let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
     for (id, spans) in by_request(&seen, &ids)? {
+        let is_own = own.contains_key(&format!("/{id}"));
         let roots = spans.iter().filter(|span| span.parent.is_empty()).count();
+        let trace = &spans[0].trace_id;
         ensure!(
-            spans.len() == 3 && roots == 1 && spans.iter().all(|span| span.trace_id == spans[0].trace_id),
+            spans.len() == 3
+                && spans.iter().all(|span| span.trace_id == *trace)
+                && roots == usize::from(!is_own)
+                && (trace == TRACE) == is_own,
             "{id}: {spans:#?}"
         );
     }
