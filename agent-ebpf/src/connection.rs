@@ -130,12 +130,18 @@ pub(crate) struct Dialogue {
     pub(crate) entered: u8,
     /// 1 once it is known which goroutine reads streams of HTTP/2 here: the one that `serving` names.
     pub(crate) reader: u8,
+    /// HTTP/2: 1 where requests may name their traces in a way that is read in the agent alone.
+    pub(crate) untold: u8,
+    /// Padding, always zero.
+    pub(crate) reserved: [u8; 7],
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.
     pub(crate) purpose: Ids,
     /// What injection knows of the sends.
     pub(crate) sending: Sending,
+    /// Who asks, as [`crate::flow`] has it; 0 until that is known.
+    pub(crate) client: u64,
 }
 
 /// What injection knows of the sends on a connection. Written under the socket's lock, in the order of the sends.
@@ -179,8 +185,10 @@ pub(crate) struct Sending {
     pub(crate) late: u8,
     /// Requests that are looked at before one is injected into, where that is so.
     pub(crate) unproven: u8,
+    /// 1 once a request was promised without being enrolled: [`crate::flow`].
+    pub(crate) announces: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 6],
+    pub(crate) reserved: [u8; 5],
 }
 
 const _: () = {

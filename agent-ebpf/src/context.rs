@@ -14,6 +14,7 @@
 )]
 
 use crate::connection::{self, Connection, Dialogue, Sending};
+use crate::flow;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
@@ -70,6 +71,13 @@ pub(crate) struct Promise {
 
 /// Flags of a trace that begins here: sampled.
 const SAMPLED: u64 = 1;
+
+/// Beside the flags: which trace it is was read in the request itself.
+pub(crate) const READ: u64 = 1 << 32;
+
+/// Beside the flags: the request names its trace in a way that is read in the agent alone, so which it is is not known here.
+/// Nobody is told.
+pub(crate) const UNTOLD: u64 = 1 << 40;
 
 /// In place of a span: of several requests, nobody can tell which.
 pub(crate) const SEVERAL: u64 = u64::MAX;
@@ -197,11 +205,24 @@ fn random(operation: &mut Operation) -> u64 {
     if mixed == 0 { 1 } else { mixed }
 }
 
-/// Makes the ids of the exchange that begins at the operation's cursor, and says what it is part of. A global function,
-/// for the reason that [`operands`] gives.
+/// An exchange begins at the operation's cursor.
+#[inline(always)]
+pub(crate) fn begins(sock: u64, direction: u32, slot: u32) {
+    let known = global!(propagates) != 0;
+    if known && direction == RECEIVED as u32 {
+        flow::hears(sock, slot);
+    }
+    let promised = exchange_begins(sock, direction, slot);
+    if known && direction == SENT as u32 && promised == 0 {
+        flow::tells(sock, slot);
+    }
+}
+
+/// Makes the ids of the exchange that begins at the operation's cursor, and says what it is part of; 1 where it was promised. A
+/// global function, for the reason that [`operands`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
+extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
     let Some((operation, dialogue, half)) = operands(sock, direction, slot) else {
         return 0;
     };
@@ -209,11 +230,11 @@ pub(crate) extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -
     let offset = operation.position().wrapping_sub(half.position);
     let sequence = half.kernel_sequence.wrapping_add(offset as u32);
     operation.exchange.begins = sequence;
-    if direction == SENT as u32 && dialogue.sending.enrolled != 0 {
+    if direction == SENT as u32 && dialogue.sending.enrolled | dialogue.sending.announces != 0 {
         if keeps_promise(operation, &mut dialogue.sending, sequence) {
-            return 0;
+            return 1;
         }
-        if is_unseen(operation, dialogue, sequence) {
+        if dialogue.sending.enrolled != 0 && is_unseen(operation, dialogue, sequence) {
             count(Counter::InjectionUnseen, 1);
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
@@ -240,10 +261,13 @@ fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32) -> bool 
 /// Makes ids, and finds what the exchange is part of.
 #[inline(always)]
 fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
-    operation.exchange.ids.trace[0] = random(operation);
-    operation.exchange.ids.trace[1] = random(operation);
+    if operation.heard == 0 {
+        operation.exchange.ids.trace[0] = random(operation);
+        operation.exchange.ids.trace[1] = random(operation);
+        operation.exchange.ids.flags = SAMPLED;
+    }
+    operation.heard = 0;
     operation.exchange.ids.span = random(operation);
-    operation.exchange.ids.flags = SAMPLED;
     operation.exchange.parent = 0;
     operation.exchange.cause = cause::NONE;
     // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
@@ -299,11 +323,14 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     }
     operation.exchange.begins = sequence;
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
-    operation.exchange.cause |= cause::TOLD;
+    if dialogue.sending.enrolled != 0 && operation.exchange.ids.flags & UNTOLD == 0 {
+        operation.exchange.cause |= cause::TOLD;
+    }
     // Whoever keeps the last promise meanwhile, of another thread's send, finds that it is another by now.
     // SAFETY: of a reference.
     unsafe { write_volatile(&raw mut dialogue.sending.promised, own) };
     dialogue.sending.exchange.set(&operation.exchange);
+    flow::tells(sock, slot);
     0
 }
 

@@ -31,6 +31,10 @@ mod marked {
     pub(super) const BODY: u8 = 8;
     /// It may have a context, where spanwire puts that.
     pub(super) const CONTEXT: u8 = 16;
+    /// Its header came by itself.
+    pub(super) const APART: u8 = 32;
+    /// More of it came in front of what is there.
+    pub(super) const CUT: u8 = 64;
 }
 
 /// Frames in a row that prove that there are any, where they do not reach the end of the operation.
@@ -99,8 +103,19 @@ fn copy(operation: &mut Operation, half: &mut Half) -> Step {
             state::SKIP
         };
         if half.marks & marked::CONTEXT != 0 {
-            extract::frame_continues(operation.sock, operation.slot, count);
+            let found = extract::frame_continues(operation.sock, operation.slot, count);
+            if found == 0 && global!(propagates) != 0 {
+                let apart = match half.marks & (marked::APART | marked::CUT) {
+                    0 => 0,
+                    marked::APART => http2::HEADER,
+                    _ => extract::CUT,
+                };
+                extract::names(operation.sock, operation.slot, count, apart);
+            }
         }
+    } else {
+        let apart = half.marks & marked::APART == 0 && count == http2::HEADER;
+        half.marks |= if apart { marked::APART } else { marked::CUT };
     }
     Step::More
 }
@@ -227,6 +242,8 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     half.state = state::COPY;
     if operation.direction == RECEIVED as u32 && may_have_context(protocol, head, frame.marks) {
         half.marks |= marked::CONTEXT;
+        // Within a frame, it carries nothing.
+        half.carry[0] = head.word;
     }
     let exchange = frame.marks & frame::mark::EXCHANGE != 0 && is_new(protocol, half, head);
     // One exchange a record, and its frame's beginning where a mark can say so.
@@ -249,7 +266,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
             half.ordinal = http2::stream(head);
         }
         dialogue.requests += 1;
-        context::exchange_begins(operation.sock, operation.direction, operation.slot);
+        context::begins(operation.sock, operation.direction, operation.slot);
         if protocol == HTTP2 && operation.direction == RECEIVED as u32 {
             stream::begins(operation.sock, operation.slot);
         }
@@ -262,7 +279,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
 #[inline(always)]
 fn may_have_context(protocol: u8, head: Head, marks: u32) -> bool {
     match protocol {
-        HTTP2 => marks & frame::mark::EXCHANGE != 0 && http2::ends_with_block(head),
+        HTTP2 => marks & frame::mark::EXCHANGE != 0,
         AMQP => amqp::is_content_header(head),
         _ => false,
     }
@@ -312,6 +329,8 @@ fn resume(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
     half.marks = marked::OPENED;
     half.status = 0;
     half.content = 0;
+    // What was not seen may have the name of a field that has only a number from then on.
+    dialogue.untold |= (operation.direction == RECEIVED as u32) as u8;
     let position = operation.position();
     let unseen = position.wrapping_sub(half.copied_to);
     if unseen != 0 && dialogue.announced != 0 {

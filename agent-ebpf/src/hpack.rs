@@ -132,14 +132,28 @@ pub const fn may_be_context(word: u64) -> bool {
     }
 }
 
-/// Whether the string that begins with these sixteen bytes is `traceparent`, plain or coded by Huffman (appendix B).
+/// Whether the string that begins with these sixteen bytes is the name of a field with a trace context, in one of the formats
+/// that spanwire reads; plain or coded by Huffman (appendix B).
 #[inline(always)]
 #[must_use]
-pub const fn is_traceparent(word: u64, next: u64) -> bool {
-    let plain = word == pattern(&[NAME as u8, b't', b'r', b'a', b'c', b'e', b'p', b'a'])
-        && next & 0xffff_ffff == pattern(b"rent");
-    let coded = word == pattern(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9]) && next as u8 == 0x3f;
-    plain || coded
+pub const fn is_context(word: u64, next: u64) -> bool {
+    const THREE: u64 = 0xff_ffff;
+    /// Bytes of the second word.
+    const TWO: u64 = 0xffff;
+    const FOUR: u64 = 0xffff_ffff;
+    const FIVE: u64 = 0xff_ffff_ffff;
+    const SIX: u64 = 0xffff_ffff_ffff;
+    let traceparent = word == pattern(&[NAME as u8, b't', b'r', b'a', b'c', b'e', b'p', b'a'])
+        && next & FOUR == pattern(b"rent")
+        || word == pattern(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9]) && next as u8 == 0x3f;
+    let b3 = word & THREE == pattern(b"\x02b3") || word & THREE == pattern(&[0x82, 0x8d, 0x9f]);
+    let b3_multi = word == pattern(b"\x0cx-b3-tr") && next & FIVE == pattern(b"aceid")
+        || word == pattern(&[0x89, 0xf2, 0xb4, 0x6c, 0xac, 0x9b, 0x06, 0x42])
+            && next & TWO == pattern(&[0x9a, 0x4f]);
+    let jaeger = word == pattern(b"\x0duber-tr") && next & SIX == pattern(b"ace-id")
+        || word == pattern(&[0x89, 0xb6, 0x32, 0xd8, 0xb2, 0x6c, 0x19, 0x0a])
+            && next & TWO == pattern(&[0xb1, 0xa4]);
+    traceparent | b3 | b3_multi | jaeger
 }
 
 /// The same of `tracestate`.
@@ -203,12 +217,23 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_known_in_both_its_forms() {
-        let of = |bytes: &[u8]| is_traceparent(word(&bytes[..8]), word(&bytes[8..]));
+    fn names_are_known_in_both_their_forms() {
+        let of = |bytes: &[u8]| is_context(word(&bytes[..8]), word(&bytes[8..]));
         assert!(of(b"\x0btraceparent\x37"));
         assert!(of(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9, 0x3f, 0x37]));
+        assert!(of(b"\x02b3\x01abcdef"));
+        assert!(of(&[0x82, 0x8d, 0x9f, 1, 2, 3, 4, 5, 6]));
+        assert!(of(b"\x0cx-b3-traceid\x10"));
+        assert!(of(&[
+            0x89, 0xf2, 0xb4, 0x6c, 0xac, 0x9b, 0x06, 0x42, 0x9a, 0x4f, 0x10
+        ]));
+        assert!(of(b"\x0duber-trace-id\x10"));
+        assert!(of(&[
+            0x89, 0xb6, 0x32, 0xd8, 0xb2, 0x6c, 0x19, 0x0a, 0xb1, 0xa4, 0x10
+        ]));
         assert!(!of(b"\x0atracestate\x00"));
         assert!(!of(b"\x0btraceparenT\x37"));
+        assert!(!of(b"\x0bx-b3-spanid\x10"));
         let of = |bytes: &[u8]| is_tracestate(word(&bytes[..8]), word(&bytes[8..]));
         assert!(of(b"\x0atracestate\x00"));
         assert!(of(&[0x87, 0x4d, 0x83, 0x21, 0x50, 0x91, 0xa4, 0xbf, 0x03]));
@@ -243,6 +268,6 @@ mod tests {
                 dynamic: false
             }
         );
-        assert!(is_traceparent(word(&bytes[1..9]), word(&bytes[9..])));
+        assert!(is_context(word(&bytes[1..9]), word(&bytes[9..])));
     }
 }

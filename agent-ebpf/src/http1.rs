@@ -241,7 +241,7 @@ fn start(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     operation.copy_from = operation.cursor;
     let exchange = if request { mark::EXCHANGE } else { 0 };
     if request {
-        context::exchange_begins(operation.sock, operation.direction, operation.slot);
+        context::begins(operation.sock, operation.direction, operation.slot);
     }
     operation.marks = mark::PENDING | mark::STARTS | exchange;
     half.state = state::FIRST_LINE;

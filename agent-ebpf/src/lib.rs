@@ -266,7 +266,7 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 472;
+pub const CONNECTION_SIZE: usize = 488;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.
@@ -465,6 +465,9 @@ counters! {
     InjectionRefused => "kernel.propagation.skipped.refused",
     /// Requests of HTTP/2 on connections that were enrolled late, which are looked at first.
     InjectionUnproven => "kernel.propagation.skipped.unproven",
+    /// Requests without an injected context, since the one that they are sent for names its trace in a way that is read in the
+    /// agent alone.
+    InjectionUntold => "kernel.propagation.skipped.untold",
 }
 
 const _: () = {

@@ -27,6 +27,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod extract;
 #[cfg(target_arch = "bpf")]
+mod flow;
+#[cfg(target_arch = "bpf")]
 mod framed;
 #[cfg(target_arch = "bpf")]
 mod frames;

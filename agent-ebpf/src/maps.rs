@@ -2,6 +2,7 @@
 
 use crate::connection::Connection;
 use crate::context::{Exchange, Ids, Key, Promise, Unit};
+use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
@@ -61,6 +62,9 @@ pub(crate) static PROMISES: LruHashMap<Promise, Exchange> = LruHashMap::with_max
 /// What requests that are being handled carried beside their context, by their span.
 #[map]
 pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(1_024, 0);
+/// What requests are part of that were sent on this host, until they are received.
+#[map]
+pub(crate) static FLOWS: LruHashMap<flow::Place, Ids> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Sockets that are connecting, by the address of their sock, and will be enrolled once they are connected.
 #[map]

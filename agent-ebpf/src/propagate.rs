@@ -17,7 +17,7 @@ pub(crate) mod sql;
 pub(crate) mod tracestate;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
-use crate::context::Ids;
+use crate::context::{Ids, UNTOLD};
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTING, RUNTIMES, SOCKETS, count};
 use crate::operation::{self, Operation};
@@ -31,17 +31,30 @@ use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
 use spanwire_ebpf::traceparent::hex;
 use spanwire_ebpf::word::pattern;
-use spanwire_ebpf::{Counter, RECEIVED, SENT, cause, propagate};
+use spanwire_ebpf::{Counter, RECEIVED, SENT, propagate};
 
 /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
 const ACTIVE_ESTABLISHED: u32 = 4;
 
 /// Into what the current process sends, contexts are injected: bits of [`spanwire_ebpf::propagate`].
 #[inline(always)]
-fn wanted() -> u32 {
+pub(crate) fn wanted() -> u32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: a value that does not change its shape.
     unsafe { RUNTIMES.get(tgid) }.map_or(0, |runtime| runtime.propagate)
+}
+
+/// Whether the context of a request is to be injected, into one of [`spanwire_ebpf::propagate`].
+#[inline(always)]
+fn tells(ids: &Ids, what: u32) -> bool {
+    if wanted() & what == 0 {
+        return false;
+    }
+    let untold = ids.flags & UNTOLD != 0;
+    if untold {
+        count(Counter::InjectionUntold, 1);
+    }
+    !untold
 }
 
 /// A socket begins to connect.
@@ -214,12 +227,6 @@ impl Sending {
             self.injected = self.injected.wrapping_sub(self.added);
         }
         self.added = 0;
-    }
-
-    /// The request that was promised last goes without a context: nobody is told of it.
-    #[inline(always)]
-    fn tells_nobody(&mut self) {
-        self.exchange.cause &= !cause::TOLD;
     }
 
     /// Notes that `count` bytes were put in, up to `end` of what is being sent.

@@ -3,6 +3,7 @@
 use crate::connection::{self, Connection, HTTP1, Half, IGNORED};
 use crate::context;
 use crate::emit;
+use crate::flow;
 use crate::frames;
 use crate::globals::{global, kernel};
 use crate::maps::{ARRIVALS, CONNECTIONS, HANDED, count};
@@ -56,6 +57,11 @@ pub(crate) fn before_send(sock: u64) {
         return;
     };
     // SAFETY: a map value.
+    let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
+    if global!(propagates) != 0 && dialogue.send_began == 0 && flow::may_begin(dialogue, sent) {
+        flow::announce(sock, connection);
+    }
+    // SAFETY: as above.
     let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
     if dialogue.protocol != IGNORED
         && dialogue.send_began == 0

@@ -107,23 +107,38 @@ pub enum Field {
 /// Bytes from which every [`Field`] can be told.
 pub const NAME_BYTES: u32 = 19;
 
+/// Whether the header whose line begins with these sixteen bytes is `traceparent`.
+#[inline(always)]
+#[must_use]
+pub const fn is_traceparent(word: u64, second: u64) -> bool {
+    word | LOWER == pattern(b"tracepar") && (second | LOWER) & 0xffff_ffff == pattern(b"ent:")
+}
+
+/// Whether it is a context, in one of the formats that spanwire reads.
+#[inline(always)]
+#[must_use]
+pub const fn is_context(word: u64, second: u64) -> bool {
+    /// The first bytes of a word.
+    const THREE: u64 = 0xff_ffff;
+    const FIVE: u64 = 0xff_ffff_ffff;
+    const SIX: u64 = 0xffff_ffff_ffff;
+    let (lower, then) = (word | LOWER, second | LOWER);
+    let b3 = lower & THREE == pattern(b"b3:");
+    let b3_multi = lower == pattern(b"x-b3-tra") && then & FIVE == pattern(b"ceid:");
+    let jaeger = lower == pattern(b"uber-tra") && then & SIX == pattern(b"ce-id:");
+    is_traceparent(word, second) | b3 | b3_multi | jaeger
+}
+
 /// The field whose line begins with these 24 bytes.
 #[inline(always)]
 #[must_use]
 pub const fn field(word: u64, second: u64, third: u64) -> Field {
-    /// The first four and three bytes of a word.
-    const FOUR: u64 = 0xffff_ffff;
-    const THREE: u64 = 0xff_ffff;
     let (word, second, third) = (word | LOWER, second | LOWER, third | LOWER);
-    let traceparent = word == pattern(b"tracepar") && second & FOUR == pattern(b"ent:");
-    let tracestate = word == pattern(b"tracesta") && second & THREE == pattern(b"te:");
-    let b3 = word & THREE == pattern(b"b3:");
-    let b3_multi = word == pattern(b"x-b3-tra") && second & crate::word::SEVEN >> 16 == pattern(b"ceid:");
-    let jaeger = word == pattern(b"uber-tra") && second & crate::word::SEVEN >> 8 == pattern(b"ce-id:");
+    let tracestate = word == pattern(b"tracesta") && second & 0xff_ffff == pattern(b"te:");
     let length = word == pattern(b"content-") && second & crate::word::SEVEN == pattern(b"length:");
     let coding =
         word == pattern(b"transfer") && second == pattern(b"-encodin") && third & 0xffff == pattern(b"g:");
-    if traceparent | b3 | b3_multi | jaeger {
+    if is_context(word, second) {
         Field::Context
     } else if tracestate {
         Field::State

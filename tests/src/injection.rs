@@ -546,7 +546,10 @@ impl Outcome {
         Self {
             injected: value("injected"),
             own: value("own"),
-            skipped: value("skipped.cut") + value("skipped.unseen") + value("skipped.refused"),
+            skipped: ["cut", "unseen", "refused", "untold"]
+                .map(|reason| value(&format!("skipped.{reason}")))
+                .iter()
+                .sum(),
         }
     }
 }

@@ -1,19 +1,33 @@
 //! A trace goes through services that are asked by gRPC, HTTP/2 and messages: what each says on the wire is what is exported.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use spanwire_tests::agent::Hooks;
+use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::injection::{Got, Keeper, clients, header_of, once, propagating};
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::Service;
+use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
-use spanwire_tests::span::Span;
+use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(streams_of_goroutines, messages_of_pika);
+mod before_the_send {
+    #[test]
+    fn behind_nginx() -> anyhow::Result<()> {
+        super::behind_nginx(super::Hooks::Socket)
+    }
+}
+
+spanwire_tests::under_both_hook_sets!(
+    streams_of_goroutines,
+    streams_that_name_their_trace,
+    headers_of_other_formats,
+    messages_of_pika,
+);
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -45,30 +59,49 @@ fn by_request<'a>(seen: &'a Seen, ids: &'a [String]) -> Result<HashMap<&'a str, 
     Ok(requests)
 }
 
+/// Services of Go, of which the last asks a keeper.
+struct Streams(Vec<Service>);
+
+impl Streams {
+    fn start(keeper: &Keeper) -> Result<Self> {
+        let kept = keeper.address.to_string();
+        let program = workload::go_program("streams")?;
+        let mut services = Vec::new();
+        let mut serve = |name: &str, arguments: &[&str]| -> Result<String> {
+            let port = port::free()?;
+            let mut command = child::command(&program.to_string_lossy());
+            command.args([name, &port.to_string()]).args(arguments);
+            command.env("TRACE", TRACE);
+            let service = Service::listening(Child::spawn(command)?, port)?;
+            let address = service.address.to_string();
+            services.push(service);
+            Ok(address)
+        };
+        let store = serve("store", &[&kept])?;
+        let attic = serve("attic", &[&kept])?;
+        let call = serve("call", &[&kept, "", &store, &attic])?;
+        serve("front", &[&call])?;
+        Ok(Self(services))
+    }
+
+    fn front(&self) -> SocketAddr {
+        self.0[self.0.len() - 1].address
+    }
+
+    fn watched(&self, hooks: Hooks) -> Options {
+        let pids = self.0.iter().map(|service| service.child.pid());
+        pids.fold(propagating(hooks).flag("--no-redact"), Options::pid)
+    }
+}
+
 /// By HTTP/1 to gRPC, and from there by HTTP/1 and both servers of HTTP/2 to HTTP/1. Half of the requests come with a trace.
 fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
     const COUNT: usize = 40;
     let keeper = Keeper::start()?;
-    let kept = keeper.address.to_string();
-    let program = workload::go_program("streams")?;
-    let mut services = Vec::new();
-    let mut serve = |name: &str, arguments: &[&str]| -> Result<String> {
-        let port = port::free()?;
-        let mut command = child::command(&program.to_string_lossy());
-        command.args([name, &port.to_string()]).args(arguments);
-        let service = Service::listening(Child::spawn(command)?, port)?;
-        let address = service.address.to_string();
-        services.push(service);
-        Ok(address)
-    };
-    let store = serve("store", &[&kept])?;
-    let attic = serve("attic", &[&kept])?;
-    let call = serve("call", &[&kept, "", &store, &attic])?;
-    let front = serve("front", &[&call])?;
-    let options = services.iter().fold(propagating(hooks), |options, service| {
-        options.pid(service.child.pid())
-    });
-    let session = Session::start(options.flag("--no-redact"))?;
+    let chain = Streams::start(&keeper)?;
+    let front = chain.front();
+    let options = chain.watched(hooks);
+    let session = Session::start(options)?;
     let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
     let mut curl = child::command("curl");
     curl.args(["-sS", "--fail", "--parallel", "--parallel-max", "8"]);
@@ -101,7 +134,129 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
-/// From a publish to what its consumer asks for it.
+/// A client of gRPC says which trace its calls belong to. What the service asks for them is exported as part of that, and says
+/// nothing on the wire, since the kernel half could not read it.
+fn streams_that_name_their_trace(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 20;
+    let keeper = Keeper::start()?;
+    let chain = Streams::start(&keeper)?;
+    let session = Session::start(chain.watched(hooks))?;
+    let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
+    for id in &ids {
+        let mut curl = child::command("curl");
+        curl.args(["-sS", "--fail", "-o", "/dev/null"]);
+        curl.arg(format!("http://{}/own/{id}", chain.front()));
+        Child::spawn(curl)?.succeed()?;
+    }
+    let seen = session.finish(10 * COUNT)?;
+    let got = once(keeper.kept.take()?)?;
+    ensure!(got.len() == 3 * COUNT, "{} requests", got.len());
+    for got in got.values() {
+        ensure!(got.values("traceparent").is_empty(), "{got:#?}");
+    }
+    for (id, spans) in by_request(&seen, &ids)? {
+        let named = spans.iter().filter(|span| span.trace_id == TRACE).count();
+        ensure!(spans.len() == 10 && named == 9, "{id}: {spans:#?}");
+    }
+    ensure!(
+        seen.summary.value("kernel.propagation.skipped.untold") == 3 * COUNT as u64 + 2 * COUNT as u64,
+        "{:?}",
+        seen.summary
+    );
+    Ok(())
+}
+
+/// nginx is left alone where it would stall in a sockhash, so nothing on the wire says what it is asked for. What is asked for
+/// that further on names the trace that is exported, with a connection for each request and with some that are kept.
+fn behind_nginx(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 50;
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let nginx = Nginx::with_workers(2, Some(service.address))?;
+    let workers = child::children(nginx.service.child.pid(), 2)?;
+    let options = workers.into_iter().fold(propagating(hooks), Options::pid);
+    let session = Session::start(options.pid(service.child.pid()))?;
+    let mut curl = child::command("curl");
+    curl.args(["-sS", "--fail", "--parallel", "--parallel-max", "8"]);
+    for path in ["once", "proxy"] {
+        curl.arg("-o").arg("/dev/null");
+        curl.arg(format!("http://{}/{path}/[1-{COUNT}]", nginx.service.address));
+    }
+    Child::spawn(curl)?.succeed()?;
+    let seen = session.finish(2 * 4 * COUNT)?;
+    let got = once(keeper.kept.take()?)?;
+    ensure!(got.len() == 2 * COUNT, "{} requests", got.len());
+    for (path, got) in got {
+        let spans: Vec<_> = seen.spans.iter().filter(|span| span.path() == path).collect();
+        let of_service =
+            |span: &&&Span| span.kind == Kind::Client && span.resource["process.pid"] == service.child.pid();
+        let last = spans.iter().find(of_service).with_context(|| path.clone())?;
+        ensure!(
+            spans.len() == 4 && spans.iter().all(|span| span.trace_id == last.trace_id),
+            "{spans:#?}"
+        );
+        let told = header_of(last);
+        ensure!(
+            got.values("traceparent") == [told.trim_start_matches("traceparent: ")],
+            "{got:#?}, not {told}"
+        );
+    }
+    Ok(())
+}
+
+/// Of headers in other formats, the kernel half knows that they are there. A `traceparent` counts more, but not where it is there
+/// twice.
+fn headers_of_other_formats(hooks: Hooks) -> Result<()> {
+    let b3 = format!("b3: {TRACE}-00f067aa0ba902b7-1");
+    let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
+    let cases: [(&[&str], bool); 6] = [
+        (&[&b3], false),
+        (
+            &["X-B3-TraceId: 4bf92f3577b34da6", "X-B3-SpanId: 00f067aa0ba902b7"],
+            false,
+        ),
+        (&["uber-trace-id: 4bf92f3577b34da6:f067aa0ba902b7:0:1"], false),
+        (&[&b3, &parent], true),
+        (&[&parent, &b3], true),
+        (&[&parent, &parent], false),
+    ];
+    let keeper = Keeper::start()?;
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), keeper.address.to_string()]);
+    let service = Service::listening(Child::spawn(command)?, port)?;
+    let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
+    for (number, (fields, _)) in cases.iter().enumerate() {
+        let mut curl = child::command("curl");
+        curl.args(["-sS", "-o", "/dev/null"]);
+        curl.args(fields.iter().flat_map(|field| ["-H", field]));
+        curl.arg(format!("http://{}/on/{number}", service.address));
+        Child::spawn(curl)?.succeed()?;
+    }
+    let seen = session.finish(2 * cases.len())?;
+    let got = once(keeper.kept.take()?)?;
+    let spans = clients(&seen);
+    for (number, (fields, told)) in cases.iter().enumerate() {
+        let path = format!("/on/{number}");
+        let span = spans.get(path.as_str()).with_context(|| path.clone())?;
+        let values = got[&path].values("traceparent");
+        ensure!(values.len() == usize::from(*told), "{fields:?}: {values:?}");
+        ensure!(
+            values
+                .iter()
+                .all(|value| header_of(span) == format!("traceparent: {value}")),
+            "{fields:?}: {values:?}, not of {span:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// From a publish to what its consumer asks for it; some messages name their trace themselves, among other headers.
 fn messages_of_pika(hooks: Hooks) -> Result<()> {
     const COUNT: usize = 100;
     let (keeper, broker) = (Keeper::start()?, RabbitMq::start()?);
@@ -112,6 +267,7 @@ fn messages_of_pika(hooks: Hooks) -> Result<()> {
         command.arg(workload::file("propagation/consume.py")?);
         let port = broker.service.address.port().to_string();
         command.args([what, &port, &COUNT.to_string(), &keeper.address.to_string()]);
+        command.env("TRACE", TRACE);
         Ok(command)
     };
     let mut consumer = Child::spawn(messages("consume")?)?;
@@ -125,12 +281,24 @@ fn messages_of_pika(hooks: Hooks) -> Result<()> {
     let seen = session.finish(3 * COUNT)?;
     let got = once(keeper.kept.take()?)?;
     ensure!(got.len() == COUNT, "{} requests", got.len());
+    let (own, got): (BTreeMap<_, _>, _) = got
+        .into_iter()
+        .partition(|(path, _)| path.ends_with('3') || path.ends_with('8'));
+    ensure!(
+        own.len() == COUNT / 5 && own.values().all(|got| got.values("traceparent").is_empty()),
+        "{own:#?}"
+    );
     each_carries_its_own(&got, &seen)?;
     let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
     for (id, spans) in by_request(&seen, &ids)? {
+        let is_own = own.contains_key(&format!("/{id}"));
         let roots = spans.iter().filter(|span| span.parent.is_empty()).count();
+        let trace = &spans[0].trace_id;
         ensure!(
-            spans.len() == 3 && roots == 1 && spans.iter().all(|span| span.trace_id == spans[0].trace_id),
+            spans.len() == 3
+                && spans.iter().all(|span| span.trace_id == *trace)
+                && roots == usize::from(!is_own)
+                && (trace == TRACE) == is_own,
             "{id}: {spans:#?}"
         );
     }

@@ -94,11 +94,14 @@ pub const fn block(head: Head, first: u8) -> Option<(u32, u32)> {
     Some((from, if padded { first as u32 } else { 0 }))
 }
 
-/// Whether what spanwire puts into a header block is the end of the frame: its last bytes are the block's.
+/// Of HEADERS, where the header block begins in the frame; 0 where it does not end with the frame.
 #[inline(always)]
 #[must_use]
-pub const fn ends_with_block(head: Head) -> bool {
-    head.byte(4) & (END_HEADERS | PADDED) == END_HEADERS
+pub const fn plain_block(head: Head) -> u32 {
+    let flags = head.byte(4);
+    let plain = flags & (END_HEADERS | PADDED) == END_HEADERS;
+    let priority = (flags & PRIORITY != 0) as u32;
+    plain as u32 * (HEADER + 5 * priority)
 }
 
 /// The frame that begins with `head`.

@@ -9,6 +9,7 @@ use crate::maps::count;
 use crate::operation::{Operation, mark};
 use crate::propagate::tracestate;
 use crate::state;
+use spanwire_ebpf::traceparent::is_context;
 use spanwire_ebpf::word::{LOWER, SEVEN, bytes_before, find, find_in, no_digits, number, pattern};
 use spanwire_ebpf::{Counter, RECEIVED};
 
@@ -47,7 +48,7 @@ pub(super) fn first_line(operation: &mut Operation, dialogue: &mut Dialogue, hal
 pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
     let cursor = operation.cursor;
     let name = operation.byte(cursor) | 0x20;
-    if name == b'c' || name == b't' {
+    if matches!(name, b'c' | b't' | b'b' | b'u' | b'x') {
         let word = operation.word(cursor);
         let second = operation.word(cursor + 8);
         let third = operation.word(cursor + 16);
@@ -76,10 +77,7 @@ pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
             half.state = state::CODING;
             return Step::More;
         }
-        if operation.direction == RECEIVED as u32
-            && word | LOWER == pattern(b"tracepar")
-            && (second | LOWER) & 0xffff_ffff == pattern(b"ent:")
-        {
+        if operation.direction == RECEIVED as u32 && is_context(word, second) {
             extract::continues(operation.sock, operation.slot);
         }
         if operation.direction == RECEIVED as u32

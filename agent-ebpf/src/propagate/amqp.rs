@@ -5,7 +5,7 @@
 //! send.
 
 use super::frames::{fields, head_at, looked};
-use super::{message, text, tracestate, wanted};
+use super::{message, tells, text, tracestate};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
 use crate::frames::operands;
@@ -133,7 +133,7 @@ pub(super) fn injects(
             return 0;
         }
     }
-    if wanted() & propagate::AMQP == 0 {
+    if !tells(&sending.exchange.ids, propagate::AMQP) {
         return 0;
     }
     let ids = &sending.exchange.ids;

@@ -1,7 +1,7 @@
 //! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
 
 use super::{frames, message, tracestate};
-use super::{text, wanted};
+use super::{tells, text};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::{self, Ids};
 use crate::frames::operands;
@@ -202,7 +202,7 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
         count(Counter::InjectionCut, 1);
         return 0;
     }
-    if wanted() & propagate::HTTP1 == 0 {
+    if !tells(&sending.exchange.ids, propagate::HTTP1) {
         return 0;
     }
     let at = operation.cursor;

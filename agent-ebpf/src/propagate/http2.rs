@@ -7,9 +7,10 @@
 
 use super::frames::{fields, head_at, looked};
 use super::tracestate::{self, State};
-use super::{message, text, wanted};
+use super::{message, tells, text};
 use crate::connection::Sending;
 use crate::context::{self, Ids};
+use crate::extract;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
@@ -109,19 +110,16 @@ pub(super) fn injects(
         }
         _ => {
             sending.marks |= marked::OWN;
-            sending.tells_nobody();
             count(Counter::InjectionOwn, 1);
             return 0;
         }
     }
     if sending.unproven != 0 {
         sending.unproven -= 1;
-        sending.tells_nobody();
         count(Counter::InjectionUnproven, 1);
         return 0;
     }
-    if wanted() & propagate::HTTP2 == 0 {
-        sending.tells_nobody();
+    if !tells(&sending.exchange.ids, propagate::HTTP2) {
         return 0;
     }
     if whole + FIELD > FRAME_LIMIT + http2::HEADER {
@@ -290,38 +288,24 @@ pub(crate) extern "C" fn some_field(slot: u32, late: u32) -> u32 {
             fields::UNKNOWN
         };
     }
-    let hpack::Representation {
-        length,
-        strings,
-        dynamic,
-    } = hpack::representation(operation.word(at));
-    if length == 0 {
-        return fields::UNKNOWN;
-    }
-    at += length;
-    if strings == 2 {
-        let (word, next) = (operation.word(at), operation.word(at + 8));
-        if hpack::is_traceparent(word, next) || hpack::is_tracestate(word, next) {
-            return fields::OWN;
-        }
-    }
-    if late != 0 && dynamic && strings == 1 && hpack::may_be_context(operation.word(at)) {
-        return fields::OWN;
-    }
-    if strings >= 1 {
-        let string = hpack::string(operation.word(at));
-        if string == 0 {
-            return fields::UNKNOWN;
-        }
-        at += string;
-    }
-    if strings == 2 {
-        let string = hpack::string(operation.word(at));
-        if string == 0 {
-            return fields::UNKNOWN;
-        }
-        at += string;
-    }
+    at = match extract::field(operation, at, |name, representation| {
+        is_own(operation, name, representation, late)
+    }) {
+        extract::CONTEXT => return fields::OWN,
+        extract::UNKNOWN => return fields::UNKNOWN,
+        behind => behind,
+    };
     operation.copy_from = at;
     fields::GO_ON
+}
+
+/// Whether a field's name, or of a `late` connection its value, is at an index of the window and is one of a context.
+#[inline(always)]
+fn is_own(operation: &Operation, at: u32, representation: hpack::Representation, late: u32) -> bool {
+    let (word, next) = (operation.word(at), operation.word(at + 8));
+    match representation.strings {
+        2 => hpack::is_context(word, next) || hpack::is_tracestate(word, next),
+        1 => late != 0 && representation.dynamic && hpack::may_be_context(word),
+        _ => false,
+    }
 }

@@ -1,4 +1,4 @@
-// streams front PORT CALL: for /order/ID and /broken/ID it calls gRPC.
+// streams front PORT CALL: for /order/ID and /broken/ID it calls gRPC; for /own/ID with the context of a trace that TRACE is.
 // streams call PORT STOCK DATABASE STORE ATTIC DEEP: a server of gRPC, which asks all of these for each call. They may be left out.
 // streams deep PORT DATABASE: the same with workers, and asks the database.
 // streams store PORT STOCK: HTTP/2 without TLS, by net/http.
@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -116,6 +117,14 @@ func order(calls *grpc.ClientConn, id string) {
 	}
 }
 
+// One call says itself which trace it belongs to.
+func own(calls *grpc.ClientConn, id string) {
+	ctx := metadata.AppendToOutgoingContext(context.Background(), "traceparent", "00-"+os.Getenv("TRACE")+"-00f067aa0ba902b7-01")
+	if err := invoke(ctx, calls, "call/"+id); err != nil {
+		log.Panic(err)
+	}
+}
+
 // One call is given up, and one takes too long. What the server still does for each is over when the answer comes.
 func broken(calls *grpc.ClientConn, id string) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -141,6 +150,7 @@ func front() {
 	}
 	handle("order", order)
 	handle("broken", broken)
+	handle("own", own)
 	log.Fatal(http.Serve(listen(), nil))
 }
 
