@@ -131,6 +131,8 @@ pub(crate) struct Dialogue {
     pub(crate) purpose: Ids,
     /// What injection knows of the sends.
     pub(crate) sending: Sending,
+    /// Of Node.js, the turn in which the last request was answered.
+    pub(crate) freed: u64,
 }
 
 /// What injection knows of the sends on a connection. Written under the socket's lock, in the order of the sends.

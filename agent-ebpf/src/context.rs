@@ -18,12 +18,12 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
-use crate::runtime::{go, python};
+use crate::runtime::{go, node, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
-use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
+use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, NODE, PROCESS, THREAD};
 use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
 
 /// A span and its trace; all zero where there is none.
@@ -292,7 +292,7 @@ pub(crate) fn unit() -> u8 {
 fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
     let unit = runtime.unit;
     let id = match unit {
-        THREAD | LOOP | EVENT => tid as u64,
+        THREAD | LOOP | EVENT | NODE => tid as u64,
         // Where it runs in a context, that is asked for instead.
         CONTEXT => {
             let unit = THREAD;
@@ -343,6 +343,9 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
         } else {
             unit.current.clear(SEVERAL);
         }
+    }
+    if key.unit == NODE && dialogue.protocol != HTTP2 {
+        node::receives(&operation.exchange.ids);
     }
     if dialogue.protocol == HTTP2 {
         // Streams are handled side by side, and their ends are not followed.
@@ -428,6 +431,9 @@ fn join(operation: &Operation, serving: &mut Serving, at: u32) {
     if unit.current.span == serving.sum.span {
         unit.current.join(&serving.sum);
     }
+    if serving.by.unit == NODE {
+        node::joins(&serving.sum);
+    }
 }
 
 /// Whether a connection is over: no hook shows the end of a Unix socket.
@@ -472,6 +478,9 @@ pub(crate) fn leave(serving: &mut Serving) {
         return;
     }
     serving.requests = 0;
+    if serving.by.unit == NODE {
+        node::leaves(serving);
+    }
     if let Some(unit) = UNITS.get_ptr_mut(&serving.by) {
         // SAFETY: a map value.
         let unit = unsafe { &mut *unit };
@@ -494,6 +503,28 @@ pub(crate) fn leave(serving: &mut Serving) {
         }
     }
     serving.sum.clear(0);
+}
+
+/// The only answer that is due on a connection is sent. A global function, as [`answered`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn answers(sock: u64) -> u32 {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a map value.
+        let serving = unsafe { &(*connection).dialogue.serving };
+        if serving.by.unit == NODE {
+            node::answers(serving);
+        }
+    }
+    answered(sock)
+}
+
+/// What was asked on a connection is answered.
+#[inline(always)]
+pub(crate) fn is_answered(dialogue: &mut Dialogue) {
+    if dialogue.unit == NODE as u8 {
+        node::freed(dialogue);
+    }
 }
 
 /// [`leave`], as a global function.
@@ -530,6 +561,10 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, s
     if runtime.unit == CONTEXT && python::sends(operation, dialogue, runtime) {
         return;
     }
+    if key.unit == NODE {
+        sent_by_node(operation, dialogue, &key);
+        return;
+    }
     if key.unit == GOROUTINE {
         let taken = if dialogue.protocol == HTTP2 {
             go::takes_stream(operation, stream, key.id)
@@ -560,6 +595,23 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, s
         };
     } else if unit.requests != 0 {
         operation.exchange.cause = cause::AMBIGUOUS;
+    }
+}
+
+/// A thread of Node.js sends a request.
+#[inline(always)]
+fn sent_by_node(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
+    let Some(unit) = UNITS.get_ptr_mut(key) else { return };
+    // SAFETY: a map value.
+    let unit = unsafe { &*unit };
+    if unit.requests > 1 {
+        return node::sends(operation, dialogue);
+    }
+    node::sends_alone(operation.sock, dialogue, &unit.sum);
+    if unit.requests == 1 {
+        operation.exchange.parent = unit.sum.span;
+        operation.exchange.ids.join(&unit.sum);
+        operation.exchange.cause = cause::EVENT;
     }
 }
 
@@ -638,7 +690,10 @@ fn event_loop() -> Key {
 
 /// Something was read on a connection, or its end: an event loop acts on that next.
 #[inline(always)]
-pub(crate) fn turn(connection: &Connection) {
+pub(crate) fn turn(sock: u64, connection: &Connection) {
+    if connection.dialogue.unit == NODE as u8 {
+        node::turn(sock, &connection.dialogue);
+    }
     if connection.dialogue.unit != EVENT as u8 {
         return;
     }
@@ -658,7 +713,11 @@ pub(crate) fn turn(connection: &Connection) {
 /// A socket begins to connect, in the turn of who wants it.
 #[inline(always)]
 pub(crate) fn connects(sock: u64) {
-    if unit() != EVENT as u8 {
+    let unit = unit();
+    if unit == NODE as u8 {
+        node::connects(sock);
+    }
+    if unit != EVENT as u8 {
         return;
     }
     let key = event_loop();

@@ -65,6 +65,8 @@ pub mod mark {
     pub const BODY: u32 = 8;
     /// Whoever sends it is done with what it has received.
     pub const SETTLES: u32 = 16;
+    /// What was asked of whoever sends it is answered.
+    pub const ANSWERS: u32 = 32;
 }
 
 impl Frame {

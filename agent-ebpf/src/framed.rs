@@ -193,6 +193,9 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     if frame.marks & frame::mark::SETTLES != 0 {
         context::answered(operation.sock);
     }
+    if frame.marks & frame::mark::ANSWERS != 0 && operation.direction == RECEIVED as u32 {
+        context::is_answered(dialogue);
+    }
     half.remaining = frame.length as u64;
     half.value = frame.copy as u64;
     let ends = frame.marks & frame::mark::ENDS != 0;

@@ -4,6 +4,7 @@ use crate::connection::Connection;
 use crate::context::{Exchange, Ids, Key, Promise, Unit};
 use crate::operation::{Operation, SLOTS};
 use crate::runtime::go::{Handed, Head, Stream};
+use crate::runtime::node::{self, Loop, Segment, Trust};
 use crate::runtime::python::{Context, Place};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SockHash};
@@ -78,6 +79,26 @@ pub(crate) static CONTEXTS: LruHashMap<Place, Context> = LruHashMap::with_max_en
 /// When connections arrived, by the address of their sock, in nanoseconds.
 #[map]
 pub(crate) static ARRIVALS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Threads of Node.js, by process and thread.
+#[map]
+pub(crate) static LOOPS: LruHashMap<u64, Loop> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Which of their async ids were handed out for which request.
+#[map]
+pub(crate) static SEGMENTS: LruHashMap<node::Place, Segment> = LruHashMap::with_max_entries(32_768, 0);
+
+/// Async ids that native code has called.
+#[map]
+pub(crate) static FIRED: LruHashMap<node::Place, u8> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Requests that such a thread has received and not answered, by their span.
+#[map]
+pub(crate) static OPEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// How far turns are a request's own, by process.
+#[map]
+pub(crate) static TRUST: LruHashMap<u32, Trust> = LruHashMap::with_max_entries(4_096, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

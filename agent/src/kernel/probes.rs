@@ -21,6 +21,9 @@ const fn program(place: Place) -> &'static str {
         Place::PythonContextCopied => "python_context_copied",
         Place::PythonContextFreed => "python_context_freed",
         Place::PythonContextLeft => "python_context_left",
+        Place::NodeCallbackBegins => "node_callback_begins",
+        Place::NodeMicrotasksRun => "node_microtasks_run",
+        Place::NodePromiseResolved => "node_promise_resolved",
     }
 }
 

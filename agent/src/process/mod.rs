@@ -14,6 +14,7 @@ mod fake;
 mod go;
 mod host;
 mod name;
+mod node;
 mod probe;
 mod proc;
 mod propagation;

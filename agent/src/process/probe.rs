@@ -21,6 +21,12 @@ pub enum Place {
     PythonContextFreed,
     /// A context of Python is left, other than by Python itself.
     PythonContextLeft,
+    /// Native code of Node.js is about to call JavaScript.
+    NodeCallbackBegins,
+    /// Microtasks of Node.js are about to run.
+    NodeMicrotasksRun,
+    /// JavaScript resolves a promise.
+    NodePromiseResolved,
 }
 
 /// One instruction of a file.

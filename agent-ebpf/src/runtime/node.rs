@@ -1,0 +1,598 @@
+//! Node.js: whose turn it is in an event loop that runs JavaScript.
+//!
+//! libuv reads from a connection and runs all that follows from it, ticks and microtasks included, before it reads again. So
+//! what is sent in between is for what was read. All that native code calls goes through `InternalCallbackScope`, of which a
+//! probe sees the beginning: where nothing was read before it, it is a file, a name or a timer that is done.
+//!
+//! Whose that is, the *async ids* say (lib/internal/async_hooks.js): four numbers that say which resource's callback runs,
+//! which one made that, and how many there are. They grow by one a resource, so what was made in a turn has the numbers
+//! between those at its beginning and at its end. Timers and immediates are run by JavaScript itself, one after another in one
+//! callback: there the number is seen where one resolves a promise, and in what runs before that.
+//!
+//! What has been read may also free a connection for another request that waits, or let it go on. So
+//! - what is sent on a connection that was answered in the very same turn is nobody's, where several requests are open: who
+//!   waits for one gets that,
+//! - whether turns are a request's own is seen where it is answered: in its own turn, or in another's. Nothing is claimed
+//!   before that was right for a while.
+
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, what is in a map would be copied to the stack first"
+)]
+
+use crate::connection::Dialogue;
+use crate::context::{Ids, Key, NOBODY, SEVERAL, Serving};
+use crate::maps::{FIRED, LOOPS, OPEN, ORIGINS, RUNTIMES, SEGMENTS, TRUST, UNITS};
+use crate::operation::{Operation, user};
+use crate::process::is_watched;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use core::ptr::write_volatile;
+use spanwire_ebpf::protocol::{HTTP1, POSTGRES};
+use spanwire_ebpf::unit::NODE;
+use spanwire_ebpf::cause;
+
+/// `AsyncHooks::async_id_fields_`, its memory (src/env.h): the same from Node 18 to 24.
+const FIELDS: u64 = 0x98;
+
+/// Segments of a thread that are looked through: a power of two.
+const REMEMBERED: u64 = 1 << SEARCH;
+const SEARCH: u32 = 12;
+
+/// How many answers have to be sent in the turn of their own request, before what turns say is believed.
+const ENOUGH: u64 = 16;
+/// So much more after each that was not, in powers of two.
+const DOUBT: u64 = 8;
+
+/// Kinds of turns.
+mod kind {
+    /// Of one callback, for one request.
+    pub(super) const ONE: u64 = 0;
+    /// Timers, or immediates, each for itself.
+    pub(super) const MANY: u64 = 1;
+}
+
+/// What [`node_asks`] answers.
+mod found {
+    /// It cannot be told.
+    pub(super) const SEVERAL: u32 = 2;
+    /// [`Loop::who`](super::Loop::who).
+    pub(super) const ONE: u32 = 1;
+    /// Nobody that is known.
+    pub(super) const NOBODY: u32 = 0;
+}
+
+/// A thread that runs JavaScript.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Loop {
+    /// Address of the async ids: of what runs, of what made that, and how many there are, as floating point numbers.
+    ids: u64,
+    /// Their values as they were last read.
+    now: [u64; 3],
+    /// Async id of what native code has called.
+    callback: u64,
+    /// One of [`kind`].
+    kind: u64,
+    /// The number of async ids when the current segment began.
+    since: u64,
+    /// How many segments are remembered.
+    segments: u64,
+    /// Number of the turn.
+    turn: u64,
+    /// The turn in which what runs was asked for.
+    origin: u64,
+    /// 1 where something was read that nothing was called for yet.
+    fresh: u64,
+    /// What was read: a request, nobody, or [`SEVERAL`].
+    next: Ids,
+    /// Whose turn it is.
+    current: Ids,
+    /// Whose promise was resolved by a timer, since microtasks last ran, and [`Loop::origin`] of that.
+    resolved: Ids,
+    resolved_origin: u64,
+    /// What [`node_asks`] has found, and [`Loop::origin`] of that.
+    who: Ids,
+    who_origin: u64,
+    /// The one of the segments that is looked at.
+    key: Place,
+}
+
+/// A loop that has done nothing yet.
+static NEW: Loop = Loop {
+    ids: 0,
+    now: [0; 3],
+    callback: 0,
+    kind: kind::ONE,
+    since: 0,
+    segments: 0,
+    turn: 1,
+    origin: 1,
+    fresh: 0,
+    next: NOBODY,
+    current: NOBODY,
+    resolved: NOBODY,
+    resolved_origin: 0,
+    who: NOBODY,
+    who_origin: 0,
+    key: Place { thread: 0, number: 0 },
+};
+
+/// Something of a thread, by its number there.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    thread: u64,
+    number: u64,
+}
+
+/// What was made at a stretch, for one request.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Segment {
+    /// The async ids: those above the first, up to the last.
+    first: u64,
+    last: u64,
+    turn: u64,
+    /// One of [`kind`].
+    kind: u64,
+    ids: Ids,
+}
+
+/// How answers have borne out whose turns were whose, of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Trust {
+    /// Answers in a row that were sent in their own request's turn.
+    right: u64,
+    /// Answers that were not.
+    wrong: u64,
+}
+
+/// `number` as a floating point number (IEEE 754, binary64) that is whole and not negative; 0 where it is not.
+#[inline(always)]
+fn whole(number: u64) -> u64 {
+    let exponent = (number >> 52).wrapping_sub(1023);
+    if exponent > 52 {
+        return 0;
+    }
+    ((number & 0xf_ffff_ffff_ffff) | (1 << 52)) >> (52 - exponent)
+}
+
+#[inline(always)]
+fn loop_of<'a>(thread: u64) -> Option<&'a mut Loop> {
+    // SAFETY: a map value, and the current thread's own.
+    LOOPS.get_ptr_mut(thread).map(|it| unsafe { &mut *it })
+}
+
+#[inline(always)]
+fn current_loop<'a>() -> Option<&'a mut Loop> {
+    let thread = bpf_get_current_pid_tgid();
+    if let Some(known) = loop_of(thread) {
+        return Some(known);
+    }
+    LOOPS.insert(thread, &NEW, 0).ok()?;
+    loop_of(thread)
+}
+
+#[inline(always)]
+fn is_open(span: u64) -> bool {
+    span != SEVERAL && OPEN.get_ptr(span).is_some()
+}
+
+impl Loop {
+    /// Reads the async ids.
+    #[inline(always)]
+    fn look(&mut self) -> bool {
+        if self.ids == 0 {
+            return false;
+        }
+        let Some([running, maker, count]) = user::<[u64; 3]>(self.ids) else {
+            return false;
+        };
+        // Word by word, since the compiler would call a function for it.
+        // SAFETY: of references.
+        unsafe {
+            write_volatile(&raw mut self.now[0], whole(running));
+            write_volatile(&raw mut self.now[1], whole(maker));
+            write_volatile(&raw mut self.now[2], whole(count));
+        }
+        true
+    }
+
+    /// What is made from now on is of another segment.
+    #[inline(always)]
+    fn cut(&mut self, thread: u64) {
+        let (first, last) = (self.since, self.now[2]);
+        self.since = last;
+        if last <= first || self.current.span == 0 || self.current.span == SEVERAL {
+            return;
+        }
+        let mut segment = Segment {
+            first,
+            last,
+            turn: self.turn,
+            kind: self.kind,
+            ids: NOBODY,
+        };
+        segment.ids.set(&self.current);
+        self.key.thread = thread;
+        self.key.number = self.segments;
+        let _ = SEGMENTS.insert(&self.key, &segment, 0);
+        self.segments += 1;
+    }
+
+    /// In which segment a resource was made.
+    #[inline(always)]
+    fn find<'a>(&mut self, thread: u64, id: u64) -> Option<&'a Segment> {
+        let mut at = self.segments.saturating_sub(REMEMBERED);
+        self.key.thread = thread;
+        for step in 0..SEARCH {
+            let further = at + (REMEMBERED >> (step + 1));
+            self.key.number = further;
+            if further < self.segments
+                && let Some(segment) = SEGMENTS.get_ptr(&self.key)
+            {
+                // SAFETY: a map value.
+                if unsafe { (*segment).first } < id {
+                    at = further;
+                }
+            }
+        }
+        self.key.number = at;
+        // SAFETY: as above.
+        let segment = unsafe { &*SEGMENTS.get_ptr(&self.key)? };
+        (segment.first < id && id <= segment.last && is_open(segment.ids.span)).then_some(segment)
+    }
+
+    #[inline(always)]
+    fn is(&mut self, segment: &Segment) -> u32 {
+        self.who.set(&segment.ids);
+        self.who_origin = segment.turn;
+        found::ONE
+    }
+
+    #[inline(always)]
+    fn is_current(&mut self) -> u32 {
+        if self.current.span == SEVERAL {
+            return found::SEVERAL;
+        }
+        if !is_open(self.current.span) {
+            return found::NOBODY;
+        }
+        self.who.set(&self.current);
+        self.who_origin = self.origin;
+        found::ONE
+    }
+
+    /// Whose JavaScript runs, by the async ids as they were last read.
+    #[inline(always)]
+    fn asks(&mut self, thread: u64) -> u32 {
+        let [running, maker, _] = self.now;
+        if running == 0 || running == self.callback {
+            return self.is_current();
+        }
+        let recent = running > self.since;
+        // Made by microtasks, or by what was called.
+        let own = recent && (maker == 0 || maker == self.callback || (maker > self.since && self.kind == kind::ONE));
+        if own {
+            return self.is_current();
+        }
+        let id = if recent { maker } else { running };
+        if id > self.since {
+            return found::SEVERAL;
+        }
+        let segment = self.find(thread, id);
+        if self.kind == kind::ONE {
+            // A resource may live long and be used by others than who made it, or say for whom it was kept.
+            return match segment {
+                Some(segment) if segment.ids.span != self.current.span => found::SEVERAL,
+                _ => self.is_current(),
+            };
+        }
+        match segment {
+            // Timers run beside each other may have made it, but for what microtasks made.
+            Some(segment) if segment.kind == kind::ONE || (!recent && maker == 0) => self.is(segment),
+            _ => found::NOBODY,
+        }
+    }
+}
+
+/// Whose JavaScript runs in the current thread: one of [`found`]. A global function, which the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn node_asks() -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(current) = loop_of(thread) else {
+        return found::NOBODY;
+    };
+    if !current.look() {
+        return found::NOBODY;
+    }
+    current.asks(thread)
+}
+
+/// Where the async ids are: `AsyncHooks::push_async_context`, past where it has written them. Its own address is in a register
+/// that is kept over calls.
+#[uprobe]
+pub(crate) fn node_callback_begins(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: the context of a probe is the registers.
+        let registers = unsafe { &*context.regs };
+        let _ = callback_begins([registers.rbx, registers.r12, registers.r13, registers.r14]);
+    }
+    0
+}
+
+#[inline(always)]
+fn callback_begins(registers: [u64; 4]) -> Option<()> {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
+    let runtime = unsafe { RUNTIMES.get((thread >> 32) as u32) }?;
+    if runtime.unit != NODE {
+        return None;
+    }
+    let [first, second, third, fourth] = registers;
+    let hooks = match runtime.hooks_register {
+        0 => first,
+        1 => second,
+        2 => third,
+        _ => fourth,
+    };
+    // Within another: of the same turn.
+    if user::<u64>(hooks + runtime.hooks_depth as u64)? != 1 {
+        return None;
+    }
+    let current = current_loop()?;
+    current.ids = user(hooks + FIELDS)?;
+    if !current.look() {
+        return None;
+    }
+    let callback = current.now[0];
+    current.cut(thread);
+    if callback == 0 {
+        current.turn += 1;
+        current.origin = current.turn;
+        current.kind = kind::MANY;
+        current.current.clear(0);
+        current.resolved.clear(0);
+    } else if current.fresh != 0 {
+        current.fresh = 0;
+        current.turn += 1;
+        current.origin = current.turn;
+        current.kind = kind::ONE;
+        let next = &raw const current.next;
+        // SAFETY: another field.
+        current.current.set(unsafe { &*next });
+    } else if callback != current.callback || current.kind != kind::ONE {
+        current.turn += 1;
+        current.origin = current.turn;
+        current.kind = kind::ONE;
+        current.current.clear(0);
+        current.key.thread = thread;
+        current.key.number = callback;
+        // What calls again and again is nobody's: who made it is not always who it is for.
+        if FIRED.get_ptr(&current.key).is_none() {
+            let _ = FIRED.insert(&current.key, &1, 0);
+            if let Some(segment) = current.find(thread, callback)
+                && (segment.kind == kind::ONE || current.now[1] == 0)
+            {
+                current.current.set(&segment.ids);
+                current.origin = segment.turn;
+            }
+        }
+    }
+    current.callback = callback;
+    Some(())
+}
+
+/// deps/v8/src/execution/microtask-queue.cc: `int MicrotaskQueue::RunMicrotasks(Isolate* isolate)`
+#[uprobe]
+pub(crate) fn node_microtasks_run(_: ProbeContext) -> u32 {
+    if is_watched() {
+        let thread = bpf_get_current_pid_tgid();
+        if let Some(current) = loop_of(thread)
+            && current.kind == kind::MANY
+            && current.look()
+        {
+            current.cut(thread);
+            let resolved = &raw const current.resolved;
+            // SAFETY: another field.
+            current.current.set(unsafe { &*resolved });
+            current.origin = current.resolved_origin;
+            current.resolved.clear(0);
+        }
+    }
+    0
+}
+
+/// deps/v8/src/builtins/promise-constructor.tq, promise-abstract-operations.tq: `PromiseCapabilityDefaultResolve`, what
+/// `new Promise` hands to its function.
+#[uprobe]
+pub(crate) fn node_promise_resolved(_: ProbeContext) -> u32 {
+    if is_watched() {
+        let thread = bpf_get_current_pid_tgid();
+        if let Some(current) = loop_of(thread)
+            && current.kind == kind::MANY
+            && current.look()
+            && current.now[0] != 0
+        {
+            let found = current.asks(thread);
+            let (who, resolved) = (&raw const current.who, current.resolved.span);
+            if found != found::ONE || (resolved != 0 && resolved != current.who.span) {
+                current.resolved.clear(SEVERAL);
+            } else if resolved == 0 {
+                // SAFETY: another field.
+                current.resolved.set(unsafe { &*who });
+                current.resolved_origin = current.who_origin;
+            }
+        }
+    }
+    0
+}
+
+/// Something was read on a connection, or its end.
+#[inline(always)]
+pub(crate) fn turn(sock: u64, dialogue: &Dialogue) {
+    let Some(current) = current_loop() else {
+        return;
+    };
+    current.fresh = 1;
+    let Dialogue { serving, purpose, .. } = dialogue;
+    if serving.requests == 1 {
+        current.next.set(&serving.sum);
+    } else if !matches!(dialogue.protocol, HTTP1 | POSTGRES) {
+        current.next.clear(0);
+    } else if purpose.span != 0 {
+        current.next.set(purpose);
+        // SAFETY: a value that does not change its shape.
+    } else if let Some(origin) = unsafe { ORIGINS.get(sock) } {
+        current.next.set(origin);
+    } else {
+        current.next.clear(0);
+    }
+}
+
+/// A request was received.
+#[inline(always)]
+pub(crate) fn receives(ids: &Ids) {
+    let _ = OPEN.insert(ids.span, &1, 0);
+    if let Some(current) = current_loop() {
+        // More than one in what was read at once: which of them is acted on cannot be told.
+        if current.next.span == 0 {
+            current.next.set(ids);
+        } else {
+            current.next.clear(SEVERAL);
+        }
+    }
+}
+
+/// What was just read is part of another trace than the one that was minted.
+#[inline(always)]
+pub(crate) fn joins(ids: &Ids) {
+    if let Some(current) = loop_of(bpf_get_current_pid_tgid())
+        && current.next.span == ids.span
+    {
+        current.next.join(ids);
+    }
+}
+
+/// A socket begins to connect.
+#[inline(always)]
+pub(crate) fn connects(sock: u64) {
+    let found = node_asks();
+    if let Some(current) = loop_of(bpf_get_current_pid_tgid()) {
+        if found != found::ONE {
+            current.who.clear(SEVERAL);
+        }
+        let _ = ORIGINS.insert(sock, &current.who, 0);
+    }
+}
+
+/// A request is sent, where several are open: whether it can be told for which.
+#[inline(always)]
+pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue) {
+    let purpose = &mut dialogue.purpose;
+    purpose.clear(0);
+    operation.exchange.cause = cause::AMBIGUOUS;
+    // SAFETY: as in `turn`.
+    if let Some(origin) = unsafe { ORIGINS.get(operation.sock) } {
+        if is_open(origin.span) {
+            purpose.set(origin);
+        }
+        let _ = ORIGINS.remove(operation.sock);
+    } else if node_asks() == found::ONE
+        && let Some(current) = loop_of(bpf_get_current_pid_tgid())
+        && dialogue.freed != current.turn
+        && dialogue.freed != current.who_origin
+    {
+        purpose.set(&current.who);
+    }
+    if !matches!(dialogue.protocol, HTTP1 | POSTGRES) {
+        purpose.clear(0);
+    }
+    if purpose.span != 0 && is_trusted(operation.tgid) {
+        operation.exchange.parent = purpose.span;
+        operation.exchange.ids.join(purpose);
+        operation.exchange.cause = cause::EVENT;
+    }
+}
+
+/// A request is sent, where one is open or none is: so it is for that.
+#[inline(always)]
+pub(crate) fn sends_alone(sock: u64, dialogue: &mut Dialogue, ids: &Ids) {
+    let _ = ORIGINS.remove(sock);
+    dialogue.purpose.clear(0);
+    if matches!(dialogue.protocol, HTTP1 | POSTGRES) {
+        dialogue.purpose.set(ids);
+    }
+}
+
+#[inline(always)]
+fn is_trusted(tgid: u32) -> bool {
+    let Some(trust) = TRUST.get_ptr(tgid) else {
+        return false;
+    };
+    // SAFETY: a map value.
+    let Trust { right, wrong } = unsafe { *trust };
+    right >= ENOUGH << (if wrong < DOUBT { wrong } else { DOUBT })
+}
+
+/// What was sent on a connection is answered: who waits for one gets it.
+#[inline(always)]
+pub(crate) fn freed(dialogue: &mut Dialogue) {
+    dialogue.purpose.clear(0);
+    if let Some(current) = loop_of(bpf_get_current_pid_tgid()) {
+        // It was read, and is not acted on yet.
+        dialogue.freed = current.turn + current.fresh;
+    }
+}
+
+/// An answer is sent: in the turn of its own request, or in another's. A global function, which the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn node_answers(span: u64, by: u64) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    if thread != by || node_asks() != found::ONE {
+        return 0;
+    }
+    let tgid = (thread >> 32) as u32;
+    let Some(current) = loop_of(thread) else {
+        return 0;
+    };
+    if TRUST.get_ptr(tgid).is_none() {
+        let _ = TRUST.insert(tgid, &Trust { right: 0, wrong: 0 }, 0);
+    }
+    if let Some(trust) = TRUST.get_ptr_mut(tgid) {
+        // SAFETY: a map value.
+        let trust = unsafe { &mut *trust };
+        if current.who.span == span {
+            trust.right += 1;
+        } else {
+            trust.right = 0;
+            trust.wrong += 1;
+        }
+    }
+    0
+}
+
+/// [`node_answers`], for the only request that was received on a connection, where more are open.
+#[inline(always)]
+pub(crate) fn answers(serving: &Serving) {
+    let Serving { requests, sum, by } = serving;
+    let Key { tgid, id, .. } = *by;
+    if *requests == 1
+        && let Some(unit) = UNITS.get_ptr(by)
+        // SAFETY: a map value.
+        && unsafe { (*unit).requests } != 1
+    {
+        node_answers(sum.span, (tgid as u64) << 32 | id);
+    }
+}
+
+/// A request is answered, or will not be.
+#[inline(always)]
+pub(crate) fn leaves(serving: &Serving) {
+    let _ = OPEN.remove(serving.sum.span);
+}
