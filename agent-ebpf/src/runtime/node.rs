@@ -7,7 +7,8 @@
 //! Whose that is, the *async ids* say (lib/internal/async_hooks.js): four numbers that say which resource's callback runs,
 //! which one made that, and how many there are. They grow by one a resource, so what was made in a turn has the numbers
 //! between those at its beginning and at its end. Timers and immediates are run by JavaScript itself, one after another in one
-//! callback: there the number is seen where one resolves a promise, and in what runs before that.
+//! callback, and microtasks between them: there the number is seen where a timer resolves a promise, and what microtasks make
+//! is between those at their beginning and at their end.
 //!
 //! What has been read may also free a connection for another request that waits, or let it go on. So
 //! - what is sent on a connection that was answered in the very same turn is nobody's, where several requests are open: who
@@ -87,9 +88,9 @@ pub(crate) struct Loop {
     fresh: u64,
     /// What was read: a request, nobody, or [`SEVERAL`].
     next: Ids,
-    /// Whose turn it is.
+    /// Whose turn it is; of timers, whose microtasks run.
     current: Ids,
-    /// Whose promise was resolved by a timer, since microtasks last ran, and [`Loop::origin`] of that.
+    /// Whose promise timers have resolved since microtasks last ran, and [`Loop::origin`] of that.
     resolved: Ids,
     resolved_origin: u64,
     /// What [`node_asks`] has found, and [`Loop::origin`] of that.
@@ -127,7 +128,7 @@ pub(crate) struct Place {
     number: u64,
 }
 
-/// What was made at a stretch, for one request.
+/// What was made at a stretch, all of it for one request.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Segment {
@@ -135,8 +136,6 @@ pub(crate) struct Segment {
     first: u64,
     last: u64,
     turn: u64,
-    /// One of [`kind`].
-    kind: u64,
     ids: Ids,
 }
 
@@ -201,9 +200,9 @@ impl Loop {
         true
     }
 
-    /// What is made from now on is of another segment.
+    /// What was made since then is all for one request, and what is made from now on may be for another.
     #[inline(always)]
-    fn cut(&mut self, thread: u64) {
+    fn record(&mut self, thread: u64) {
         let (first, last) = (self.since, self.now[2]);
         self.since = last;
         if last <= first || self.current.span == 0 || self.current.span == SEVERAL {
@@ -213,7 +212,6 @@ impl Loop {
             first,
             last,
             turn: self.turn,
-            kind: self.kind,
             ids: NOBODY,
         };
         segment.ids.set(&self.current);
@@ -275,8 +273,8 @@ impl Loop {
         }
         let recent = running > self.since;
         // Made by microtasks, or by what was called.
-        let own = recent && (maker == 0 || maker == self.callback || (maker > self.since && self.kind == kind::ONE));
-        if own {
+        let own = maker == 0 || maker == self.callback || (maker > self.since && self.kind == kind::ONE);
+        if recent && own {
             return self.is_current();
         }
         let id = if recent { maker } else { running };
@@ -292,9 +290,20 @@ impl Loop {
             };
         }
         match segment {
-            // Timers run beside each other may have made it, but for what microtasks made.
-            Some(segment) if segment.kind == kind::ONE || (!recent && maker == 0) => self.is(segment),
-            _ => found::NOBODY,
+            Some(segment) => self.is(segment),
+            None => self.was_made_by(thread, maker),
+        }
+    }
+
+    /// For whom is what this has made.
+    #[inline(always)]
+    fn was_made_by(&mut self, thread: u64, maker: u64) -> u32 {
+        if maker == 0 || maker > self.since {
+            return found::NOBODY;
+        }
+        match self.find(thread, maker) {
+            Some(segment) => self.is(segment),
+            None => found::NOBODY,
         }
     }
 }
@@ -349,8 +358,11 @@ fn callback_begins(registers: [u64; 4]) -> Option<()> {
     if !current.look() {
         return None;
     }
-    let callback = current.now[0];
-    current.cut(thread);
+    let [callback, maker, count] = current.now;
+    if current.kind == kind::ONE {
+        current.record(thread);
+    }
+    current.since = count;
     if callback == 0 {
         current.turn += 1;
         current.origin = current.turn;
@@ -375,11 +387,16 @@ fn callback_begins(registers: [u64; 4]) -> Option<()> {
         // What calls again and again is nobody's: who made it is not always who it is for.
         if FIRED.get_ptr(&current.key).is_none() {
             let _ = FIRED.insert(&current.key, &1, 0);
-            if let Some(segment) = current.find(thread, callback)
-                && (segment.kind == kind::ONE || current.now[1] == 0)
-            {
-                current.current.set(&segment.ids);
-                current.origin = segment.turn;
+            let segment = current.find(thread, callback);
+            let found = match segment {
+                Some(segment) => current.is(segment),
+                None => current.was_made_by(thread, maker),
+            };
+            if found == found::ONE {
+                let who = &raw const current.who;
+                // SAFETY: another field.
+                current.current.set(unsafe { &*who });
+                current.origin = current.who_origin;
             }
         }
     }
@@ -387,21 +404,37 @@ fn callback_begins(registers: [u64; 4]) -> Option<()> {
     Some(())
 }
 
-/// deps/v8/src/execution/microtask-queue.cc: `int MicrotaskQueue::RunMicrotasks(Isolate* isolate)`
+/// deps/v8/src/execution/microtask-queue.cc, `int MicrotaskQueue::RunMicrotasks(Isolate* isolate)`: where it has some to run.
 #[uprobe]
-pub(crate) fn node_microtasks_run(_: ProbeContext) -> u32 {
+pub(crate) fn node_microtasks_begin(_: ProbeContext) -> u32 {
     if is_watched() {
         let thread = bpf_get_current_pid_tgid();
         if let Some(current) = loop_of(thread)
             && current.kind == kind::MANY
             && current.look()
         {
-            current.cut(thread);
+            current.since = current.now[2];
             let resolved = &raw const current.resolved;
             // SAFETY: another field.
             current.current.set(unsafe { &*resolved });
             current.origin = current.resolved_origin;
             current.resolved.clear(0);
+        }
+    }
+    0
+}
+
+/// The same, where all have run.
+#[uprobe]
+pub(crate) fn node_microtasks_end(_: ProbeContext) -> u32 {
+    if is_watched() {
+        let thread = bpf_get_current_pid_tgid();
+        if let Some(current) = loop_of(thread)
+            && current.kind == kind::MANY
+            && current.look()
+        {
+            current.record(thread);
+            current.current.clear(0);
         }
     }
     0

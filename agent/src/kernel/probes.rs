@@ -22,7 +22,8 @@ const fn program(place: Place) -> &'static str {
         Place::PythonContextFreed => "python_context_freed",
         Place::PythonContextLeft => "python_context_left",
         Place::NodeCallbackBegins => "node_callback_begins",
-        Place::NodeMicrotasksRun => "node_microtasks_run",
+        Place::NodeMicrotasksBegin => "node_microtasks_begin",
+        Place::NodeMicrotasksEnd => "node_microtasks_end",
         Place::NodePromiseResolved => "node_promise_resolved",
     }
 }

@@ -1,6 +1,6 @@
 //! Node.js: where the kernel half finds the async ids, and sees callbacks begin.
 //!
-//! Nothing here goes by version: offsets are in the code of the functions that use them, which are the same from Node 18 to 24.
+//! Nothing here goes by version: offsets are in the code of the functions that use them, which are the same from Node 20 to 24.
 
 use super::elf::{Names, Sections};
 use super::probe::{Place, Probe};
@@ -25,6 +25,8 @@ const SCOPE: [&str; 2] = [
 ];
 /// `v8::internal::MicrotaskQueue::RunMicrotasks`
 const MICROTASKS: &str = "_ZN2v88internal14MicrotaskQueue13RunMicrotasksEPNS0_7IsolateE";
+/// `v8::internal::Execution::TryRunMicrotasks`, which it calls where there are some.
+const RUN: &str = "_ZN2v88internal9Execution16TryRunMicrotasksEPNS0_7IsolateEPNS0_14MicrotaskQueueE";
 /// A builtin of V8, so no other program has it.
 const RESOLVE: &str = "Builtins_PromiseCapabilityDefaultResolve";
 
@@ -32,8 +34,10 @@ const RESOLVE: &str = "Builtins_PromiseCapabilityDefaultResolve";
 /// of it is not found, or is not as it is known.
 pub(super) fn callbacks(file: File) -> Option<(Runtime, Vec<Probe>)> {
     let sections = Sections::read(file)?;
-    let [push, later_push, scope, later_scope, microtasks] =
-        sections.symbols(Names::Exported, [PUSH[0], PUSH[1], SCOPE[0], SCOPE[1], MICROTASKS])?;
+    let [push, later_push, scope, later_scope, microtasks, run] = sections.symbols(
+        Names::Exported,
+        [PUSH[0], PUSH[1], SCOPE[0], SCOPE[1], MICROTASKS, RUN],
+    )?;
     let [resolve] = sections.symbols(Names::All, [RESOLVE])?;
     let (push, scope) = (push.or(later_push)?, scope.or(later_scope)?);
     let (microtasks, resolve) = (microtasks?, resolve?);
@@ -45,14 +49,18 @@ pub(super) fn callbacks(file: File) -> Option<(Runtime, Vec<Probe>)> {
         hooks_depth: depth(&code(scope)?, scope, push)?,
         ..Runtime::default()
     };
-    let probe = |place, function: u64, behind: Option<u64>| {
-        let offset = sections.offset(function + behind?)?;
+    let (begin, end) = microtasks_run(&code(microtasks)?, microtasks, run?)?;
+    // Its first instruction, a `push`.
+    code(resolve)?.starts_with(&[0x55]).then_some(())?;
+    let probe = |place, address: u64| {
+        let offset = sections.offset(address)?;
         Some(Probe { place, offset })
     };
     let probes = [
-        probe(Place::NodeCallbackBegins, push, Some(written))?,
-        probe(Place::NodeMicrotasksRun, microtasks, emulated(&code(microtasks)?))?,
-        probe(Place::NodePromiseResolved, resolve, emulated(&code(resolve)?))?,
+        probe(Place::NodeCallbackBegins, push + written)?,
+        probe(Place::NodeMicrotasksBegin, microtasks + begin)?,
+        probe(Place::NodeMicrotasksEnd, microtasks + end)?,
+        probe(Place::NodePromiseResolved, resolve)?,
     ];
     Some((runtime, probes.into()))
 }
@@ -79,10 +87,7 @@ fn written(code: &[u8]) -> Option<(u32, u64)> {
 /// How far behind `AsyncHooks` its environment has the number of callbacks that it is in, from the `code` at `address` that adds
 /// to it and then calls `push`.
 fn depth(code: &[u8], address: u64, push: u64) -> Option<u32> {
-    let number = |at: usize| {
-        let bytes = code.get(at..at + 4)?.try_into().ok()?;
-        Some(i32::from_le_bytes(bytes))
-    };
+    let number = |at| number(code, at);
     // add qword [rsi + N], 1 or [r12 + N]
     let count = (0..code.len()).find_map(|at| match code.get(at..at + 9)? {
         [0x48, 0x83, 0x86, _, _, _, _, 1, _] => number(at + 3),
@@ -94,26 +99,34 @@ fn depth(code: &[u8], address: u64, push: u64) -> Option<u32> {
         if !code.get(at..)?.starts_with(&[0x49, 0x8d, 0xbc, 0x24]) {
             return None;
         }
-        let calls = |call: &usize| {
-            let next = address.wrapping_add(*call as u64 + 5);
-            code.get(*call) == Some(&0xe8)
-                && number(*call + 1)
-                    .is_some_and(|far| next.wrapping_add(i64::from(far).cast_unsigned()) == push)
-        };
-        (at + 8..at + 16).find(calls).and_then(|_| number(at + 4))
+        let called = (at + 8..at + 16).any(|call| calls(code, call, address, push));
+        called.then(|| number(at + 4))?
     })?;
     u32::try_from(count.checked_sub(hooks)?).ok()
 }
 
-/// How far behind its beginning a function has an instruction that the kernel emulates under a probe, and that is passed at
-/// each call: a `push`, or the jump for a queue that is empty.
-fn emulated(code: &[u8]) -> Option<u64> {
-    match code {
-        [0x55, ..] => Some(0),
-        // cmp qword [rdi + 8], 0; je
-        [0x48, 0x83, 0x7f, 0x08, 0x00, 0x74, ..] => Some(5),
-        _ => None,
-    }
+/// How far behind its beginning `RunMicrotasks`, with its `code` at `address`, calls `run`, and where it jumps next: both are
+/// emulated.
+fn microtasks_run(code: &[u8], address: u64, run: u64) -> Option<(u64, u64)> {
+    let call = (0..code.len()).find(|at| calls(code, *at, address, run))?;
+    let behind = code.get(call + 5..call + 64)?;
+    // test r, r; je
+    let test = behind
+        .windows(5)
+        .position(|it| matches!(it, [0x48, 0x85, _, 0x0f, 0x84]))?;
+    Some((call as u64, (call + 5 + test + 3) as u64))
+}
+
+/// Whether `code`, which is at `address`, calls `function` at this place.
+fn calls(code: &[u8], at: usize, address: u64, function: u64) -> bool {
+    let next = address.wrapping_add(at as u64 + 5);
+    let is = |far: i32| next.wrapping_add(i64::from(far).cast_unsigned()) == function;
+    code.get(at) == Some(&0xe8) && number(code, at + 1).is_some_and(is)
+}
+
+fn number(code: &[u8], at: usize) -> Option<i32> {
+    let bytes = code.get(at..at.checked_add(4)?)?.try_into().ok()?;
+    Some(i32::from_le_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -161,10 +174,15 @@ mod tests {
     }
 
     #[test]
-    fn instructions_that_are_emulated() {
-        assert_eq!(emulated(b"\x55\x48\x89\xe5"), Some(0));
-        assert_eq!(emulated(b"\x48\x83\x7f\x08\0\x74\x09"), Some(5));
-        assert_eq!(emulated(b"\x48\x83\x7f\x08\0\x75\x09"), None);
+    fn where_microtasks_begin_and_end() {
+        // Node 20, at 0x107e5a0: what it calls is at 0x104aae0.
+        let mut code = vec![0x90; 0x91];
+        code.extend(b"\xe8\xaa\xc4\xfc\xff\x45\x8b\x65\x28\x48\x8b\x15\x07\xa6\x5e\x04\x45\x29\xfc\x49\x89\xd7");
+        code.extend(b"\x48\x85\xd2\x0f\x84\x38\x01\0\0");
+        code.resize(512, 0x90);
+        assert_eq!(microtasks_run(&code, 0x107_e5a0, 0x104_aae0), Some((0x91, 0xaa)));
+        assert_eq!(microtasks_run(&code, 0x107_e5a0, 0x104_aae1), None);
+        assert_eq!(microtasks_run(&code[..0x98], 0x107_e5a0, 0x104_aae0), None);
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub enum Place {
     /// Native code of Node.js is about to call JavaScript.
     NodeCallbackBegins,
     /// Microtasks of Node.js are about to run.
-    NodeMicrotasksRun,
+    NodeMicrotasksBegin,
+    /// They have run.
+    NodeMicrotasksEnd,
     /// JavaScript resolves a promise.
     NodePromiseResolved,
 }

@@ -184,7 +184,7 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             command.env("NODE_PATH", workload::node_modules()?);
             command.env("OTEL_SERVICE_NAME", name);
             command.arg(workload::file("node/storefront.js")?);
-            command.args([port.to_string(), stock.to_string(), database]);
+            command.args([port.to_string(), stock.to_string(), database, "512".to_owned()]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
         Runtime::Nginx => {

@@ -1,14 +1,14 @@
-// node storefront.js PORT STOCK DATABASE: Node's http server and client, undici and pg; sequential calls and calls side by side.
+// node storefront.js PORT STOCK DATABASE CONNECTIONS: Node's http server and client, undici and pg; sequential calls and calls side by side.
 const http = require('node:http');
 const { crc32 } = require('node:zlib');
 const { setTimeout } = require('node:timers/promises');
 const pg = require('pg');
 const undici = require('undici');
 
-const [port, stock, database] = process.argv.slice(2);
-const agent = new http.Agent({ keepAlive: true, maxSockets: 50 });
-const pool = new pg.Pool({ connectionString: database, max: 20 });
-const client = new undici.Pool(`http://${stock}`, { connections: 32 });
+const [port, stock, database, connections] = process.argv.slice(2);
+const agent = new http.Agent({ keepAlive: true, maxSockets: Number(connections) });
+const pool = new pg.Pool({ connectionString: database, max: Math.min(70, connections) });
+const client = new undici.Pool(`http://${stock}`, { connections: Number(connections) });
 
 // As long as work.py's: some are overtaken by others.
 const duration = (id) => crc32(id) % 21;
