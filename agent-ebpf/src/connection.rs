@@ -133,6 +133,8 @@ pub(crate) struct Dialogue {
     pub(crate) sending: Sending,
     /// Of Node.js, the turn in which the last request was answered.
     pub(crate) freed: u64,
+    /// Of Node.js, the thread to which it is idle; 0 where it is in use.
+    pub(crate) idle: u64,
 }
 
 /// What injection knows of the sends on a connection. Written under the socket's lock, in the order of the sends.

@@ -521,10 +521,17 @@ pub(crate) extern "C" fn answers(sock: u64) -> u32 {
 
 /// What was asked on a connection is answered.
 #[inline(always)]
-pub(crate) fn is_answered(dialogue: &mut Dialogue) {
+pub(crate) fn is_answered(sock: u64, dialogue: &mut Dialogue) {
     if dialogue.unit == NODE as u8 {
-        node::freed(dialogue);
+        node::freed(sock, dialogue);
     }
+}
+
+/// A connection is over.
+#[inline(always)]
+pub(crate) fn ends(sock: u64, dialogue: &mut Dialogue) {
+    leave(&mut dialogue.serving);
+    node::is_used(sock, dialogue);
 }
 
 /// [`leave`], as a global function.

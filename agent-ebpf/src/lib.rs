@@ -264,7 +264,7 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 448;
+pub const CONNECTION_SIZE: usize = 456;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.

@@ -92,6 +92,10 @@ pub(crate) static SEGMENTS: LruHashMap<node::Place, Segment> = LruHashMap::with_
 #[map]
 pub(crate) static FIRED: LruHashMap<node::Place, u8> = LruHashMap::with_max_entries(8_192, 0);
 
+/// How many of their connections to a place are idle.
+#[map]
+pub(crate) static IDLE: LruHashMap<node::Place, u64> = LruHashMap::with_max_entries(8_192, 0);
+
 /// Requests that such a thread has received and not answered, by their span.
 #[map]
 pub(crate) static OPEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);

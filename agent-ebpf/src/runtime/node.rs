@@ -12,7 +12,7 @@
 //!
 //! What has been read may also free a connection for another request that waits, or let it go on. So
 //! - what is sent on a connection that was answered in the very same turn is nobody's, where several requests are open: who
-//!   waits for one gets that,
+//!   waits for one gets that. Nobody waits where another connection to the same place has been idle,
 //! - whether turns are a request's own is seen where it is answered: in its own turn, or in another's. Nothing is claimed
 //!   before that was right for a while.
 
@@ -23,7 +23,8 @@
 
 use crate::connection::Dialogue;
 use crate::context::{Ids, Key, NOBODY, SEVERAL, Serving};
-use crate::maps::{FIRED, LOOPS, OPEN, ORIGINS, RUNTIMES, SEGMENTS, TRUST, UNITS};
+use crate::globals::{global, kernel};
+use crate::maps::{FIRED, IDLE, LOOPS, OPEN, ORIGINS, RUNTIMES, SEGMENTS, TRUST, UNITS, add};
 use crate::operation::{Operation, user};
 use crate::process::is_watched;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -32,7 +33,7 @@ use aya_ebpf::programs::ProbeContext;
 use core::ptr::write_volatile;
 use spanwire_ebpf::protocol::{HTTP1, POSTGRES};
 use spanwire_ebpf::unit::NODE;
-use spanwire_ebpf::cause;
+use spanwire_ebpf::{cause, family};
 
 /// `AsyncHooks::async_id_fields_`, its memory (src/env.h): the same from Node 18 to 24.
 const FIELDS: u64 = 0x98;
@@ -526,6 +527,7 @@ pub(crate) fn connects(sock: u64) {
 /// A request is sent, where several are open: whether it can be told for which.
 #[inline(always)]
 pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue) {
+    let are_others_idle = is_used(operation.sock, dialogue);
     let purpose = &mut dialogue.purpose;
     purpose.clear(0);
     operation.exchange.cause = cause::AMBIGUOUS;
@@ -537,10 +539,12 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue) {
         let _ = ORIGINS.remove(operation.sock);
     } else if node_asks() == found::ONE
         && let Some(current) = loop_of(bpf_get_current_pid_tgid())
-        && dialogue.freed != current.turn
-        && dialogue.freed != current.who_origin
     {
-        purpose.set(&current.who);
+        let is_fresh = dialogue.freed == current.turn || dialogue.freed == current.who_origin;
+        // What hands connections over does so before microtasks run, or lets those go on that waited.
+        if !is_fresh || (current.kind == kind::ONE && current.now[0] == 0 && are_others_idle) {
+            purpose.set(&current.who);
+        }
     }
     if !matches!(dialogue.protocol, HTTP1 | POSTGRES) {
         purpose.clear(0);
@@ -555,6 +559,7 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue) {
 /// A request is sent, where one is open or none is: so it is for that.
 #[inline(always)]
 pub(crate) fn sends_alone(sock: u64, dialogue: &mut Dialogue, ids: &Ids) {
+    is_used(sock, dialogue);
     let _ = ORIGINS.remove(sock);
     dialogue.purpose.clear(0);
     if matches!(dialogue.protocol, HTTP1 | POSTGRES) {
@@ -572,11 +577,61 @@ fn is_trusted(tgid: u32) -> bool {
     right >= ENOUGH << (if wrong < DOUBT { wrong } else { DOUBT })
 }
 
+/// Where a connection leads to, from which thread.
+#[inline(always)]
+fn place(sock: u64, thread: u64) -> Place {
+    let port: u16 = kernel(sock, global!(sock_remote_port)).unwrap_or(0);
+    let mut number = (port as u64) << 32;
+    if kernel(sock, global!(sock_family)) == Some(family::INET) {
+        number |= kernel::<u32>(sock, global!(sock_remote_v4)).unwrap_or(0) as u64;
+    } else {
+        let [high, low]: [u64; 2] = kernel(sock, global!(sock_remote_v6)).unwrap_or([0; 2]);
+        number ^= high.rotate_left(16) ^ low;
+    }
+    Place { thread, number }
+}
+
+/// A connection is not idle any more; whether others to the same place are.
+#[inline(always)]
+pub(crate) fn is_used(sock: u64, dialogue: &mut Dialogue) -> bool {
+    if dialogue.idle == 0 {
+        return false;
+    }
+    let place = place(sock, dialogue.idle);
+    dialogue.idle = 0;
+    let Some(count) = IDLE.get_ptr_mut(&place) else {
+        return false;
+    };
+    add(count, u64::MAX);
+    // SAFETY: a map value.
+    let left = unsafe { *count };
+    // Its count began anew while it was idle.
+    left != 0 && left >> 63 == 0
+}
+
+/// A connection is idle until something is sent on it.
+#[inline(always)]
+fn is_idle(sock: u64, dialogue: &mut Dialogue, thread: u64) {
+    // The end of a Unix socket is not seen.
+    if dialogue.idle != 0 || dialogue.family == family::UNIX {
+        return;
+    }
+    let place = place(sock, thread);
+    dialogue.idle = thread;
+    if let Some(count) = IDLE.get_ptr_mut(&place) {
+        add(count, 1);
+    } else {
+        let _ = IDLE.insert(&place, &1, 0);
+    }
+}
+
 /// What was sent on a connection is answered: who waits for one gets it.
 #[inline(always)]
-pub(crate) fn freed(dialogue: &mut Dialogue) {
+pub(crate) fn freed(sock: u64, dialogue: &mut Dialogue) {
     dialogue.purpose.clear(0);
-    if let Some(current) = loop_of(bpf_get_current_pid_tgid()) {
+    let thread = bpf_get_current_pid_tgid();
+    is_idle(sock, dialogue, thread);
+    if let Some(current) = loop_of(thread) {
         // It was read, and is not acted on yet.
         dialogue.freed = current.turn + current.fresh;
     }
