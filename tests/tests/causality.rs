@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use spanwire_tests::agent::{Hooks, Options};
-use spanwire_tests::chain::{Chain, Level, Loop, Runtime, Server};
+use spanwire_tests::chain::{Chain, Level, Loop, Pools, Runtime, Server};
 
 spanwire_tests::under_both_hook_sets!(
     threads_that_take_one_request_at_a_time,
@@ -19,7 +19,14 @@ spanwire_tests::under_both_hook_sets!(
     tasks_of_uvicorn_on_uvloop,
 );
 
-spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, node);
+spanwire_tests::under_one_hook_set!(
+    goroutines,
+    aiohttp,
+    fastapi,
+    node,
+    node_with_exhausted_pools,
+    node_with_requests_that_let_others_go_on,
+);
 
 /// Requests at each level.
 const COUNT: usize = 100;
@@ -103,5 +110,14 @@ fn fastapi(hooks: Hooks) -> Result<()> {
 }
 
 fn node(hooks: Hooks) -> Result<()> {
-    check(hooks, Runtime::Node)
+    check(hooks, Runtime::Node(Pools::Ample))
+}
+
+/// Connections go to whoever waits for one, in the turn of who is done with it.
+fn node_with_exhausted_pools(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Node(Pools::Exhausted))
+}
+
+fn node_with_requests_that_let_others_go_on(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Node(Pools::HandedOver))
 }

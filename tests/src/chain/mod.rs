@@ -36,6 +36,17 @@ pub enum Loop {
     Uvloop,
 }
 
+/// Who waits for whom in a process of Node.js.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pools {
+    /// Connections for all.
+    Ample,
+    /// Too few: who is done with one hands it over.
+    Exhausted,
+    /// What is done for one request lets others go on.
+    HandedOver,
+}
+
 /// Who serves the requests of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -54,7 +65,7 @@ pub enum Runtime {
     /// A handler's goroutines, and those of the connections that they send by.
     Goroutines,
     /// Node's http, undici and pg.
-    Node,
+    Node(Pools),
     /// nginx with two workers, that keeps connections to what is behind it, and that does not.
     Nginx,
     /// A consumer of pika's, which takes messages one at a time.
@@ -67,13 +78,15 @@ pub enum Runtime {
 
 impl Runtime {
     /// One of each kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Threads,
         Self::Flask,
         Self::Go,
         Self::Aiohttp,
         Self::FastApi,
-        Self::Node,
+        Self::Node(Pools::Ample),
+        Self::Node(Pools::Exhausted),
+        Self::Node(Pools::HandedOver),
         Self::Nginx,
         Self::Messages,
         Self::HandedOver,
@@ -91,7 +104,9 @@ impl Runtime {
             Self::FastApi => "fastapi",
             Self::Tasks(..) => "tasks",
             Self::Goroutines => "front",
-            Self::Node => "node",
+            Self::Node(Pools::Ample) => "node",
+            Self::Node(Pools::Exhausted) => "node_exhausted",
+            Self::Node(Pools::HandedOver) => "node_handed_over",
             Self::Nginx => "nginx",
             Self::Messages => "messages",
             Self::HandedOver => "handed_over",

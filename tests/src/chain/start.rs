@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Chain, Entry, Loop, Runtime, Server, environment, python, shapes};
+use super::{Chain, Entry, Loop, Pools, Runtime, Server, environment, python, shapes};
 use crate::child::{self, Child};
 use crate::service::Service;
 use crate::service::nginx::Nginx;
@@ -177,14 +177,15 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             command.args([stock.to_string(), database, shelf.to_string()]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
-        Runtime::Node => {
+        Runtime::Node(pools) => {
             let database = parts.database()?;
             let stock = parts.stock()?;
             let mut command = child::command("node");
             command.env("NODE_PATH", workload::node_modules()?);
             command.env("OTEL_SERVICE_NAME", name);
             command.arg(workload::file("node/storefront.js")?);
-            command.args([port.to_string(), stock.to_string(), database, "512".to_owned()]);
+            let connections = if pools == Pools::Exhausted { "4" } else { "512" };
+            command.args([&port.to_string(), &stock.to_string(), &database, connections]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
         Runtime::Nginx => {
