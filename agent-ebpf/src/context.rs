@@ -18,12 +18,12 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
-use crate::runtime::{go, node, python};
+use crate::runtime::{go, haproxy, node, python};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
-use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, NODE, PROCESS, THREAD};
+use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, NODE, PROCESS, STREAM, THREAD};
 use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, traceparent};
 
 /// A span and its trace; all zero where there is none.
@@ -138,6 +138,8 @@ pub(crate) struct Unit {
     pub(crate) current: Ids,
     /// Of a thread with Python, 1 once it was seen to leave a context.
     pub(crate) leaves: u64,
+    /// Of HAProxy, 1 where nothing was made of `current` yet.
+    pub(crate) is_fresh: u64,
 }
 
 /// A unit that handles nothing.
@@ -148,6 +150,7 @@ static IDLE: Unit = Unit {
     shared: 0,
     current: NOBODY,
     leaves: 0,
+    is_fresh: 0,
 };
 
 /// Added to a unit's requests, and never taken off: it has been seen to handle several at a time in a way that is not
@@ -292,7 +295,7 @@ pub(crate) fn unit() -> u8 {
 fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
     let unit = runtime.unit;
     let id = match unit {
-        THREAD | LOOP | EVENT | NODE => tid as u64,
+        THREAD | LOOP | EVENT | NODE | STREAM => tid as u64,
         // Where it runs in a context, that is asked for instead.
         CONTEXT => {
             let unit = THREAD;
@@ -336,7 +339,8 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
-    if key.unit == EVENT {
+    if matches!(key.unit, EVENT | STREAM) {
+        unit.is_fresh = 1;
         // More than one in what was read at once: which of them it is about to act on cannot be told.
         if unit.current.span == 0 {
             unit.current.set(&operation.exchange.ids);
@@ -349,7 +353,7 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     }
     if dialogue.protocol == HTTP2 {
         // Streams are handled side by side, and their ends are not followed.
-        if key.unit != EVENT && key.unit != GOROUTINE {
+        if !matches!(key.unit, EVENT | STREAM | GOROUTINE) {
             add(&raw mut unit.requests, MANY);
         }
         return;
@@ -561,7 +565,7 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, s
     let Some(key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
-    if key.unit == EVENT {
+    if matches!(key.unit, EVENT | STREAM) {
         sent_by_loop(operation, dialogue, &key);
         return;
     }
@@ -671,8 +675,12 @@ fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
     if purpose.span == 0
         && let Some(unit) = UNITS.get_ptr_mut(key)
     {
-        // SAFETY: a map value.
-        purpose.set(unsafe { &(*unit).current });
+        if key.unit == STREAM {
+            purpose.set(haproxy::current());
+        } else {
+            // SAFETY: a map value.
+            purpose.set(unsafe { &(*unit).current });
+        }
     }
     if purpose.span == SEVERAL {
         operation.exchange.cause = cause::AMBIGUOUS;
@@ -686,11 +694,11 @@ fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
 
 /// The event loop that the current thread is.
 #[inline(always)]
-fn event_loop() -> Key {
+fn event_loop(unit: u8) -> Key {
     let id = bpf_get_current_pid_tgid();
     Key {
         tgid: (id >> 32) as u32,
-        unit: EVENT,
+        unit: unit as u32,
         id: id as u32 as u64,
     }
 }
@@ -701,18 +709,22 @@ pub(crate) fn turn(sock: u64, connection: &Connection) {
     if connection.dialogue.unit == NODE as u8 {
         node::turn(sock, &connection.dialogue);
     }
-    if connection.dialogue.unit != EVENT as u8 {
+    let Dialogue {
+        unit, serving, purpose, ..
+    } = &connection.dialogue;
+    if *unit != EVENT as u8 && *unit != STREAM as u8 {
         return;
     }
-    let key = event_loop();
+    let key = event_loop(*unit);
     if let Some(unit) = UNITS.get_ptr_mut(&key) {
-        let Dialogue { serving, purpose, .. } = &connection.dialogue;
         // SAFETY: a map value.
-        let current = unsafe { &mut (*unit).current };
+        let Unit { current, is_fresh, .. } = unsafe { &mut *unit };
         if serving.requests == 1 {
             current.set(&serving.sum);
+            *is_fresh = 1;
         } else {
             current.set(purpose);
+            *is_fresh = 0;
         }
     }
 }
@@ -724,10 +736,13 @@ pub(crate) fn connects(sock: u64) {
     if unit == NODE as u8 {
         node::connects(sock);
     }
+    if unit == STREAM as u8 {
+        let _ = ORIGINS.insert(sock, haproxy::current(), 0);
+    }
     if unit != EVENT as u8 {
         return;
     }
-    let key = event_loop();
+    let key = event_loop(unit);
     if let Some(unit) = UNITS.get_ptr_mut(&key) {
         // SAFETY: a map value.
         let _ = ORIGINS.insert(sock, unsafe { &(*unit).current }, 0);

@@ -110,6 +110,8 @@ pub mod unit {
     pub const CONTEXT: u32 = 6;
     /// A thread of Node.js, with what its callbacks and its connections say.
     pub const NODE: u32 = 7;
+    /// A stream of HAProxy.
+    pub const STREAM: u32 = 8;
 }
 
 /// What the agent tells the kernel half of a process.

@@ -64,7 +64,8 @@ pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(65_536, 0)
 #[map]
 pub(crate) static HANDED: LruHashMap<u64, Handed> = LruHashMap::with_max_entries(8_192, 0);
 
-/// What heads of gRPC's streams are sent for, by where they are in memory, until they are about to be sent.
+/// What heads of gRPC's streams are sent for, by where they are in memory, until they are about to be sent; what streams of
+/// HAProxy are for.
 #[map]
 pub(crate) static HEADS: LruHashMap<Head, Ids> = LruHashMap::with_max_entries(8_192, 0);
 
@@ -99,6 +100,10 @@ pub(crate) static IDLE: LruHashMap<node::Place, u64> = LruHashMap::with_max_entr
 /// Requests that such a thread has received and not answered, by their span.
 #[map]
 pub(crate) static OPEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What the stream is for that runs in a thread of HAProxy, by process and thread.
+#[map]
+pub(crate) static STREAMING: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4_096, 0);
 
 /// How far turns are a request's own, by process.
 #[map]

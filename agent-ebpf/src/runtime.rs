@@ -1,5 +1,6 @@
 //! What runtimes hand over within a process, seen by probes of their own functions.
 
 pub(crate) mod go;
+pub(crate) mod haproxy;
 pub(crate) mod node;
 pub(crate) mod python;

@@ -22,7 +22,7 @@
 )]
 
 use crate::connection::Dialogue;
-use crate::context::{Ids, Key, NOBODY, SEVERAL, Serving};
+use crate::context::{Ids, NOBODY, SEVERAL, Serving};
 use crate::globals::{global, kernel};
 use crate::maps::{FIRED, IDLE, LOOPS, OPEN, ORIGINS, RUNTIMES, SEGMENTS, TRUST, UNITS, add};
 use crate::operation::{Operation, user};
@@ -42,9 +42,9 @@ const FIELDS: u64 = 0x98;
 const REMEMBERED: u64 = 1 << SEARCH;
 const SEARCH: u32 = 12;
 
-/// How many answers have to be sent in the turn of their own request, before what turns say is believed.
+/// How many answers in a row have to be sent in the turn of their own request, before what turns say is believed.
 const ENOUGH: u64 = 16;
-/// So much more after each that was not, in powers of two.
+/// Four times as many after each that was not, of so many.
 const DOUBT: u64 = 8;
 
 /// Kinds of turns.
@@ -574,7 +574,7 @@ fn is_trusted(tgid: u32) -> bool {
     };
     // SAFETY: a map value.
     let Trust { right, wrong } = unsafe { *trust };
-    right >= ENOUGH << (if wrong < DOUBT { wrong } else { DOUBT })
+    right >= ENOUGH << (if wrong < DOUBT { 2 * wrong } else { 2 * DOUBT })
 }
 
 /// Where a connection leads to, from which thread.
@@ -637,45 +637,34 @@ pub(crate) fn freed(sock: u64, dialogue: &mut Dialogue) {
     }
 }
 
-/// An answer is sent: in the turn of its own request, or in another's. A global function, which the verifier looks at once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn node_answers(span: u64, by: u64) -> u32 {
-    let thread = bpf_get_current_pid_tgid();
-    if thread != by || node_asks() != found::ONE {
-        return 0;
+/// The answer to the only request that was received on a connection is sent: in the turn of its own request, or in another's.
+#[inline(always)]
+pub(crate) fn answers(serving: &Serving) {
+    let Serving { requests, sum, by } = serving;
+    let (tgid, thread) = (by.tgid, bpf_get_current_pid_tgid());
+    let is_among_others = UNITS.get_ptr(by).is_some_and(|unit| {
+        // SAFETY: a map value.
+        unsafe { (*unit).requests != 1 }
+    });
+    if *requests != 1 || thread != (tgid as u64) << 32 | by.id || !is_among_others {
+        return;
     }
-    let tgid = (thread >> 32) as u32;
-    let Some(current) = loop_of(thread) else {
-        return 0;
-    };
+    if node_asks() != found::ONE {
+        return;
+    }
+    let Some(current) = loop_of(thread) else { return };
     if TRUST.get_ptr(tgid).is_none() {
         let _ = TRUST.insert(tgid, &Trust { right: 0, wrong: 0 }, 0);
     }
     if let Some(trust) = TRUST.get_ptr_mut(tgid) {
         // SAFETY: a map value.
         let trust = unsafe { &mut *trust };
-        if current.who.span == span {
+        if current.who.span == sum.span {
             trust.right += 1;
         } else {
             trust.right = 0;
             trust.wrong += 1;
         }
-    }
-    0
-}
-
-/// [`node_answers`], for the only request that was received on a connection, where more are open.
-#[inline(always)]
-pub(crate) fn answers(serving: &Serving) {
-    let Serving { requests, sum, by } = serving;
-    let Key { tgid, id, .. } = *by;
-    if *requests == 1
-        && let Some(unit) = UNITS.get_ptr(by)
-        // SAFETY: a map value.
-        && unsafe { (*unit).requests } != 1
-    {
-        node_answers(sum.span, (tgid as u64) << 32 | id);
     }
 }
 

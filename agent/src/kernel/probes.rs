@@ -25,6 +25,9 @@ const fn program(place: Place) -> &'static str {
         Place::NodeMicrotasksBegin => "node_microtasks_begin",
         Place::NodeMicrotasksEnd => "node_microtasks_end",
         Place::NodePromiseResolved => "node_promise_resolved",
+        Place::HaProxyStreamMade => "haproxy_stream_made",
+        Place::HaProxyStreamRuns => "haproxy_stream_runs",
+        Place::HaProxyCheckRuns => "haproxy_check_runs",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the kernel half has to know of how a process handles requests: read once of each program, whichever processes run it.
 
 use super::probe::{FileId, Probe, Probed};
-use super::{Identity, Proc, go, node, python, unit};
+use super::{Identity, Proc, go, haproxy, node, python, unit};
 use spanwire_ebpf::Runtime;
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,6 +37,10 @@ impl Programs {
             }
             Some(program) if program.name == "cpython" => self.python(proc, identity),
             Some(program) if program.name == "nodejs" => self.node(proc, identity),
+            _ if identity.executable_name() == haproxy::EXECUTABLE => {
+                let executable = proc.executable(pid);
+                executable.and_then(|file| self.look(file, haproxy::streams))
+            }
             _ => None,
         };
         match found {

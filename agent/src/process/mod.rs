@@ -12,6 +12,7 @@ mod execution;
 #[cfg(test)]
 mod fake;
 mod go;
+mod haproxy;
 mod host;
 mod name;
 mod node;

@@ -29,6 +29,12 @@ pub enum Place {
     NodeMicrotasksEnd,
     /// JavaScript resolves a promise.
     NodePromiseResolved,
+    /// The return of what makes a stream of HAProxy.
+    HaProxyStreamMade,
+    /// A stream of HAProxy is about to run.
+    HaProxyStreamRuns,
+    /// HAProxy looks whether a server is well.
+    HaProxyCheckRuns,
 }
 
 /// One instruction of a file.

@@ -68,6 +68,8 @@ pub enum Runtime {
     Node(Pools),
     /// nginx with two workers, that keeps connections to what is behind it, and that does not.
     Nginx,
+    /// HAProxy with two threads, that keeps connections to what is behind it, and that does not.
+    HaProxy,
     /// A consumer of pika's, which takes messages one at a time.
     Messages,
     /// One thread that reads requests, and others that serve them.
@@ -78,7 +80,7 @@ pub enum Runtime {
 
 impl Runtime {
     /// One of each kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Threads,
         Self::Flask,
         Self::Go,
@@ -88,6 +90,7 @@ impl Runtime {
         Self::Node(Pools::Exhausted),
         Self::Node(Pools::HandedOver),
         Self::Nginx,
+        Self::HaProxy,
         Self::Messages,
         Self::HandedOver,
         Self::EventLoop,
@@ -108,6 +111,7 @@ impl Runtime {
             Self::Node(Pools::Exhausted) => "node_exhausted",
             Self::Node(Pools::HandedOver) => "node_handed_over",
             Self::Nginx => "nginx",
+            Self::HaProxy => "haproxy",
             Self::Messages => "messages",
             Self::HandedOver => "handed_over",
             Self::EventLoop => "event_loop",

@@ -187,7 +187,7 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
         Runtime::Node(Pools::HandedOver) => &[("limited", LIMITED), ("batched", BATCHED), ("look", LOOK)],
         Runtime::Tasks(..) => &[("order", TASKS)],
         Runtime::Goroutines => &[("order", GOROUTINES)],
-        Runtime::Nginx => &[("proxy", PROXY), ("once", PROXY)],
+        Runtime::Nginx | Runtime::HaProxy => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
         Runtime::Messages => &[],
     };

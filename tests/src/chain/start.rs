@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::{Chain, Entry, Loop, Pools, Runtime, Server, environment, python, shapes};
 use crate::child::{self, Child};
 use crate::service::Service;
+use crate::service::haproxy::HaProxy;
 use crate::service::nginx::Nginx;
 use crate::service::postgres::{self, Postgres};
 use crate::service::rabbitmq::RabbitMq;
@@ -18,6 +19,7 @@ use crate::{port, workload};
 pub(super) struct Parts {
     services: Vec<Service>,
     nginx: Option<Nginx>,
+    haproxy: Option<HaProxy>,
     broker: Option<RabbitMq>,
     database: Option<Postgres>,
 }
@@ -68,6 +70,7 @@ impl Parts {
         if let Some(nginx) = &self.nginx {
             processes.extend(child::children(nginx.service.child.pid(), 2)?);
         }
+        processes.extend(self.haproxy.iter().map(|it| it.service.child.pid()));
         processes.extend(self.database.iter().map(|it| it.service.child.pid()));
         Ok(processes)
     }
@@ -193,6 +196,13 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             let nginx = Nginx::with_workers(2, Some(stock))?;
             let address = nginx.service.address;
             parts.nginx = Some(nginx);
+            Entry::Http(address, shapes::of(runtime)?)
+        }
+        Runtime::HaProxy => {
+            let stock = parts.stock()?;
+            let haproxy = HaProxy::start(2, stock)?;
+            let address = haproxy.service.address;
+            parts.haproxy = Some(haproxy);
             Entry::Http(address, shapes::of(runtime)?)
         }
         Runtime::Messages => {
