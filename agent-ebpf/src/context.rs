@@ -612,7 +612,9 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, s
 /// A thread of Node.js sends a request.
 #[inline(always)]
 fn sent_by_node(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
-    let Some(unit) = UNITS.get_ptr_mut(key) else { return };
+    let Some(unit) = UNITS.get_ptr_mut(key) else {
+        return;
+    };
     // SAFETY: a map value.
     let unit = unsafe { &*unit };
     if unit.requests > 1 {
@@ -710,7 +712,10 @@ pub(crate) fn turn(sock: u64, connection: &Connection) {
         node::turn(sock, &connection.dialogue);
     }
     let Dialogue {
-        unit, serving, purpose, ..
+        unit,
+        serving,
+        purpose,
+        ..
     } = &connection.dialogue;
     if *unit != EVENT as u8 && *unit != STREAM as u8 {
         return;
@@ -718,7 +723,9 @@ pub(crate) fn turn(sock: u64, connection: &Connection) {
     let key = event_loop(*unit);
     if let Some(unit) = UNITS.get_ptr_mut(&key) {
         // SAFETY: a map value.
-        let Unit { current, is_fresh, .. } = unsafe { &mut *unit };
+        let Unit {
+            current, is_fresh, ..
+        } = unsafe { &mut *unit };
         if serving.requests == 1 {
             current.set(&serving.sum);
             *is_fresh = 1;

@@ -1,17 +1,20 @@
 //! Which span is the parent of which: of each of hundreds of requests, up to fifty at a time, the whole tree. A parent that
 //! nobody can tell may be missing, and none may be wrong. `cargo xtask bench causality` counts what is missing.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::chain::{Chain, Level, Loop, Pools, Runtime, Server};
+use spanwire_tests::truth::{Report, Tally};
 
 spanwire_tests::under_both_hook_sets!(
     threads_that_take_one_request_at_a_time,
     flask_under_gunicorn,
     nginx_as_a_proxy,
+    haproxy_as_a_proxy,
     messages_consumed_one_at_a_time,
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
+    epoll_and_nothing_else,
     goroutines_that_ask_and_others_that_send,
     tasks_of_aiohttp,
     tasks_of_aiohttp_on_uvloop,
@@ -35,17 +38,19 @@ const COUNT: usize = 100;
 const LEVELS: [usize; 4] = [1, 3, 10, 50];
 
 fn check(hooks: Hooks, runtime: Runtime) -> Result<()> {
+    let report = all_right(hooks, runtime)?;
+    print!("{report}");
+    Ok(())
+}
+
+fn all_right(hooks: Hooks, runtime: Runtime) -> Result<Report> {
     let levels = LEVELS.map(|concurrency| Level {
         concurrency,
         count: COUNT,
     });
-    print!(
-        "{}",
-        Chain::start(runtime)?
-            .grow(Options::run(hooks), &levels)?
-            .all_right()?
-    );
-    Ok(())
+    Chain::start(runtime)?
+        .grow(Options::run(hooks), &levels)?
+        .all_right()
 }
 
 /// Connections go from thread to thread, to the database and to the other service.
@@ -62,6 +67,11 @@ fn nginx_as_a_proxy(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Nginx)
 }
 
+/// The same, with two event loops that read from many connections before they act on any.
+fn haproxy_as_a_proxy(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::HaProxy)
+}
+
 /// What a consumer asks between a delivery and its acknowledgement. Nothing in the message says who published it.
 fn messages_consumed_one_at_a_time(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Messages)
@@ -73,6 +83,11 @@ fn requests_handed_to_another_thread(hooks: Hooks) -> Result<()> {
 
 fn one_thread_for_all_requests(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::EventLoop)
+}
+
+/// As Redis does it: what it is asked is answered from memory, or by another service.
+fn epoll_and_nothing_else(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Epoll)
 }
 
 /// net/http's client and that of gRPC send from goroutines of their connections; what a handler does side by side has
@@ -109,8 +124,20 @@ fn fastapi(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::FastApi)
 }
 
+/// By callbacks and promises, with timers, files and names in between. Not all parents can be told: of the first requests, and
+/// where a connection is used again at once.
 fn node(hooks: Hooks) -> Result<()> {
-    check(hooks, Runtime::Node(Pools::Ample))
+    let report = all_right(hooks, Runtime::Node(Pools::Ample))?;
+    let found = report.levels();
+    for level in [1, 50] {
+        let Tally { right, requests, .. } = found[&level];
+        let is_enough = right * 100 >= requests * if level == 1 { 100 } else { 95 };
+        ensure!(
+            is_enough,
+            "{right} of {requests} wholly told at {level}:\n{report}"
+        );
+    }
+    Ok(())
 }
 
 /// Connections go to whoever waits for one, in the turn of who is done with it.

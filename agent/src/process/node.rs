@@ -69,11 +69,18 @@ pub(super) fn callbacks(file: File) -> Option<(Runtime, Vec<Probe>)> {
 /// beginning the `je` is that follows when the ids are written: it is emulated, as all jumps are.
 fn written(code: &[u8]) -> Option<(u32, u64)> {
     /// mov rbx, r12, r13 or r14, rdi
-    const KEEP: [[u8; 3]; 4] = [[0x48, 0x89, 0xfb], [0x49, 0x89, 0xfc], [0x49, 0x89, 0xfd], [0x49, 0x89, 0xfe]];
+    const KEEP: [[u8; 3]; 4] = [
+        [0x48, 0x89, 0xfb],
+        [0x49, 0x89, 0xfc],
+        [0x49, 0x89, 0xfd],
+        [0x49, 0x89, 0xfe],
+    ];
     /// movups or movsd [rcx], xmm0
     const STORE: [u8; 3] = [0x0f, 0x11, 0x01];
     let (prologue, rest) = code.split_at_checked(64)?;
-    let register = KEEP.iter().position(|keep| prologue.windows(3).any(|it| it == keep))?;
+    let register = KEEP
+        .iter()
+        .position(|keep| prologue.windows(3).any(|it| it == keep))?;
     let stored = rest.windows(3).position(|it| it == STORE)? + STORE.len();
     let behind = rest.get(stored..stored + 32)?;
     // test r14, r14; je
@@ -152,7 +159,10 @@ mod tests {
             b"\xf2\x0f\x11\x01\x49\x8b\x8d\x98\0\0\0\xf2\x0f\x11\x49\x08\x4d\x85\xf6\x0f\x84\xad\0\0\0",
         );
         assert_eq!(written(&node_22), Some((2, 99)));
-        assert_eq!(written(&push(b"\x49\x89\xff", b"\x0f\x11\x01\x4d\x85\xed\x74\x38")), None);
+        assert_eq!(
+            written(&push(b"\x49\x89\xff", b"\x0f\x11\x01\x4d\x85\xed\x74\x38")),
+            None
+        );
         assert_eq!(written(&push(b"\x48\x89\xfb", b"\x0f\x11\x01\x90")), None);
         assert_eq!(written(&node_20[..90]), None);
     }
@@ -177,7 +187,9 @@ mod tests {
     fn where_microtasks_begin_and_end() {
         // Node 20, at 0x107e5a0: what it calls is at 0x104aae0.
         let mut code = vec![0x90; 0x91];
-        code.extend(b"\xe8\xaa\xc4\xfc\xff\x45\x8b\x65\x28\x48\x8b\x15\x07\xa6\x5e\x04\x45\x29\xfc\x49\x89\xd7");
+        code.extend(
+            b"\xe8\xaa\xc4\xfc\xff\x45\x8b\x65\x28\x48\x8b\x15\x07\xa6\x5e\x04\x45\x29\xfc\x49\x89\xd7",
+        );
         code.extend(b"\x48\x85\xd2\x0f\x84\x38\x01\0\0");
         code.resize(512, 0x90);
         assert_eq!(microtasks_run(&code, 0x107_e5a0, 0x104_aae0), Some((0x91, 0xaa)));

@@ -76,11 +76,13 @@ pub enum Runtime {
     HandedOver,
     /// asyncio without a framework.
     EventLoop,
+    /// epoll and nothing else.
+    Epoll,
 }
 
 impl Runtime {
     /// One of each kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Threads,
         Self::Flask,
         Self::Go,
@@ -94,6 +96,7 @@ impl Runtime {
         Self::Messages,
         Self::HandedOver,
         Self::EventLoop,
+        Self::Epoll,
     ];
 
     /// What its first service is called.
@@ -115,6 +118,7 @@ impl Runtime {
             Self::Messages => "messages",
             Self::HandedOver => "handed_over",
             Self::EventLoop => "event_loop",
+            Self::Epoll => "epoll",
         }
     }
 }

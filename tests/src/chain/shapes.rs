@@ -160,6 +160,11 @@ CLIENT load GET: /order/ID
       SERVER stock GET: /stock/ID
 ";
 
+const KEPT: &str = "
+CLIENT load GET: /kept/ID
+  SERVER FRONT GET: /kept/ID
+";
+
 const MESSAGE: &str = "
 PRODUCER publish publish shop:placed.ID: ID
   ? CONSUMER consume deliver shop:placed.ID: ID
@@ -181,14 +186,18 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
             ("waits", WAITS),
             ("holds", HOLDS),
         ],
-        Runtime::Node(Pools::Exhausted) => {
-            &[("order", LOOP), ("look", LOOK), ("calls", CALLS), ("holds", HOLDS)]
-        }
+        Runtime::Node(Pools::Exhausted) => &[
+            ("order", LOOP),
+            ("look", LOOK),
+            ("calls", CALLS),
+            ("holds", HOLDS),
+        ],
         Runtime::Node(Pools::HandedOver) => &[("limited", LIMITED), ("batched", BATCHED), ("look", LOOK)],
         Runtime::Tasks(..) => &[("order", TASKS)],
         Runtime::Goroutines => &[("order", GOROUTINES)],
         Runtime::Nginx | Runtime::HaProxy => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
+        Runtime::Epoll => &[("order", UNTOLD), ("kept", KEPT)],
         Runtime::Messages => &[],
     };
     let shape = |(path, text): &(&'static str, &str)| {

@@ -210,7 +210,7 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             parts.stock()?;
             Entry::Broker(shapes::message()?)
         }
-        Runtime::HandedOver | Runtime::EventLoop => {
+        Runtime::HandedOver | Runtime::EventLoop | Runtime::Epoll => {
             let stock = parts.stock()?;
             let mut command = python(&format!("{name}.py"), name)?;
             command.args([port.to_string(), stock.to_string()]);
