@@ -618,7 +618,7 @@ fn sent_by_node(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
     // SAFETY: a map value.
     let unit = unsafe { &*unit };
     if unit.requests > 1 {
-        return node::sends(operation, dialogue);
+        return node::sends(operation, dialogue, unit.requests);
     }
     node::sends_alone(operation.sock, dialogue, &unit.sum);
     if unit.requests == 1 {

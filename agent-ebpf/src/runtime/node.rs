@@ -14,7 +14,7 @@
 //! - what is sent on a connection that was answered in the very same turn is nobody's, where several requests are open: who
 //!   waits for one gets that. Nobody waits where another connection to the same place has been idle,
 //! - whether turns are a request's own is seen where it is answered: in its own turn, or in another's. Nothing is claimed
-//!   before that was right for a while.
+//!   before that was right for a while with about as many open: who waits for whom is seen under load alone.
 
 #![expect(
     clippy::needless_borrows_for_generic_args,
@@ -46,6 +46,8 @@ const SEARCH: u32 = 12;
 const ENOUGH: u64 = 16;
 /// Four times as many after each that was not, of so many.
 const DOUBT: u64 = 8;
+/// Or so many times as many, with fewer requests open.
+const FEWER: u64 = 24;
 
 /// Kinds of turns.
 mod kind {
@@ -144,10 +146,25 @@ pub(crate) struct Segment {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Trust {
-    /// Answers in a row that were sent in their own request's turn.
-    right: u64,
+    /// Answers in a row that were sent in their own request's turn, by [`load`].
+    right: [u64; LOADS],
     /// Answers that were not.
     wrong: u64,
+}
+
+/// No answer was seen.
+static UNTRIED: Trust = Trust {
+    right: [0; LOADS],
+    wrong: 0,
+};
+
+/// How many powers of four of requests that are open at a time.
+const LOADS: usize = 4;
+
+/// The power of four below how many are open.
+#[inline(always)]
+fn load(open: u64) -> usize {
+    (open >= 4) as usize + (open >= 16) as usize + (open >= 64) as usize
 }
 
 /// `number` as a floating point number (IEEE 754, binary64) that is whole and not negative; 0 where it is not.
@@ -526,7 +543,7 @@ pub(crate) fn connects(sock: u64) {
 
 /// A request is sent, where several are open: whether it can be told for which.
 #[inline(always)]
-pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue) {
+pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue, open: u64) {
     let are_others_idle = is_used(operation.sock, dialogue);
     let purpose = &mut dialogue.purpose;
     purpose.clear(0);
@@ -549,7 +566,7 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue) {
     if !matches!(dialogue.protocol, HTTP1 | POSTGRES) {
         purpose.clear(0);
     }
-    if purpose.span != 0 && is_trusted(operation.tgid) {
+    if purpose.span != 0 && is_trusted(operation.tgid, open) {
         operation.exchange.parent = purpose.span;
         operation.exchange.ids.join(purpose);
         operation.exchange.cause = cause::EVENT;
@@ -568,13 +585,21 @@ pub(crate) fn sends_alone(sock: u64, dialogue: &mut Dialogue, ids: &Ids) {
 }
 
 #[inline(always)]
-fn is_trusted(tgid: u32) -> bool {
+fn is_trusted(tgid: u32, open: u64) -> bool {
     let Some(trust) = TRUST.get_ptr(tgid) else {
         return false;
     };
     // SAFETY: a map value.
-    let Trust { right, wrong } = unsafe { *trust };
-    right >= ENOUGH << (if wrong < DOUBT { 2 * wrong } else { 2 * DOUBT })
+    let Trust { right, wrong } = unsafe { &*trust };
+    let enough = ENOUGH << (if *wrong < DOUBT { 2 * wrong } else { 2 * DOUBT });
+    let [alone, few, some, many] = *right;
+    let (below, here, above) = match load(open) {
+        0 => (0, alone, few.max(some).max(many)),
+        1 => (alone, few, some.max(many)),
+        2 => (few, some, many),
+        _ => (some, many, 0),
+    };
+    here >= enough || above >= enough || below >= FEWER * enough
 }
 
 /// Where a connection leads to, from which thread.
@@ -642,11 +667,9 @@ pub(crate) fn freed(sock: u64, dialogue: &mut Dialogue) {
 pub(crate) fn answers(serving: &Serving) {
     let Serving { requests, sum, by } = serving;
     let (tgid, thread) = (by.tgid, bpf_get_current_pid_tgid());
-    let is_among_others = UNITS.get_ptr(by).is_some_and(|unit| {
-        // SAFETY: a map value.
-        unsafe { (*unit).requests != 1 }
-    });
-    if *requests != 1 || thread != (tgid as u64) << 32 | by.id || !is_among_others {
+    // SAFETY: a map value.
+    let open = UNITS.get_ptr(by).map_or(0, |unit| unsafe { (*unit).requests });
+    if *requests != 1 || thread != (tgid as u64) << 32 | by.id || open <= 1 {
         return;
     }
     if node_asks() != found::ONE {
@@ -654,16 +677,19 @@ pub(crate) fn answers(serving: &Serving) {
     }
     let Some(current) = loop_of(thread) else { return };
     if TRUST.get_ptr(tgid).is_none() {
-        let _ = TRUST.insert(tgid, &Trust { right: 0, wrong: 0 }, 0);
+        let _ = TRUST.insert(tgid, &UNTRIED, 0);
     }
     if let Some(trust) = TRUST.get_ptr_mut(tgid) {
         // SAFETY: a map value.
         let trust = unsafe { &mut *trust };
         if current.who.span == sum.span {
-            trust.right += 1;
+            trust.right[load(open)] += 1;
         } else {
-            trust.right = 0;
             trust.wrong += 1;
+            for right in &mut trust.right {
+                // SAFETY: of a reference; else the compiler would call a function for it.
+                unsafe { write_volatile(right, 0) };
+            }
         }
     }
 }
