@@ -254,6 +254,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
         return 0;
     }
     operation.exchange.begins = sequence;
+    sends(dialogue);
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     operation.exchange.cause |= cause::TOLD;
     dialogue.sending.ids.set(&operation.exchange.ids);
@@ -523,11 +524,25 @@ pub(crate) extern "C" fn answers(sock: u64) -> u32 {
     answered(sock)
 }
 
-/// What was asked on a connection is answered.
+/// What was asked on a connection is answered. A global function, as [`answered`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn is_answered(sock: u64) -> u32 {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a map value.
+        let dialogue = unsafe { &mut (*connection).dialogue };
+        if dialogue.unit == NODE as u8 {
+            node::freed(sock, dialogue);
+        }
+    }
+    0
+}
+
+/// Something is about to be sent on a connection, or was: what that is for may have to be known.
 #[inline(always)]
-pub(crate) fn is_answered(sock: u64, dialogue: &mut Dialogue) {
+pub(crate) fn sends(dialogue: &Dialogue) {
     if dialogue.unit == NODE as u8 {
-        node::freed(sock, dialogue);
+        node::node_asks();
     }
 }
 

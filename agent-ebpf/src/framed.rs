@@ -194,7 +194,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         context::answered(operation.sock);
     }
     if frame.marks & frame::mark::ANSWERS != 0 && operation.direction == RECEIVED as u32 {
-        context::is_answered(operation.sock, dialogue);
+        context::is_answered(operation.sock);
     }
     half.remaining = frame.length as u64;
     half.value = frame.copy as u64;

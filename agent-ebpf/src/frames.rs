@@ -86,6 +86,9 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
         if direction == RECEIVED {
             // SAFETY: a map value.
             context::turn(sock, unsafe { &*connection });
+        } else {
+            // SAFETY: a map value.
+            context::sends(unsafe { &(*connection).dialogue });
         }
         // SAFETY: a map value.
         follow(operation, unsafe { &mut *connection }, bytes, vectors, address);

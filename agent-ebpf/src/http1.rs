@@ -407,7 +407,7 @@ fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut H
             if operation.direction == SENT as u32 {
                 context::answers(operation.sock);
             } else {
-                context::is_answered(operation.sock, dialogue);
+                context::is_answered(operation.sock);
             }
         }
     }

@@ -96,7 +96,10 @@ pub(crate) struct Loop {
     /// Whose promise timers have resolved since microtasks last ran, and [`Loop::origin`] of that.
     resolved: Ids,
     resolved_origin: u64,
-    /// What [`node_asks`] has found, and [`Loop::origin`] of that.
+    /// What [`node_asks`] has answered, whom it has found, and [`Loop::origin`] of that.
+    found: u32,
+    /// Padding, always zero.
+    reserved: u32,
     who: Ids,
     who_origin: u64,
     /// The one of the segments that is looked at.
@@ -118,6 +121,8 @@ static NEW: Loop = Loop {
     current: NOBODY,
     resolved: NOBODY,
     resolved_origin: 0,
+    found: found::NOBODY,
+    reserved: 0,
     who: NOBODY,
     who_origin: 0,
     key: Place { thread: 0, number: 0 },
@@ -326,7 +331,8 @@ impl Loop {
     }
 }
 
-/// Whose JavaScript runs in the current thread: one of [`found`]. A global function, which the verifier looks at once.
+/// Whose JavaScript runs in the current thread: one of [`found`], which [`Loop::found`] is from then on. A global function, which
+/// the verifier looks at once; whoever has no room for it on the stack is called by who has asked.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn node_asks() -> u32 {
@@ -334,10 +340,12 @@ pub(crate) extern "C" fn node_asks() -> u32 {
     let Some(current) = loop_of(thread) else {
         return found::NOBODY;
     };
-    if !current.look() {
-        return found::NOBODY;
-    }
-    current.asks(thread)
+    current.found = if current.look() {
+        current.asks(thread)
+    } else {
+        found::NOBODY
+    };
+    current.found
 }
 
 /// Where the async ids are: `AsyncHooks::push_async_context`, past where it has written them. Its own address is in a register
@@ -541,7 +549,7 @@ pub(crate) fn connects(sock: u64) {
     }
 }
 
-/// A request is sent, where several are open: whether it can be told for which.
+/// A request is sent, where several are open: whether it can be told for which. [`node_asks`] was called.
 #[inline(always)]
 pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue, open: u64) {
     let are_others_idle = is_used(operation.sock, dialogue);
@@ -554,8 +562,8 @@ pub(crate) fn sends(operation: &mut Operation, dialogue: &mut Dialogue, open: u6
             purpose.set(origin);
         }
         let _ = ORIGINS.remove(operation.sock);
-    } else if node_asks() == found::ONE
-        && let Some(current) = loop_of(bpf_get_current_pid_tgid())
+    } else if let Some(current) = loop_of(bpf_get_current_pid_tgid())
+        && current.found == found::ONE
     {
         let is_fresh = dialogue.freed == current.turn || dialogue.freed == current.who_origin;
         // What hands connections over does so before microtasks run, or lets those go on that waited.
@@ -663,6 +671,7 @@ pub(crate) fn freed(sock: u64, dialogue: &mut Dialogue) {
 }
 
 /// The answer to the only request that was received on a connection is sent: in the turn of its own request, or in another's.
+/// [`node_asks`] was called.
 #[inline(always)]
 pub(crate) fn answers(serving: &Serving) {
     let Serving { requests, sum, by } = serving;
@@ -672,10 +681,10 @@ pub(crate) fn answers(serving: &Serving) {
     if *requests != 1 || thread != (tgid as u64) << 32 | by.id || open <= 1 {
         return;
     }
-    if node_asks() != found::ONE {
+    let Some(current) = loop_of(thread) else { return };
+    if current.found != found::ONE {
         return;
     }
-    let Some(current) = loop_of(thread) else { return };
     if TRUST.get_ptr(tgid).is_none() {
         let _ = TRUST.insert(tgid, &UNTRIED, 0);
     }
