@@ -87,7 +87,7 @@ pub(crate) static LOOPS: LruHashMap<u64, Loop> = LruHashMap::with_max_entries(4_
 
 /// Which of their async ids were handed out for which request.
 #[map]
-pub(crate) static SEGMENTS: LruHashMap<node::Place, Segment> = LruHashMap::with_max_entries(32_768, 0);
+pub(crate) static SEGMENTS: Array<Segment> = Array::with_max_entries(node::SEGMENT_COUNT, 0);
 
 /// Async ids that native code has called.
 #[map]

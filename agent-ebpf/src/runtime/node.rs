@@ -38,9 +38,13 @@ use spanwire_ebpf::{cause, family};
 /// `AsyncHooks::async_id_fields_`, its memory (src/env.h): the same from Node 18 to 24.
 const FIELDS: u64 = 0x98;
 
-/// Segments of a thread that are looked through: a power of two.
+/// Segments of a thread that are remembered: a power of two.
 const REMEMBERED: u64 = 1 << SEARCH;
 const SEARCH: u32 = 12;
+/// So many threads' are. Others overwrite them, which is seen.
+const THREADS: u64 = 16;
+/// Of all.
+pub(crate) const SEGMENT_COUNT: u32 = (REMEMBERED * THREADS) as u32;
 
 /// How many answers in a row have to be sent in the turn of their own request, before what turns say is believed.
 const ENOUGH: u64 = 16;
@@ -71,6 +75,8 @@ mod found {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Loop {
+    /// Address of its `AsyncHooks`.
+    hooks: u64,
     /// Address of the async ids: of what runs, of what made that, and how many there are, as floating point numbers.
     ids: u64,
     /// Their values as they were last read.
@@ -102,12 +108,13 @@ pub(crate) struct Loop {
     reserved: u32,
     who: Ids,
     who_origin: u64,
-    /// The one of the segments that is looked at.
+    /// The async id that is looked for among those that were called.
     key: Place,
 }
 
 /// A loop that has done nothing yet.
 static NEW: Loop = Loop {
+    hooks: 0,
     ids: 0,
     now: [0; 3],
     callback: 0,
@@ -140,6 +147,8 @@ pub(crate) struct Place {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Segment {
+    /// Whose it is, and its number there.
+    place: Place,
     /// The async ids: those above the first, up to the last.
     first: u64,
     last: u64,
@@ -180,6 +189,12 @@ fn whole(number: u64) -> u64 {
         return 0;
     }
     ((number & 0xf_ffff_ffff_ffff) | (1 << 52)) >> (52 - exponent)
+}
+
+/// Where a segment of a thread is.
+#[inline(always)]
+fn index(thread: u64, number: u64) -> u32 {
+    ((thread % THREADS) * REMEMBERED + number % REMEMBERED) as u32
 }
 
 #[inline(always)]
@@ -231,16 +246,18 @@ impl Loop {
         if last <= first || self.current.span == 0 || self.current.span == SEVERAL {
             return;
         }
-        let mut segment = Segment {
-            first,
-            last,
-            turn: self.turn,
-            ids: NOBODY,
-        };
-        segment.ids.set(&self.current);
-        self.key.thread = thread;
-        self.key.number = self.segments;
-        let _ = SEGMENTS.insert(&self.key, &segment, 0);
+        let number = self.segments;
+        if let Some(segment) = SEGMENTS.get_ptr_mut(index(thread, number)) {
+            // SAFETY: a map value. Word by word, since the compiler would call a function for it.
+            unsafe {
+                write_volatile(&raw mut (*segment).place.thread, thread);
+                write_volatile(&raw mut (*segment).place.number, number);
+                write_volatile(&raw mut (*segment).first, first);
+                write_volatile(&raw mut (*segment).last, last);
+                write_volatile(&raw mut (*segment).turn, self.turn);
+                (*segment).ids.set(&self.current);
+            }
+        }
         self.segments += 1;
     }
 
@@ -248,23 +265,19 @@ impl Loop {
     #[inline(always)]
     fn find<'a>(&mut self, thread: u64, id: u64) -> Option<&'a Segment> {
         let mut at = self.segments.saturating_sub(REMEMBERED);
-        self.key.thread = thread;
         for step in 0..SEARCH {
             let further = at + (REMEMBERED >> (step + 1));
-            self.key.number = further;
             if further < self.segments
-                && let Some(segment) = SEGMENTS.get_ptr(&self.key)
+                && let Some(segment) = SEGMENTS.get(index(thread, further))
+                && segment.first < id
             {
-                // SAFETY: a map value.
-                if unsafe { (*segment).first } < id {
-                    at = further;
-                }
+                at = further;
             }
         }
-        self.key.number = at;
-        // SAFETY: as above.
-        let segment = unsafe { &*SEGMENTS.get_ptr(&self.key)? };
-        (segment.first < id && id <= segment.last && is_open(segment.ids.span)).then_some(segment)
+        let segment = SEGMENTS.get(index(thread, at))?;
+        let is_its_own = segment.place.thread == thread && segment.place.number == at;
+        let holds = segment.first < id && id <= segment.last;
+        (is_its_own && holds && is_open(segment.ids.span)).then_some(segment)
     }
 
     #[inline(always)]
@@ -380,7 +393,10 @@ fn callback_begins(registers: [u64; 4]) -> Option<()> {
         return None;
     }
     let current = current_loop()?;
-    current.ids = user(hooks + FIELDS)?;
+    if current.hooks != hooks {
+        current.ids = user(hooks + FIELDS)?;
+        current.hooks = hooks;
+    }
     if !current.look() {
         return None;
     }
