@@ -142,6 +142,10 @@ pub(crate) struct Dialogue {
     pub(crate) sending: Sending,
     /// Who asks, as [`crate::flow`] has it; 0 until that is known.
     pub(crate) client: u64,
+    /// Of Node.js, the turn in which the last request was answered.
+    pub(crate) freed: u64,
+    /// Of Node.js, the thread to which it is idle; 0 where it is in use.
+    pub(crate) idle: u64,
 }
 
 /// What injection knows of the sends on a connection. Written under the socket's lock, in the order of the sends.

@@ -19,13 +19,13 @@ use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
-use crate::runtime::{go, python};
+use crate::runtime::{go, haproxy, node, python};
 use crate::stream::POOLED;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_prandom_u32};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::protocol::{AMQP, HTTP1, HTTP2, POSTGRES};
-use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, PROCESS, THREAD};
+use spanwire_ebpf::unit::{CONTEXT, EVENT, GOROUTINE, LOOP, NODE, PROCESS, STREAM, THREAD};
 use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, propagate};
 
 /// A span and its trace; all zero where there is none.
@@ -160,6 +160,8 @@ pub(crate) struct Unit {
     pub(crate) current: Ids,
     /// Of a thread with Python, 1 once it was seen to leave a context.
     pub(crate) leaves: u64,
+    /// Of HAProxy, 1 where nothing was made of `current` yet.
+    pub(crate) is_fresh: u64,
 }
 
 /// A unit that handles nothing.
@@ -170,6 +172,7 @@ static IDLE: Unit = Unit {
     shared: 0,
     current: NOBODY,
     leaves: 0,
+    is_fresh: 0,
 };
 
 /// Added to a unit's requests, and never taken off: it has been seen to handle several at a time in a way that is not
@@ -322,6 +325,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
         return 0;
     }
     operation.exchange.begins = sequence;
+    sends(dialogue);
     begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     if dialogue.sending.enrolled != 0 && operation.exchange.ids.flags & UNTOLD == 0 {
         operation.exchange.cause |= cause::TOLD;
@@ -375,7 +379,7 @@ pub(crate) fn unit() -> u8 {
 fn current(runtime: &Runtime, tgid: u32, tid: u32) -> Option<Key> {
     let unit = runtime.unit;
     let id = match unit {
-        THREAD | LOOP | EVENT => tid as u64,
+        THREAD | LOOP | EVENT | NODE | STREAM => tid as u64,
         // Where it runs in a context, that is asked for instead.
         CONTEXT => {
             let unit = THREAD;
@@ -425,7 +429,8 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
     let Some(unit) = unit_of(&key) else { return };
     // SAFETY: a map value.
     let unit = unsafe { &mut *unit };
-    if key.unit == EVENT {
+    if matches!(key.unit, EVENT | STREAM) {
+        unit.is_fresh = 1;
         // More than one in what was read at once: which of them it is about to act on cannot be told.
         if unit.current.span == 0 {
             unit.current.set(&operation.exchange.ids);
@@ -433,9 +438,12 @@ fn received(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtim
             unit.current.clear(SEVERAL);
         }
     }
+    if key.unit == NODE && dialogue.protocol != HTTP2 {
+        node::receives(&operation.exchange.ids);
+    }
     if is_stream && key.unit != CONTEXT {
         // A thread that reads for others, or an event loop that handles them side by side.
-        if key.unit != EVENT {
+        if !matches!(key.unit, EVENT | STREAM) {
             add(&raw mut unit.requests, MANY);
         }
         return;
@@ -510,6 +518,9 @@ pub(crate) fn leave(serving: &mut Serving) {
         return;
     }
     serving.requests = 0;
+    if serving.by.unit == NODE {
+        node::leaves(serving);
+    }
     if let Some(unit) = UNITS.get_ptr_mut(&serving.by) {
         // SAFETY: a map value.
         let unit = unsafe { &mut *unit };
@@ -557,6 +568,49 @@ fn negate(ids: &mut Ids) {
     *flags = flags.wrapping_neg();
 }
 
+/// The only answer that is due on a connection is sent. A global function, as [`answered`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn answers(sock: u64) -> u32 {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a map value.
+        let serving = unsafe { &(*connection).dialogue.serving };
+        if serving.by.unit == NODE {
+            node::answers(serving);
+        }
+    }
+    answered(sock)
+}
+
+/// What was asked on a connection is answered. A global function, as [`answered`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn is_answered(sock: u64) -> u32 {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: a map value.
+        let dialogue = unsafe { &mut (*connection).dialogue };
+        if dialogue.unit == NODE as u8 {
+            node::freed(sock, dialogue);
+        }
+    }
+    0
+}
+
+/// Something is about to be sent on a connection, or was: what that is for may have to be known.
+#[inline(always)]
+pub(crate) fn sends(dialogue: &Dialogue) {
+    if dialogue.unit == NODE as u8 {
+        node::node_asks();
+    }
+}
+
+/// A connection is over.
+#[inline(always)]
+pub(crate) fn ends(sock: u64, dialogue: &mut Dialogue) {
+    leave(&mut dialogue.serving);
+    node::is_used(sock, dialogue);
+}
+
 /// [`leave`], as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -584,11 +638,15 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, s
     let Some(key) = current(runtime, operation.tgid, operation.tid) else {
         return;
     };
-    if key.unit == EVENT {
+    if matches!(key.unit, EVENT | STREAM) {
         sent_by_loop(operation, dialogue, &key);
         return;
     }
     if runtime.unit == CONTEXT && python::sends(operation, dialogue, runtime) {
+        return;
+    }
+    if key.unit == NODE {
+        sent_by_node(operation, dialogue, &key);
         return;
     }
     if key.unit == GOROUTINE {
@@ -621,6 +679,25 @@ fn sent(operation: &mut Operation, dialogue: &mut Dialogue, runtime: &Runtime, s
         };
     } else if unit.requests != 0 {
         operation.exchange.cause = cause::AMBIGUOUS;
+    }
+}
+
+/// A thread of Node.js sends a request.
+#[inline(always)]
+fn sent_by_node(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
+    let Some(unit) = UNITS.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: a map value.
+    let unit = unsafe { &*unit };
+    if unit.requests > 1 {
+        return node::sends(operation, dialogue, unit.requests);
+    }
+    node::sends_alone(operation.sock, dialogue, &unit.sum);
+    if unit.requests == 1 {
+        operation.exchange.parent = unit.sum.span;
+        operation.exchange.ids.join(&unit.sum);
+        operation.exchange.cause = cause::EVENT;
     }
 }
 
@@ -681,8 +758,12 @@ fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
     if purpose.span == 0
         && let Some(unit) = UNITS.get_ptr_mut(key)
     {
-        // SAFETY: a map value.
-        purpose.set(unsafe { &(*unit).current });
+        if key.unit == STREAM {
+            purpose.set(haproxy::current());
+        } else {
+            // SAFETY: a map value.
+            purpose.set(unsafe { &(*unit).current });
+        }
     }
     if purpose.span == SEVERAL {
         operation.exchange.cause = cause::AMBIGUOUS;
@@ -696,30 +777,42 @@ fn sent_by_loop(operation: &mut Operation, dialogue: &mut Dialogue, key: &Key) {
 
 /// The event loop that the current thread is.
 #[inline(always)]
-pub(crate) fn event_loop() -> Key {
+pub(crate) fn event_loop(unit: u8) -> Key {
     let id = bpf_get_current_pid_tgid();
     Key {
         tgid: (id >> 32) as u32,
-        unit: EVENT,
+        unit: unit as u32,
         id: id as u32 as u64,
     }
 }
 
 /// Something was read on a connection, or its end: an event loop acts on that next.
 #[inline(always)]
-pub(crate) fn turn(connection: &Connection) {
-    if connection.dialogue.unit != EVENT as u8 {
+pub(crate) fn turn(sock: u64, connection: &Connection) {
+    if connection.dialogue.unit == NODE as u8 {
+        node::turn(sock, &connection.dialogue);
+    }
+    let Dialogue {
+        unit,
+        serving,
+        purpose,
+        ..
+    } = &connection.dialogue;
+    if *unit != EVENT as u8 && *unit != STREAM as u8 {
         return;
     }
-    let key = event_loop();
+    let key = event_loop(*unit);
     if let Some(unit) = UNITS.get_ptr_mut(&key) {
-        let Dialogue { serving, purpose, .. } = &connection.dialogue;
         // SAFETY: a map value.
-        let current = unsafe { &mut (*unit).current };
+        let Unit {
+            current, is_fresh, ..
+        } = unsafe { &mut *unit };
         if serving.requests == 1 {
             current.set(&serving.sum);
+            *is_fresh = 1;
         } else {
             current.set(purpose);
+            *is_fresh = 0;
         }
     }
 }
@@ -727,10 +820,17 @@ pub(crate) fn turn(connection: &Connection) {
 /// A socket begins to connect, in the turn of who wants it.
 #[inline(always)]
 pub(crate) fn connects(sock: u64) {
-    if unit() != EVENT as u8 {
+    let unit = unit();
+    if unit == NODE as u8 {
+        node::connects(sock);
+    }
+    if unit == STREAM as u8 {
+        let _ = ORIGINS.insert(sock, haproxy::current(), 0);
+    }
+    if unit != EVENT as u8 {
         return;
     }
-    let key = event_loop();
+    let key = event_loop(unit);
     if let Some(unit) = UNITS.get_ptr_mut(&key) {
         // SAFETY: a map value.
         let _ = ORIGINS.insert(sock, unsafe { &(*unit).current }, 0);

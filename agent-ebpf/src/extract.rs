@@ -13,13 +13,14 @@ use crate::frames::operands;
 use crate::maps::{OPERATIONS, UNITS, add};
 use crate::operation::{Operation, WINDOW};
 use crate::propagate::{tracestate, wanted};
+use crate::runtime::node;
 use crate::stream;
 use spanwire_ebpf::RECEIVED;
 use spanwire_ebpf::frame::{Head, amqp, http2};
 use spanwire_ebpf::hpack::{self, FIELD};
 use spanwire_ebpf::protocol::AMQP;
 use spanwire_ebpf::traceparent::{self, Context, LENGTH, is_traceparent};
-use spanwire_ebpf::unit::EVENT;
+use spanwire_ebpf::unit::{EVENT, NODE};
 
 /// The request that is being received continues a trace: at the cursor is a header that says so. What is sent for it is
 /// part of that trace. A global function, for the reason that [`operands`] gives.
@@ -316,6 +317,9 @@ fn with_only(serving: &mut Serving, change: impl Fn(*mut Ids, &Ids)) -> bool {
     if unit.current.span == serving.sum.span {
         unit.current.join(&serving.sum);
     }
+    if serving.by.unit == NODE {
+        node::joins(&serving.sum);
+    }
     true
 }
 
@@ -349,7 +353,7 @@ fn mark(sum: *mut Ids, from: &Ids) {
 #[inline(always)]
 fn with_stream(operation: &Operation, dialogue: &mut Dialogue, stream: u32, change: impl Fn(*mut Ids, &Ids)) {
     if dialogue.unit as u32 == EVENT {
-        let key = context::event_loop();
+        let key = context::event_loop(EVENT as u8);
         if let Some(unit) = UNITS.get_ptr_mut(&key) {
             // SAFETY: a map value.
             let current = unsafe { &mut (*unit).current };

@@ -67,6 +67,8 @@ pub mod mark {
     pub const SETTLES: u32 = 16;
     /// Its stream ends with it, whoever is at work on that.
     pub const RESETS: u32 = 32;
+    /// What was asked of whoever sends it is answered.
+    pub const ANSWERS: u32 = 64;
 }
 
 impl Frame {

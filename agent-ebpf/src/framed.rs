@@ -220,6 +220,9 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
             stream::ends(operation.sock, http2::stream(head), resets);
         }
     }
+    if frame.marks & frame::mark::ANSWERS != 0 && operation.direction == RECEIVED as u32 {
+        context::is_answered(operation.sock);
+    }
     half.remaining = frame.length as u64;
     half.value = frame.copy as u64;
     let ends = frame.marks & frame::mark::ENDS != 0;

@@ -63,7 +63,13 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
     log::operation(sock, direction, bytes);
     let direction = direction as u8 & 1;
     let known = connection::find(sock);
-    if known.is_some_and(is_ignored) {
+    if let Some(connection) = known
+        && is_ignored(connection)
+    {
+        if direction == RECEIVED {
+            // SAFETY: a map value.
+            context::turn(sock, unsafe { &*connection });
+        }
         return 0;
     }
     let Some(operation) = operation::claim() else {
@@ -79,7 +85,10 @@ pub(crate) extern "C" fn operate(sock: u64, direction: u32, bytes: u64, vectors:
         operation.identify(sock, direction);
         if direction == RECEIVED {
             // SAFETY: a map value.
-            context::turn(unsafe { &*connection });
+            context::turn(sock, unsafe { &*connection });
+        } else {
+            // SAFETY: a map value.
+            context::sends(unsafe { &(*connection).dialogue });
         }
         // SAFETY: a map value.
         follow(operation, unsafe { &mut *connection }, bytes, vectors, address);
@@ -378,7 +387,7 @@ pub(crate) fn end_of_stream(sock: u64) {
         return;
     };
     // SAFETY: a map value.
-    context::turn(unsafe { &*connection });
+    context::turn(sock, unsafe { &*connection });
     // SAFETY: a map value.
     let Connection {
         received: half,

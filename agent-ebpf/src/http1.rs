@@ -403,8 +403,12 @@ fn message_ends(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut H
     half.marks = 0;
     if !request && (half.status >= 200 || half.status == 101) {
         dialogue.responses += 1;
-        if operation.direction == SENT as u32 && dialogue.responses == dialogue.requests {
-            context::answered(operation.sock);
+        if dialogue.responses == dialogue.requests {
+            if operation.direction == SENT as u32 {
+                context::answers(operation.sock);
+            } else {
+                context::is_answered(operation.sock);
+            }
         }
     }
     let position = operation.position();

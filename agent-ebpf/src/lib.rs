@@ -110,6 +110,10 @@ pub mod unit {
     pub const LOOP: u32 = 5;
     /// Python's context (contextvars) of a task, and a thread where there is none.
     pub const CONTEXT: u32 = 6;
+    /// A thread of Node.js, with what its callbacks and its connections say.
+    pub const NODE: u32 = 7;
+    /// A stream of HAProxy.
+    pub const STREAM: u32 = 8;
 }
 
 /// What the agent tells the kernel half of a process.
@@ -142,6 +146,10 @@ pub struct Runtime {
     pub close_stream: i32,
     /// Go: 1 where it is seen which goroutine handles which stream of HTTP/2.
     pub streams: u32,
+    /// Node.js: which register has the address of `AsyncHooks` at the probe: rbx, r12, r13 or r14.
+    pub hooks_register: u32,
+    /// Node.js: how far behind it is the number of callbacks that native code is in.
+    pub hooks_depth: u32,
 }
 
 /// Protocols into which contexts are injected: bits of [`Runtime::propagate`].
@@ -266,7 +274,7 @@ pub const RECORD_BYTES: usize = 4096;
 pub const HEAD_LIMIT: u32 = 64 * 1024;
 
 /// Size of a value of the map of connections, in bytes.
-pub const CONNECTION_SIZE: usize = 488;
+pub const CONNECTION_SIZE: usize = 504;
 /// Where in it is [`Record::born`].
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.

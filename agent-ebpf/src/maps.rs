@@ -6,6 +6,7 @@ use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
+use crate::runtime::node::{self, Loop, Segment, Trust};
 use crate::runtime::python::{Context, Place};
 use crate::stream::{Number, Reader, Served};
 use aya_ebpf::macros::map;
@@ -78,7 +79,8 @@ pub(crate) static SOCKETS: SockHash<u64> = SockHash::with_max_entries(65_536, 0)
 #[map]
 pub(crate) static HANDED: LruHashMap<u64, Handed> = LruHashMap::with_max_entries(8_192, 0);
 
-/// What heads of gRPC's streams are sent for, by where they are in memory, until they are about to be sent.
+/// What heads of gRPC's streams are sent for, by where they are in memory, until they are about to be sent; what streams of
+/// HAProxy are for.
 #[map]
 pub(crate) static HEADS: LruHashMap<Head, Ids> = LruHashMap::with_max_entries(8_192, 0);
 
@@ -101,6 +103,34 @@ pub(crate) static CONTEXTS: LruHashMap<Place, Context> = LruHashMap::with_max_en
 /// When connections arrived, by the address of their sock, in nanoseconds.
 #[map]
 pub(crate) static ARRIVALS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Threads of Node.js, by process and thread.
+#[map]
+pub(crate) static LOOPS: LruHashMap<u64, Loop> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Which of their async ids were handed out for which request.
+#[map]
+pub(crate) static SEGMENTS: Array<Segment> = Array::with_max_entries(node::SEGMENT_COUNT, 0);
+
+/// Async ids that native code has called.
+#[map]
+pub(crate) static FIRED: LruHashMap<node::Place, u8> = LruHashMap::with_max_entries(8_192, 0);
+
+/// How many of their connections to a place are idle.
+#[map]
+pub(crate) static IDLE: LruHashMap<node::Place, u64> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Requests that such a thread has received and not answered, by their span.
+#[map]
+pub(crate) static OPEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What the stream is for that runs in a thread of HAProxy, by process and thread.
+#[map]
+pub(crate) static STREAMING: LruHashMap<u64, Ids> = LruHashMap::with_max_entries(4_096, 0);
+
+/// How far turns are a request's own, by process.
+#[map]
+pub(crate) static TRUST: LruHashMap<u32, Trust> = LruHashMap::with_max_entries(4_096, 0);
 
 /// Adds to a counter of this CPU.
 #[inline(always)]

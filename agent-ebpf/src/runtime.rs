@@ -2,4 +2,6 @@
 
 pub(crate) mod go;
 pub(crate) mod go_server;
+pub(crate) mod haproxy;
+pub(crate) mod node;
 pub(crate) mod python;

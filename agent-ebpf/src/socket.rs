@@ -207,7 +207,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
             received
         };
         emit::closed(sock, dialogue, responses, error as u8);
-        context::leave(&mut dialogue.serving);
+        context::ends(sock, dialogue);
     }
     let _ = CONNECTIONS.remove(sock);
     0

@@ -1,17 +1,20 @@
 //! Which span is the parent of which: of each of hundreds of requests, up to fifty at a time, the whole tree. A parent that
 //! nobody can tell may be missing, and none may be wrong. `cargo xtask bench causality` counts what is missing.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
-use spanwire_tests::chain::{Chain, Level, Loop, Runtime, Server};
+use spanwire_tests::chain::{Chain, Level, Loop, Pools, Runtime, Server};
+use spanwire_tests::truth::{Report, Tally};
 
 spanwire_tests::under_both_hook_sets!(
     threads_that_take_one_request_at_a_time,
     flask_under_gunicorn,
     nginx_as_a_proxy,
+    haproxy_as_a_proxy,
     messages_consumed_one_at_a_time,
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
+    epoll_and_nothing_else,
     goroutines_that_ask_and_others_that_send,
     streams_that_goroutines_serve,
     streams_that_are_broken_off,
@@ -21,7 +24,15 @@ spanwire_tests::under_both_hook_sets!(
     tasks_of_uvicorn_on_uvloop,
 );
 
-spanwire_tests::under_one_hook_set!(goroutines, aiohttp, fastapi, fastapi_over_http2, node);
+spanwire_tests::under_one_hook_set!(
+    goroutines,
+    aiohttp,
+    fastapi,
+    fastapi_over_http2,
+    node,
+    node_with_exhausted_pools,
+    node_with_requests_that_let_others_go_on,
+);
 
 /// Requests at each level.
 const COUNT: usize = 100;
@@ -30,17 +41,22 @@ const COUNT: usize = 100;
 const LEVELS: [usize; 4] = [1, 3, 10, 50];
 
 fn check(hooks: Hooks, runtime: Runtime) -> Result<()> {
-    let levels = LEVELS.map(|concurrency| Level {
+    let report = all_right(hooks, runtime)?;
+    print!("{report}");
+    Ok(())
+}
+
+fn all_right(hooks: Hooks, runtime: Runtime) -> Result<Report> {
+    Chain::start(runtime)?
+        .grow(Options::run(hooks), &LEVELS.map(level))?
+        .all_right()
+}
+
+fn level(concurrency: usize) -> Level {
+    Level {
         concurrency,
         count: COUNT,
-    });
-    print!(
-        "{}",
-        Chain::start(runtime)?
-            .grow(Options::run(hooks), &levels)?
-            .all_right()?
-    );
-    Ok(())
+    }
 }
 
 /// Connections go from thread to thread, to the database and to the other service.
@@ -57,6 +73,11 @@ fn nginx_as_a_proxy(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Nginx)
 }
 
+/// The same, with two event loops that read from many connections before they act on any.
+fn haproxy_as_a_proxy(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::HaProxy)
+}
+
 /// What a consumer asks between a delivery and its acknowledgement. Nothing in the message says who published it.
 fn messages_consumed_one_at_a_time(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Messages)
@@ -68,6 +89,11 @@ fn requests_handed_to_another_thread(hooks: Hooks) -> Result<()> {
 
 fn one_thread_for_all_requests(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::EventLoop)
+}
+
+/// As Redis does it: what it is asked is answered from memory, or by another service.
+fn epoll_and_nothing_else(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Epoll)
 }
 
 /// net/http's client and that of gRPC send from goroutines of their connections; what a handler does side by side has
@@ -125,6 +151,37 @@ fn fastapi_over_http2(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Hypercorn)
 }
 
+/// By callbacks and promises, with timers, files and names in between. Not all parents can be told: of the first requests, and
+/// where a connection is used again at once.
 fn node(hooks: Hooks) -> Result<()> {
-    check(hooks, Runtime::Node)
+    let report = all_right(hooks, Runtime::Node(Pools::Ample))?;
+    let found = report.levels();
+    for level in [1, 50] {
+        let Tally { right, requests, .. } = found[&level];
+        let is_enough = right * 100 >= requests * if level == 1 { 100 } else { 95 };
+        ensure!(
+            is_enough,
+            "{right} of {requests} wholly told at {level}:\n{report}"
+        );
+    }
+    Ok(())
+}
+
+/// Connections go to whoever waits for one, in the turn of who is done with it.
+fn node_with_exhausted_pools(hooks: Hooks) -> Result<()> {
+    check(hooks, Runtime::Node(Pools::Exhausted))
+}
+
+/// There turns say nothing, which is seen soon: a few were believed until then, and say that they are inferred.
+fn node_with_requests_that_let_others_go_on(hooks: Hooks) -> Result<()> {
+    let grown =
+        Chain::start(Runtime::Node(Pools::HandedOver))?.grow(Options::run(hooks), &LEVELS.map(level))?;
+    let report = grown.report()?;
+    let found = report.levels().into_values().fold(Tally::default(), Tally::and);
+    ensure!(
+        found.wrong * 1000 <= found.spans && found.certain == 0,
+        "{report}"
+    );
+    ensure!(found.without + found.missing + found.surplus == 0, "{report}");
+    Ok(())
 }

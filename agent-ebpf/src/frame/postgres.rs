@@ -94,7 +94,8 @@ pub const fn frame(head: Head, request: bool) -> Frame {
     } else {
         HEADER
     };
-    Frame::new(whole, limit, if begins { mark::EXCHANGE } else { 0 })
+    let marks = if begins { mark::EXCHANGE } else { 0 };
+    Frame::new(whole, limit, if is_ready { mark::ANSWERS } else { marks })
 }
 
 /// Whether a client's message is a simple query: a text that ends in a zero.

@@ -38,8 +38,8 @@ pub(crate) struct Handed {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Head {
-    tgid: u64,
-    address: u64,
+    pub(crate) tgid: u64,
+    pub(crate) address: u64,
 }
 
 /// A stream, and the goroutine that sends on its connection.

@@ -23,6 +23,13 @@ const fn program(place: Place) -> &'static str {
         Place::PythonContextCopied => "python_context_copied",
         Place::PythonContextFreed => "python_context_freed",
         Place::PythonContextLeft => "python_context_left",
+        Place::NodeCallbackBegins => "node_callback_begins",
+        Place::NodeMicrotasksBegin => "node_microtasks_begin",
+        Place::NodeMicrotasksEnd => "node_microtasks_end",
+        Place::NodePromiseResolved => "node_promise_resolved",
+        Place::HaProxyStreamMade => "haproxy_stream_made",
+        Place::HaProxyStreamRuns => "haproxy_stream_runs",
+        Place::HaProxyCheckRuns => "haproxy_check_runs",
     }
 }
 

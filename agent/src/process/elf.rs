@@ -29,6 +29,15 @@ pub(super) fn go_version(executable: File) -> Option<String> {
     version(data.read_bytes_at(offset, size.min(256)).ok()?)
 }
 
+/// Tables of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// What others can use.
+    Exported,
+    /// What debuggers use, where it was left in.
+    All,
+}
+
 /// The sections of an executable, or of a library.
 pub(super) struct Sections {
     file: File,
@@ -95,8 +104,16 @@ impl Sections {
 
     /// Addresses of what a library, or an executable with libraries of its own, has for others, by name.
     pub(super) fn exported<const N: usize>(&self, names: [&str; N]) -> Option<[Option<u64>; N]> {
+        self.symbols(Names::Exported, names)
+    }
+
+    /// Addresses of functions and the like, by name.
+    pub(super) fn symbols<const N: usize>(&self, which: Names, names: [&str; N]) -> Option<[Option<u64>; N]> {
         let content = |name| self.content(self.named(name)?, LONGEST_SYMBOLS);
-        let (symbols, texts) = (content(".dynsym")?, content(".dynstr")?);
+        let (symbols, texts) = match which {
+            Names::Exported => (content(".dynsym")?, content(".dynstr")?),
+            Names::All => (content(".symtab")?, content(".strtab")?),
+        };
         let mut found = [None; N];
         // elf.h, `Elf64_Sym`: name, info, other, section, value, size
         for symbol in symbols.as_chunks::<24>().0 {

@@ -1,7 +1,7 @@
 //! What the kernel half has to know of how a process handles requests: read once of each program, whichever processes run it.
 
 use super::probe::{FileId, Probe, Probed};
-use super::{Identity, Proc, go, python, unit};
+use super::{Identity, Proc, go, haproxy, node, python, unit};
 use spanwire_ebpf::Runtime;
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,6 +50,11 @@ impl Programs {
                 executable.and_then(|file| self.look(file, |file| go::hand_overs(version, file)))
             }
             Some(program) if program.name == "cpython" => self.python(proc, identity),
+            Some(program) if program.name == "nodejs" => self.node(proc, identity),
+            _ if identity.executable_name() == haproxy::EXECUTABLE => {
+                let executable = proc.executable(pid);
+                executable.and_then(|file| self.look(file, haproxy::streams))
+            }
             _ => None,
         };
         match found {
@@ -65,7 +70,7 @@ impl Programs {
                     || identity
                         .runtime
                         .as_ref()
-                        .is_none_or(|program| program.name != "cpython"),
+                        .is_none_or(|program| !matches!(program.name, "cpython" | "nodejs")),
             },
         }
     }
@@ -78,6 +83,16 @@ impl Programs {
         found.or_else(|| {
             let (name, library) = proc.library(identity.pid, python::LIBRARY)?;
             self.look(library, |file| python::contexts(&name, file))
+        })
+    }
+
+    /// In the executable as well, or in a library.
+    fn node(&mut self, proc: &Proc, identity: &Identity) -> Option<(Runtime, Probed)> {
+        let executable = proc.executable(identity.pid)?;
+        let found = self.look(executable, node::callbacks);
+        found.or_else(|| {
+            let (_, library) = proc.library(identity.pid, node::LIBRARY)?;
+            self.look(library, node::callbacks)
         })
     }
 

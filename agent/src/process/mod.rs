@@ -12,8 +12,10 @@ mod execution;
 #[cfg(test)]
 mod fake;
 mod go;
+mod haproxy;
 mod host;
 mod name;
+mod node;
 mod probe;
 mod proc;
 mod propagation;

@@ -25,6 +25,20 @@ pub enum Place {
     PythonContextFreed,
     /// A context of Python is left, other than by Python itself.
     PythonContextLeft,
+    /// Native code of Node.js is about to call JavaScript.
+    NodeCallbackBegins,
+    /// Microtasks of Node.js are about to run.
+    NodeMicrotasksBegin,
+    /// They have run.
+    NodeMicrotasksEnd,
+    /// JavaScript resolves a promise.
+    NodePromiseResolved,
+    /// The return of what makes a stream of HAProxy.
+    HaProxyStreamMade,
+    /// A stream of HAProxy is about to run.
+    HaProxyStreamRuns,
+    /// HAProxy looks whether a server is well.
+    HaProxyCheckRuns,
 }
 
 /// One instruction of a file.

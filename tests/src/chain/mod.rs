@@ -36,6 +36,17 @@ pub enum Loop {
     Uvloop,
 }
 
+/// Who waits for whom in a process of Node.js.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pools {
+    /// Connections for all.
+    Ample,
+    /// Too few: who is done with one hands it over.
+    Exhausted,
+    /// What is done for one request lets others go on.
+    HandedOver,
+}
+
 /// Who serves the requests of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -60,30 +71,38 @@ pub enum Runtime {
     /// FastAPI under hypercorn, which is asked by HTTP/2 over one connection.
     Hypercorn,
     /// Node's http, undici and pg.
-    Node,
+    Node(Pools),
     /// nginx with two workers, that keeps connections to what is behind it, and that does not.
     Nginx,
+    /// HAProxy with two threads, that keeps connections to what is behind it, and that does not.
+    HaProxy,
     /// A consumer of pika's, which takes messages one at a time.
     Messages,
     /// One thread that reads requests, and others that serve them.
     HandedOver,
     /// asyncio without a framework.
     EventLoop,
+    /// epoll and nothing else.
+    Epoll,
 }
 
 impl Runtime {
     /// One of each kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Threads,
         Self::Flask,
         Self::Go,
         Self::Aiohttp,
         Self::FastApi,
-        Self::Node,
+        Self::Node(Pools::Ample),
+        Self::Node(Pools::Exhausted),
+        Self::Node(Pools::HandedOver),
         Self::Nginx,
+        Self::HaProxy,
         Self::Messages,
         Self::HandedOver,
         Self::EventLoop,
+        Self::Epoll,
     ];
 
     /// What its first service is called.
@@ -97,11 +116,15 @@ impl Runtime {
             Self::FastApi | Self::Hypercorn => "fastapi",
             Self::Tasks(..) => "tasks",
             Self::Goroutines | Self::Streams | Self::BrokenOff => "front",
-            Self::Node => "node",
+            Self::Node(Pools::Ample) => "node",
+            Self::Node(Pools::Exhausted) => "node_exhausted",
+            Self::Node(Pools::HandedOver) => "node_handed_over",
             Self::Nginx => "nginx",
+            Self::HaProxy => "haproxy",
             Self::Messages => "messages",
             Self::HandedOver => "handed_over",
             Self::EventLoop => "event_loop",
+            Self::Epoll => "epoll",
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Loop, Runtime, Server};
+use super::{Loop, Pools, Runtime, Server};
 use crate::truth::Shape;
 
 const THREADS: &str = "
@@ -58,6 +58,56 @@ CLIENT load GET: /look/ID
     ? CLIENT FRONT SQL 'ID'
     ? CLIENT FRONT GET: /stock/ID/only
       STOCK only
+";
+
+const CALLS: &str = "
+CLIENT load GET: /calls/ID
+  SERVER FRONT GET: /calls/ID
+    ? CLIENT FRONT GET: /stock/ID/named
+      STOCK named
+    ? CLIENT FRONT SQL 'ID asked'
+    ? CLIENT FRONT GET: /stock/ID/late
+      STOCK late
+";
+
+const WAITS: &str = "
+CLIENT load GET: /waits/ID
+  SERVER FRONT GET: /waits/ID
+    ? CLIENT FRONT GET: /stock/ID/slept
+      STOCK slept
+    ? CLIENT FRONT SQL 'ID file'
+    ? CLIENT FRONT GET: /stock/ID/read
+      STOCK read
+    ? CLIENT FRONT GET: /stock/ID/again
+      STOCK again
+    ? CLIENT FRONT GET: /stock/ID/then
+      STOCK then
+";
+
+const HOLDS: &str = "
+CLIENT load GET: /holds/ID
+  SERVER FRONT GET: /holds/ID
+    ? CLIENT FRONT SQL 'ID first'
+    ? CLIENT FRONT SQL 'ID second'
+    ? CLIENT FRONT SQL 'ID third'
+    ? CLIENT FRONT GET: /stock/ID/released
+      STOCK released
+";
+
+const LIMITED: &str = "
+CLIENT load GET: /limited/ID
+  SERVER FRONT GET: /limited/ID
+    ? CLIENT FRONT GET: /stock/ID/alone
+      STOCK alone
+    ? CLIENT FRONT GET: /stock/ID/free
+      STOCK free
+";
+
+const BATCHED: &str = "
+CLIENT load GET: /batched/ID
+  SERVER FRONT GET: /batched/ID
+    ? CLIENT FRONT GET: /stock/ID/together
+      STOCK together
 ";
 
 const GO: &str = "
@@ -161,6 +211,11 @@ CLIENT load GET: /order/ID
       SERVER stock GET: /stock/ID
 ";
 
+const KEPT: &str = "
+CLIENT load GET: /kept/ID
+  SERVER FRONT GET: /kept/ID
+";
+
 const MESSAGE: &str = "
 PRODUCER publish publish shop:placed.ID: ID
   ? CONSUMER consume deliver shop:placed.ID: ID
@@ -174,14 +229,29 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
         Runtime::Threads => &[("order", THREADS)],
         Runtime::Flask => &[("order", FLASK), ("look", LOOK)],
         Runtime::Go => &[("order", GO), ("look", GO_LOOK)],
-        Runtime::Aiohttp | Runtime::FastApi | Runtime::Node => &[("order", LOOP), ("look", LOOK)],
+        Runtime::Aiohttp | Runtime::FastApi => &[("order", LOOP), ("look", LOOK)],
+        Runtime::Node(Pools::Ample) => &[
+            ("order", LOOP),
+            ("look", LOOK),
+            ("calls", CALLS),
+            ("waits", WAITS),
+            ("holds", HOLDS),
+        ],
+        Runtime::Node(Pools::Exhausted) => &[
+            ("order", LOOP),
+            ("look", LOOK),
+            ("calls", CALLS),
+            ("holds", HOLDS),
+        ],
+        Runtime::Node(Pools::HandedOver) => &[("limited", LIMITED), ("batched", BATCHED), ("look", LOOK)],
         Runtime::Tasks(..) => &[("order", TASKS)],
         Runtime::Goroutines => &[("order", GOROUTINES)],
         Runtime::Streams => &[("order", STREAMS)],
         Runtime::BrokenOff => &[("broken", BROKEN_OFF)],
         Runtime::Hypercorn => &[("look", RELAYED)],
-        Runtime::Nginx => &[("proxy", PROXY), ("once", PROXY)],
+        Runtime::Nginx | Runtime::HaProxy => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
+        Runtime::Epoll => &[("order", UNTOLD), ("kept", KEPT)],
         Runtime::Messages => &[],
     };
     let shape = |(path, text): &(&'static str, &str)| {

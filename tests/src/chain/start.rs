@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Chain, Entry, Loop, Runtime, Server, environment, python, shapes};
+use super::{Chain, Entry, Loop, Pools, Runtime, Server, environment, python, shapes};
 use crate::child::{self, Child};
 use crate::service::Service;
+use crate::service::haproxy::HaProxy;
 use crate::service::nginx::Nginx;
 use crate::service::postgres::{self, Postgres};
 use crate::service::rabbitmq::RabbitMq;
@@ -18,6 +19,7 @@ use crate::{port, workload};
 pub(super) struct Parts {
     services: Vec<Service>,
     nginx: Option<Nginx>,
+    haproxy: Option<HaProxy>,
     broker: Option<RabbitMq>,
     database: Option<Postgres>,
 }
@@ -68,6 +70,7 @@ impl Parts {
         if let Some(nginx) = &self.nginx {
             processes.extend(child::children(nginx.service.child.pid(), 2)?);
         }
+        processes.extend(self.haproxy.iter().map(|it| it.service.child.pid()));
         processes.extend(self.database.iter().map(|it| it.service.child.pid()));
         Ok(processes)
     }
@@ -214,14 +217,15 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             let front = serve(name, &[&call])?;
             Entry::Http(front.parse()?, shapes::of(runtime)?)
         }
-        Runtime::Node => {
+        Runtime::Node(pools) => {
             let database = parts.database()?;
             let stock = parts.stock()?;
             let mut command = child::command("node");
             command.env("NODE_PATH", workload::node_modules()?);
             command.env("OTEL_SERVICE_NAME", name);
             command.arg(workload::file("node/storefront.js")?);
-            command.args([port.to_string(), stock.to_string(), database]);
+            let connections = if pools == Pools::Exhausted { "4" } else { "512" };
+            command.args([&port.to_string(), &stock.to_string(), &database, connections]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
         Runtime::Nginx => {
@@ -231,12 +235,19 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             parts.nginx = Some(nginx);
             Entry::Http(address, shapes::of(runtime)?)
         }
+        Runtime::HaProxy => {
+            let stock = parts.stock()?;
+            let haproxy = HaProxy::start(2, stock)?;
+            let address = haproxy.service.address;
+            parts.haproxy = Some(haproxy);
+            Entry::Http(address, shapes::of(runtime)?)
+        }
         Runtime::Messages => {
             parts.broker = Some(RabbitMq::start()?);
             parts.stock()?;
             Entry::Broker(shapes::message()?)
         }
-        Runtime::HandedOver | Runtime::EventLoop => {
+        Runtime::HandedOver | Runtime::EventLoop | Runtime::Epoll => {
             let stock = parts.stock()?;
             let mut command = python(&format!("{name}.py"), name)?;
             command.args([port.to_string(), stock.to_string()]);

@@ -1,6 +1,7 @@
 //! Real services on free ports, in folders of their own.
 
 pub mod container;
+pub mod haproxy;
 pub mod nginx;
 pub mod node;
 pub mod pgbouncer;

@@ -14,7 +14,7 @@ const LEVELS: [(usize, usize); 4] = [(1, 100), (10, 200), (50, 400), (200, 600)]
 const JUDGED: usize = 50;
 
 /// Per cent of all requests at [`JUDGED`] that are to be wholly right; where nothing is said there is no goal.
-const WHOLLY_RIGHT: [(&str, f64); 7] = [
+const WHOLLY_RIGHT: [(&str, f64); 8] = [
     ("threads", 99.0),
     ("flask", 99.0),
     ("go", 99.0),
@@ -22,6 +22,7 @@ const WHOLLY_RIGHT: [(&str, f64); 7] = [
     ("fastapi", 99.0),
     ("node", 95.0),
     ("nginx", 99.0),
+    ("haproxy", 99.0),
 ];
 
 /// Per cent of all spans that may have a wrong parent, at any level.
