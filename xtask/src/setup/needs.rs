@@ -112,6 +112,7 @@ pub(crate) const PYTHON: &[&str] = &[
     "fastapi==0.165.0",
     "uvicorn==0.54.0",
     "uvloop==0.23.0",
+    "hypercorn==0.18.0",
     "httpx==0.28.1",
     "grpcio==1.85.1",
     "psycopg2-binary==2.9.13",
@@ -123,11 +124,10 @@ pub(crate) const PYTHON: &[&str] = &[
     "nats-py==2.16.0",
     "pymongo==4.20.0",
     "thrift==0.25.0",
-    "aiohttp==3.14.5",
-    "fastapi==0.165.0",
-    "httpx==0.28.1",
-    "uvicorn==0.54.0",
-    "uvloop==0.23.0",
+    "opentelemetry-distro==0.66b1",
+    "opentelemetry-exporter-otlp-proto-http==1.45.1",
+    "opentelemetry-instrumentation-flask==0.66b1",
+    "opentelemetry-instrumentation-requests==0.66b1",
 ];
 
 /// What to install by hand, after `why` set-up cannot.
