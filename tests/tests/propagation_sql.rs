@@ -15,6 +15,7 @@ use spanwire_tests::database::{self, Driver};
 use spanwire_tests::http::{Connection, Server};
 use spanwire_tests::injection::Outcome;
 use spanwire_tests::seen::Seen;
+use spanwire_tests::service::pgbouncer::{PgBouncer, Pooling};
 use spanwire_tests::service::postgres::{self, Logged, Postgres};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
@@ -24,7 +25,8 @@ spanwire_tests::under_both_hook_sets!(
     of_each_client,
     however_it_is_sent,
     meaning,
-    loaded_while_it_comes_and_goes
+    loaded_while_it_comes_and_goes,
+    where_no_comment_is_borne,
 );
 
 fn propagating(hooks: Hooks) -> Options {
@@ -502,7 +504,7 @@ fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
     let mut loads = Vec::new();
     for connections in [&["-C"][..], &[]] {
         let mut load = server.client("pgbench");
-        load.args(["-n", "-M", "simple", "-c", "4", "-T", "12", "-R", "400"]);
+        load.args(["-n", "-M", "simple", "-c", "4", "-T", "8", "-R", "400"]);
         load.args(connections).arg("-f").arg(&script).arg("shop");
         loads.push(Child::spawn(load)?);
     }
@@ -546,5 +548,72 @@ fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
         ensure!(is_known && code.is_none(), "{text}: {code:?}");
     }
     ensure!(carried > 100, "{carried}");
+    Ok(())
+}
+
+/// Commands of replication and of PgBouncer's console work as before, and a context passes PgBouncer.
+fn where_no_comment_is_borne(hooks: Hooks) -> Result<()> {
+    let server = Postgres::start()?;
+    let pool = PgBouncer::start(&server, Pooling::Transaction)?;
+    let psql = |port: u16, database: &str, statement: &str| -> Result<Vec<String>> {
+        let mut command = child::command("psql");
+        command.env("PGPASSWORD", "secret");
+        command.args([
+            "-X",
+            "-A",
+            "-t",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "clerk",
+            "-p",
+            &port.to_string(),
+        ]);
+        command.args(["-d", database, "-c", statement]);
+        Child::spawn(command)?
+            .succeed()
+            .with_context(|| format!("{database}: {statement}"))
+    };
+    let (near, far) = (pool.service.address.port(), server.service.address.port());
+    let options = propagating(hooks).port(near).port(far);
+    let session = Session::start(options)?;
+    for statement in [
+        "IDENTIFY_SYSTEM",
+        "SHOW server_version",
+        "CREATE_REPLICATION_SLOT a TEMPORARY PHYSICAL",
+        "SELECT 1",
+    ] {
+        psql(far, "dbname=shop replication=database", statement)?;
+    }
+    for statement in [
+        "SHOW POOLS",
+        "SHOW VERSION",
+        "SHOW CLIENTS",
+        "RELOAD",
+        "PAUSE",
+        "RESUME",
+    ] {
+        psql(near, "pgbouncer", statement)?;
+    }
+    for statement in ["SELECT 2", "BEGIN; SELECT 3; COMMIT", "VALUES (4)"] {
+        psql(near, "shop", statement)?;
+    }
+    let logged = server.logged()?;
+    let seen = session.finish(0)?;
+    let spans = clients(&seen);
+    let mut carried = Vec::new();
+    for Logged { text, code } in &logged {
+        ensure!(code.is_none(), "{text}: {code:?}");
+        if let (statement, Some(context)) = apart(text) {
+            named(context, &spans)?;
+            carried.push(statement);
+        }
+    }
+    carried.sort_unstable();
+    ensure!(
+        carried == ["BEGIN; SELECT 3; COMMIT", "SELECT 1", "SELECT 2", "VALUES (4)"],
+        "{carried:?} of {logged:#?}"
+    );
+    ensure!(Outcome::of(&seen).injected == 4, "{:?}", seen.summary);
     Ok(())
 }

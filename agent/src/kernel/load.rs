@@ -18,7 +18,7 @@ use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{
     CONNECTION_BORN, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime,
-    protocol,
+    propagate, protocol,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -91,7 +91,7 @@ pub struct Options {
     pub watch: Watch,
     /// Whether brokers of AMQP are watched, and not their clients alone.
     pub broker_spans: bool,
-    /// Into which protocols contexts are injected, as bits of [`spanwire_ebpf::propagate`]: where there are any, sockets can be enrolled.
+    /// Into which protocols contexts are injected, as bits of [`mod@propagate`]: where there are any, sockets can be enrolled.
     pub propagate: u32,
     /// Addresses whose contexts are not taken over.
     pub refused: Vec<IpNet>,
@@ -257,6 +257,8 @@ pub struct Capture {
     counters: PerCpuArray<MapData, u64>,
     runtimes: HashMap<MapData, u32, [u8; size_of::<Runtime>()]>,
     propagation: Propagation,
+    /// Into which protocols contexts are injected, as bits of [`mod@propagate`].
+    propagates: u32,
     probes: Probes,
     log: Option<EbpfLogger<Diagnostics>>,
     skipped: u64,
@@ -383,6 +385,7 @@ impl Capture {
             counters,
             runtimes,
             propagation: Propagation::new(sockets),
+            propagates: options.propagate,
             probes: Probes::default(),
             log,
             skipped: 0,
@@ -392,8 +395,8 @@ impl Capture {
             HookSet::Trampoline => TRAMPOLINE,
             HookSet::Syscall => SYSCALL,
         };
-        let propagate = if options.propagate == 0 { &[] } else { PROPAGATE };
-        let programs: Vec<_> = ALWAYS.iter().chain(propagate).chain(hooks).collect();
+        let injecting = if options.propagate == 0 { &[] } else { PROPAGATE };
+        let programs: Vec<_> = ALWAYS.iter().chain(injecting).chain(hooks).collect();
         let mut loaded = load_all(&mut ebpf, &programs);
         // The hooks last: what they see must find all else in place.
         for program in programs {
@@ -486,10 +489,14 @@ impl Capture {
 
     /// Takes the sockets of which the kernel half has found that they carry nothing to inject into out of the sockhash.
     pub fn withdraw(&mut self) {
-        let connections = &self.connections;
+        let (connections, propagates) = (&self.connections, self.propagates);
         let carries = |sock| {
             let value = connections.get(&sock, 0).ok();
-            value.is_none_or(|value| value[CONNECTION_PROTOCOL] != protocol::IGNORED)
+            value.is_none_or(|value| match value[CONNECTION_PROTOCOL] {
+                protocol::IGNORED => false,
+                protocol::POSTGRES => propagates & propagate::SQL != 0,
+                _ => true,
+            })
         };
         if let Err(error) = self.propagation.withdraw(carries) {
             tracing::debug!("cannot read which sockets are enrolled: {error}");

@@ -58,6 +58,7 @@ impl PgBouncer {
             unix_socket_dir =
             auth_type = scram-sha-256
             auth_file = {}
+            admin_users = {CLERK}
             pool_mode = {mode}
             default_pool_size = 10
             ignore_startup_parameters = extra_float_digits",

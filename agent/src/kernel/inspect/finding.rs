@@ -38,9 +38,7 @@ impl Group {
             Self::Trampoline => "Hook set `trampoline` (the sockets' functions)",
             Self::Syscall => "Hook set `syscall` (works everywhere, taxes every syscall of the host)",
             Self::Beside => "Hooks beside them",
-            Self::Propagation => {
-                "For propagation to other services, which is to come: nothing of it is used yet"
-            }
+            Self::Propagation => "For `--propagate`: trace context in what clients send",
             Self::Host => "Also on this host",
         }
     }
@@ -54,7 +52,7 @@ pub enum Need {
     Capture,
     /// One of several ways to capture; another may do.
     Alternative,
-    /// Without it traces say less, or will once propagation is there.
+    /// Without it traces say less.
     Detail,
     /// Not needed; good to know.
     Information,

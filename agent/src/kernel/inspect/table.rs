@@ -31,8 +31,8 @@ checks! {
             lost "no program may trace: no capture",
             do "run it as root (`sudo spanwire run`) or add the capability";
         "capability.net_admin" "CAP_NET_ADMIN" Detail |context| capability(context, Capability::NetAdmin),
-            lost "nothing yet: it is for propagation, which is to come",
-            do "nothing";
+            lost "`--propagate` puts no trace context into requests",
+            do "run it as root or add the capability";
         "capability.sys_ptrace" "CAP_SYS_PTRACE" Detail |context| capability(context, Capability::SysPtrace),
             lost "services of other users are named after their command alone",
             do "run it as root or add the capability";
@@ -89,13 +89,13 @@ checks! {
             lost "nothing: no hook set uses kprobes",
             do "nothing";
         "program.uprobe" "uprobe" Detail programs::uprobe,
-            lost "nothing yet: they are for TLS, and for exact context in Python and Go",
+            lost "what goroutines and tasks of Python hand over is not followed: fewer parents there",
             do "run a kernel with CONFIG_UPROBES; in a container, mount /sys";
         "program.sock_ops" "sock_ops" Detail programs::sock_ops,
-            lost "nothing yet: it is for propagation to other hosts",
+            lost "`--propagate` puts no trace context into requests",
             do "mount cgroup2 where it is missing, and grant CAP_NET_ADMIN";
         "program.sk_msg" "sk_msg" Detail programs::sk_msg,
-            lost "nothing yet: it is for a `traceparent` in requests",
+            lost "`--propagate` puts no trace context into requests",
             do "run a kernel with CONFIG_NET_SOCK_MSG (part of CONFIG_BPF_STREAM_PARSER)";
         "program.connect4" "cgroup connect4" Detail programs::connect,
             lost "nothing yet: it is for the address that a connection had before a load balancer rewrote it",
@@ -159,28 +159,28 @@ checks! {
     }
     Propagation {
         "cgroup2" "cgroup v2" Detail host::cgroup,
-            lost "nothing yet: it is for propagation to other hosts",
+            lost "`--propagate` puts no trace context into requests",
             do "mount -t cgroup2 none /sys/fs/cgroup (or /sys/fs/cgroup/unified beside version 1); in a container, mount the host's";
         "sockhash.fionread" "sockhash: FIONREAD" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.fionread),
-            lost "nothing yet; services that read by FIONREAD (nginx, Java NIO, .NET) would stall in a sockhash, so propagation will leave them out",
+            lost "services that read by FIONREAD (nginx, Java NIO, .NET) would stall in a sockhash, so `--propagate` leaves all out that may",
             do "nothing; kernels without commit 929e30f93125 are free of it";
         "sockhash.edge_triggered" "sockhash: wake-up" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.edge_triggered),
-            lost "nothing yet; a service in a sockhash could miss bytes and stall, so propagation will use none",
+            lost "a service in a sockhash could miss bytes and stall, so `--propagate` puts nothing into requests",
             do "update the kernel";
         "sockhash.half_close" "sockhash: half close" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.half_close),
-            lost "nothing yet; a service in a sockhash could miss its peer's end, so propagation will use none",
+            lost "a service in a sockhash could miss its peer's end, so `--propagate` puts nothing into requests",
             do "update the kernel";
         "sockhash.splice" "sockhash: splice" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.splice),
-            lost "nothing yet; a proxy that splices would break in a sockhash, so propagation will use none",
+            lost "a proxy that splices would break in a sockhash, so `--propagate` puts nothing into requests",
             do "update the kernel";
         "sockhash.data_then_end" "sockhash: data, end" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.data_then_end),
-            lost "nothing yet; a connection in a sockhash could lose its last bytes, so propagation will use none",
+            lost "a connection in a sockhash could lose its last bytes, so `--propagate` puts nothing into requests",
             do "update the kernel";
         "sockhash.bytes" "sockhash: bytes" Detail |context| propagation::enrolled(context, |behaviour| &behaviour.bytes),
-            lost "nothing yet; bytes of a connection in a sockhash could change, so propagation will use none",
+            lost "bytes of a connection in a sockhash could change, so `--propagate` puts nothing into requests",
             do "update the kernel";
         "other_sockmaps" "other sockmaps" Detail propagation::other_sockmaps,
-            lost "nothing yet; two programs cannot share a socket, so propagation will leave the other's alone",
+            lost "two programs cannot share a socket, so `--propagate` puts nothing into requests",
             do "nothing, or switch off the other's socket acceleration (Cilium: `sockops.enabled=false`)";
     }
     Host {
