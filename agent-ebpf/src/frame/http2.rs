@@ -213,3 +213,39 @@ pub const fn is_request(head: Head, block: u64) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(kind: u32, flags: u8, stream: u8) -> Head {
+        let bytes = [0, 0, 4, kind as u8, flags, 0, 0, 0];
+        Head {
+            word: u64::from_le_bytes(bytes),
+            next: stream.into(),
+        }
+    }
+
+    #[test]
+    fn a_stream_is_settled_by_its_server_alone() {
+        let marks = |kind, flags, request| frame(head(kind, flags, 1), request).marks;
+        for kind in [kind::HEADERS, kind::DATA] {
+            assert_eq!(marks(kind, END_STREAM, false) & mark::SETTLES, mark::SETTLES);
+            assert_eq!(marks(kind, END_HEADERS, false) & mark::SETTLES, 0);
+            assert_eq!(marks(kind, END_STREAM, true) & mark::SETTLES, 0);
+        }
+        assert_eq!(marks(kind::RST_STREAM, 0, true), mark::RESETS);
+        assert_eq!(marks(kind::RST_STREAM, 0, false), mark::RESETS);
+        assert_eq!(marks(kind::HEADERS, END_STREAM, true), mark::EXCHANGE);
+    }
+
+    #[test]
+    fn a_block_is_plain_where_it_ends_with_its_frame() {
+        let of = |flags| plain_block(head(kind::HEADERS, flags, 1));
+        assert_eq!(of(END_HEADERS), HEADER);
+        assert_eq!(of(END_HEADERS | END_STREAM), HEADER);
+        assert_eq!(of(END_HEADERS | PRIORITY), HEADER + 5);
+        assert_eq!(of(END_HEADERS | PADDED), 0);
+        assert_eq!(of(PRIORITY), 0);
+    }
+}
