@@ -13,12 +13,13 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::{self, Connection, Dialogue, Sending};
+use crate::connection::{self, Connection, Dialogue};
 use crate::flow;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
-use crate::maps::{CONNECTIONS, ORIGINS, PROMISES, RUNTIMES, UNITS, add, count};
+use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
+use crate::promise;
 use crate::runtime::{go, haproxy, node, python};
 use crate::stream::POOLED;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -58,17 +59,6 @@ pub(crate) struct Exchange {
     pub(crate) cause: u32,
 }
 
-/// An exchange that was begun before its bytes were sent, so that they can name it: by the sock, and by the sequence number
-/// of its first byte among those that the application has sent.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Promise {
-    sock: u64,
-    sequence: u32,
-    /// Padding, always zero.
-    reserved: u32,
-}
-
 /// Flags of a trace that begins here: sampled.
 const SAMPLED: u64 = 1;
 
@@ -85,7 +75,7 @@ pub(crate) const SEVERAL: u64 = u64::MAX;
 impl Exchange {
     /// Becomes `other`, as [`Ids::set`] does it.
     #[inline(always)]
-    fn set(&mut self, other: &Self) {
+    pub(crate) fn set(&mut self, other: &Self) {
         self.ids.set(&other.ids);
         self.parent = other.parent;
         self.begins = other.begins;
@@ -234,7 +224,7 @@ extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
     let sequence = half.kernel_sequence.wrapping_add(offset as u32);
     operation.exchange.begins = sequence;
     if direction == SENT as u32 && dialogue.sending.enrolled | dialogue.sending.announces != 0 {
-        if keeps_promise(operation, &mut dialogue.sending, sequence) {
+        if promise::keep(operation, &mut dialogue.sending, sequence) {
             return 1;
         }
         if dialogue.sending.enrolled != 0 && is_unseen(operation, dialogue, sequence) {
@@ -263,7 +253,7 @@ fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32) -> bool 
 
 /// Makes ids, and finds what the exchange is part of.
 #[inline(always)]
-fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
+pub(crate) fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
     if operation.heard == 0 {
         operation.exchange.ids.trace[0] = random(operation);
         operation.exchange.ids.trace[1] = random(operation);
@@ -284,86 +274,6 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, str
     } else {
         sent(operation, dialogue, runtime, stream);
     }
-}
-
-/// Begins the exchange whose first byte is about to be sent, as byte `sequence` of the connection: a promise to
-/// [`exchange_begins`], which will see it when it was sent. It is in the connection's [`Sending`] then; what was promised before
-/// and is not kept yet makes room for it. Asked again where the send came to nothing, it is the same exchange. A global function,
-/// for the reason that [`operands`] gives.
-///
-/// [`Sending`]: crate::connection::Sending
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
-    let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
-        return 0;
-    };
-    let sending = &mut dialogue.sending;
-    let mut key = Promise {
-        sock,
-        sequence: sequence.wrapping_sub(sending.injected),
-        reserved: 0,
-    };
-    let own = key.sequence;
-    if sending.exchange.ids.span != 0 {
-        if sending.promised == own {
-            return 0;
-        }
-        if sending.promised != sending.kept {
-            key.sequence = sending.promised;
-            let _ = PROMISES.insert(&key, &sending.exchange, 0);
-            sending.elsewhere += 1;
-            key.sequence = own;
-        }
-    }
-    if sending.elsewhere != 0
-        && let Some(promise) = PROMISES.get_ptr(&key)
-    {
-        // SAFETY: a map value.
-        sending.exchange.set(unsafe { &*promise });
-        sending.promised = own;
-        return 0;
-    }
-    operation.exchange.begins = sequence;
-    sends(dialogue);
-    begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
-    if dialogue.sending.enrolled != 0 && operation.exchange.ids.flags & UNTOLD == 0 {
-        operation.exchange.cause |= cause::TOLD;
-    }
-    // Whoever keeps the last promise meanwhile, of another thread's send, finds that it is another by now.
-    // SAFETY: of a reference.
-    unsafe { write_volatile(&raw mut dialogue.sending.promised, own) };
-    dialogue.sending.exchange.set(&operation.exchange);
-    flow::tells(sock, slot);
-    0
-}
-
-/// Takes over what was promised of the exchange that begins at `sequence`; whether anything was.
-#[inline(always)]
-fn keeps_promise(operation: &mut Operation, sending: &mut Sending, sequence: u32) -> bool {
-    if sending.promised == sequence && sending.exchange.ids.span != 0 {
-        operation.exchange.set(&sending.exchange);
-        // SAFETY: of a reference.
-        if unsafe { read_volatile(&raw const sending.promised) } == sequence {
-            sending.kept = sequence;
-            return true;
-        }
-    }
-    if sending.elsewhere == 0 {
-        return false;
-    }
-    let key = Promise {
-        sock: operation.sock,
-        sequence,
-        reserved: 0,
-    };
-    let Some(promise) = PROMISES.get_ptr(&key) else {
-        return false;
-    };
-    // SAFETY: a map value.
-    operation.exchange.set(unsafe { &*promise });
-    let _ = PROMISES.remove(&key);
-    true
 }
 
 /// What handles requests in the current process.

@@ -1,7 +1,7 @@
 //! The two ends of one request on this host: what the sender is part of is known to the receiver's side by the place of the
 //! request's first byte, the client's address and TCP's sequence number, where nothing on the wire says it.
 //!
-//! A request that is begun before it is sent ([`context::promise`]) is known before it can be received: one of an enrolled
+//! A request that is begun before it is sent ([`promise::make`]) is known before it can be received: one of an enrolled
 //! socket, and where a hook comes before the send, one that the send begins with. Of others it may be known too late, since
 //! they are seen behind it.
 
@@ -11,12 +11,13 @@
 )]
 
 use crate::connection::{Connection, Dialogue, Half};
-use crate::context::{self, UNTOLD};
+use crate::context::UNTOLD;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::http1;
 use crate::maps::FLOWS;
 use crate::operation::{self, Operation, Source, user};
+use crate::promise;
 use crate::registers::Registers;
 use crate::state;
 use spanwire_ebpf::frame::{Head, http2, mark};
@@ -125,7 +126,7 @@ pub(crate) fn announce(sock: u64, connection: *mut Connection) -> Option<()> {
     // SAFETY: a map value, and this program's own until it is released.
     let operation = unsafe { &mut *operation };
     operation.identify(sock, SENT);
-    context::promise(sock, operation.slot, sequence);
+    promise::make(sock, operation.slot, sequence);
     operation.release();
     Some(())
 }

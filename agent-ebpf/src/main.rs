@@ -4,8 +4,8 @@
 //! In reading order: `globals` and `maps`; a hook set (`socket`, `trampoline` or `syscalls`) finds the sock, the
 //! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1` or `framed`, on what
 //! `connection` remembers and `operation` holds; `context` says what a request is sent for, `stream` that of HTTP/2's streams,
-//! `runtime` what runtimes hand over within a process; `extract` and `flow` say which trace a request continues, and
-//! `propagate` tells others; `emit` writes records. `process` says who is watched, `log` what happens.
+//! `runtime` what runtimes hand over within a process; `extract` and `flow` say which trace a request continues,
+//! `promise` that of one which is about to be sent, and `propagate` tells others; `emit` writes records. `process` says who is watched, `log` what happens.
 
 #![no_std]
 #![no_main]
@@ -44,6 +44,8 @@ mod maps;
 mod operation;
 #[cfg(target_arch = "bpf")]
 mod process;
+#[cfg(target_arch = "bpf")]
+mod promise;
 #[cfg(target_arch = "bpf")]
 mod propagate;
 #[cfg(target_arch = "bpf")]

@@ -1,9 +1,10 @@
 //! Every map.
 
 use crate::connection::Connection;
-use crate::context::{Exchange, Ids, Key, Promise, Unit};
+use crate::context::{Exchange, Ids, Key, Unit};
 use crate::flow;
 use crate::operation::{Operation, SLOTS};
+use crate::promise::Promise;
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::node::{self, Loop, Segment, Trust};

@@ -7,10 +7,11 @@
 use super::frames::{fields, head_at, looked};
 use super::{message, tells, text, tracestate};
 use crate::connection::Sending;
-use crate::context::{self, Ids};
+use crate::context::Ids;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
+use crate::promise;
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
@@ -73,7 +74,7 @@ pub(crate) extern "C" fn amqp_frame(sock: u64, slot: u32) -> u32 {
         sending.stream = channel;
         sending.marks |= marked::PUBLISHING;
         let sequence = sending.began.wrapping_add(cursor);
-        context::promise(sock, slot, sequence);
+        promise::make(sock, slot, sequence);
     } else if sending.marks & marked::PUBLISHING != 0
         && sending.stream == channel
         && amqp::is_content_header(head)

@@ -3,11 +3,12 @@
 use super::{frames, message, tracestate};
 use super::{tells, text};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
-use crate::context::{self, Ids};
+use crate::context::Ids;
 use crate::frames::operands;
 use crate::http1::{is_request, past_line_feed};
 use crate::maps::count;
 use crate::operation::Operation;
+use crate::promise;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
 use core::ptr::write_volatile;
@@ -126,7 +127,7 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
             sending.state = state::REST;
             return;
         }
-        context::promise(operation.sock, operation.slot, sending.began);
+        promise::make(operation.sock, operation.slot, sending.began);
         sending.state = state::IN_LINE;
         sending.marks = marked::FIRST | marked::BEGAN;
         sending.remaining = 0;

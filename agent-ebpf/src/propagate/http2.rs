@@ -9,11 +9,12 @@ use super::frames::{fields, head_at, looked};
 use super::tracestate::{self, State};
 use super::{message, tells, text};
 use crate::connection::Sending;
-use crate::context::{self, Ids};
+use crate::context::Ids;
 use crate::extract;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
+use crate::promise;
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
@@ -87,7 +88,7 @@ pub(super) fn injects(
 ) -> u32 {
     let cursor = operation.cursor;
     sending.stream = http2::stream(head);
-    context::promise(operation.sock, operation.slot, sending.began.wrapping_add(cursor));
+    promise::make(operation.sock, operation.slot, sending.began.wrapping_add(cursor));
     let whole = http2::whole(head);
     let Some((from, padding)) = http2::block(head, operation.byte(cursor + http2::HEADER)) else {
         count(Counter::InjectionCut, 1);

@@ -6,10 +6,11 @@
 use super::frames::{fields, head_at, looked};
 use super::{message, text, wanted};
 use crate::connection::Sending;
-use crate::context::{self, Ids};
+use crate::context::Ids;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
+use crate::promise;
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
@@ -91,7 +92,7 @@ pub(super) fn injects(
         count(Counter::InjectionUnfit, 1);
         return 0;
     }
-    context::promise(operation.sock, operation.slot, sequence);
+    promise::make(operation.sock, operation.slot, sequence);
     let ids = &sending.exchange.ids;
     // What ends the text is written over by itself.
     let put = message::put::<COMMENT, { COMMENT + 1 }>(context, at, |to| write(to, ids));
