@@ -551,53 +551,57 @@ fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
+/// Each of these statements as a simple query.
+const EXECUTE: &str = "
+import sys
+import psycopg2
+connection = psycopg2.connect(sys.argv[1])
+connection.autocommit = True
+cursor = connection.cursor()
+for statement in sys.argv[2:]:
+    cursor.execute(statement)
+";
+
 /// Commands of replication and of PgBouncer's console work as before, and a context passes PgBouncer.
 fn where_no_comment_is_borne(hooks: Hooks) -> Result<()> {
     let server = Postgres::start()?;
     let pool = PgBouncer::start(&server, Pooling::Transaction)?;
-    let psql = |port: u16, database: &str, statement: &str| -> Result<Vec<String>> {
-        let mut command = child::command("psql");
-        command.env("PGPASSWORD", "secret");
-        command.args([
-            "-X",
-            "-A",
-            "-t",
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "clerk",
-            "-p",
-            &port.to_string(),
-        ]);
-        command.args(["-d", database, "-c", statement]);
-        Child::spawn(command)?
-            .succeed()
-            .with_context(|| format!("{database}: {statement}"))
+    let execute = |port: u16, database: &str, statements: &[&str]| -> Result<()> {
+        let mut command = child::command(&workload::environment("python")?.to_string_lossy());
+        let to = format!("host=127.0.0.1 port={port} user=clerk password=secret {database}");
+        command.args(["-c", EXECUTE, &to]).args(statements);
+        Child::spawn(command)?.succeed().map(drop)
     };
     let (near, far) = (pool.service.address.port(), server.service.address.port());
     let options = propagating(hooks).port(near).port(far);
     let session = Session::start(options)?;
-    for statement in [
-        "IDENTIFY_SYSTEM",
-        "SHOW server_version",
-        "CREATE_REPLICATION_SLOT a TEMPORARY PHYSICAL",
-        "SELECT 1",
-    ] {
-        psql(far, "dbname=shop replication=database", statement)?;
-    }
-    for statement in [
-        "SHOW POOLS",
-        "SHOW VERSION",
-        "SHOW CLIENTS",
-        "RELOAD",
-        "PAUSE",
-        "RESUME",
-    ] {
-        psql(near, "pgbouncer", statement)?;
-    }
-    for statement in ["SELECT 2", "BEGIN; SELECT 3; COMMIT", "VALUES (4)"] {
-        psql(near, "shop", statement)?;
-    }
+    execute(
+        far,
+        "dbname=shop replication=database",
+        &[
+            "IDENTIFY_SYSTEM",
+            "SHOW server_version",
+            "CREATE_REPLICATION_SLOT a TEMPORARY PHYSICAL",
+            "SELECT 1",
+        ],
+    )?;
+    execute(
+        near,
+        "dbname=pgbouncer",
+        &[
+            "SHOW POOLS",
+            "SHOW VERSION",
+            "SHOW CLIENTS",
+            "RELOAD",
+            "PAUSE",
+            "RESUME",
+        ],
+    )?;
+    execute(
+        near,
+        "dbname=shop",
+        &["SELECT 2", "BEGIN; SELECT 3; COMMIT", "VALUES (4)"],
+    )?;
     let logged = server.logged()?;
     let seen = session.finish(0)?;
     let spans = clients(&seen);
