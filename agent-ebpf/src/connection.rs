@@ -422,22 +422,28 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
 /// Whether what comes from the other end of a connection is refused.
 #[inline(always)]
 pub(crate) fn is_refused(sock: u64) -> bool {
-    if global!(refuses) == 0 {
-        return false;
-    }
-    let mut address = [0_u8; 16];
+    global!(refuses) != 0 && refuses(sock) != 0
+}
+
+/// A global function, so that its stack is its own: 1 where the other end is refused.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn refuses(sock: u64) -> u32 {
+    /// The bits of an address.
+    const WHOLE: u32 = 128;
     let family: u16 = kernel(sock, global!(sock_family)).unwrap_or(0);
-    if family == family::INET {
-        (address[10], address[11]) = (0xff, 0xff);
-        if let Some(v4) = address.last_chunk_mut() {
-            copy::<[u8; 4]>(v4, sock, global!(sock_remote_v4));
-        }
-    } else if family == family::INET6 {
-        copy(&mut address, sock, global!(sock_remote_v6));
-    } else {
-        return false;
-    }
-    REFUSED.get(Key::new(128, address)).is_some()
+    let address = match family {
+        family::INET => kernel::<u32>(sock, global!(sock_remote_v4)).map(|v4| [0, 0, u32::to_be(0xffff), v4]),
+        family::INET6 => kernel::<[u32; 4]>(sock, global!(sock_remote_v6)),
+        _ => None,
+    };
+    let Some([a, b, c, d]) = address else {
+        return 0;
+    };
+    let key = [WHOLE, a, b, c, d];
+    // SAFETY: a key is a length and sixteen bytes.
+    let key = unsafe { &*key.as_ptr().cast::<Key<[u8; 16]>>() };
+    REFUSED.get(key).is_some() as u32
 }
 
 /// Reads the path a Unix socket is bound to; returns its length, 0 where it has none.
