@@ -521,6 +521,17 @@ async fn answer2(
     Ok(response)
 }
 
+/// How many requests of each client there are: `SPANWIRE_REQUESTS`, which a longer trial sets, else a share of `count`.
+///
+/// # Errors
+/// That is no number.
+pub fn requests(hooks: Hooks, count: usize) -> Result<usize> {
+    match std::env::var("SPANWIRE_REQUESTS") {
+        Ok(count) => Ok(count.parse()?),
+        Err(_) => Ok(hooks.share(count)),
+    }
+}
+
 /// `spanwire run` that injects.
 #[must_use]
 pub fn propagating(hooks: Hooks) -> Options {

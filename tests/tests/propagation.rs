@@ -11,6 +11,7 @@ use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::{Expected, Matcher, both};
 use spanwire_tests::injection::{
     Client, Got, Keeper, Keeper2, Outcome, Planned, clients, counting, header_of, once, plan, propagating,
+    requests,
 };
 use spanwire_tests::seen::Seen;
 use spanwire_tests::session::Session;
@@ -23,14 +24,6 @@ spanwire_tests::under_both_hook_sets!(
     http2_of_each_client,
     grpc_of_each_client,
 );
-
-/// Requests of each client: `SPANWIRE_REQUESTS`, which a longer trial sets.
-fn count(hooks: Hooks) -> Result<usize> {
-    match std::env::var("SPANWIRE_REQUESTS") {
-        Ok(count) => Ok(count.parse()?),
-        Err(_) => Ok(hooks.share(500)),
-    }
-}
 
 /// `got` are the requests that came when nobody was there, but that each carries, behind all else, the header of its own
 /// client's span.
@@ -96,7 +89,7 @@ fn spans_of(planned: &Planned, address: SocketAddr) -> [Expected; 2] {
 fn http1_of_each_client(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
     let folder = tempfile::tempdir()?;
-    let count = count(hooks)?;
+    let count = requests(hooks, 500)?;
     let plans = Client::HTTP1.map(|client| (client, plan(&client.prefix(), count, 1)));
     let ask_all = || -> Result<_> {
         for (client, plan) in &plans {
@@ -407,7 +400,7 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
 fn http2_of_each_client(hooks: Hooks) -> Result<()> {
     let keeper = Keeper2::start()?;
     let folder = tempfile::tempdir()?;
-    let count = count(hooks)?;
+    let count = requests(hooks, 500)?;
     let plans = Client::HTTP2.map(|client| (client, plan(&client.prefix(), count, 1)));
     let ask_all = || -> Result<_> {
         for (client, plan) in &plans {
@@ -476,7 +469,7 @@ fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
     // None that the client gives up; the seventh of eight is large.
     const KINDS: [&str; 8] = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Sum"];
     let keeper = Keeper2::start()?;
-    let count = count(hooks)?;
+    let count = requests(hooks, 500)?;
     let call_all = || -> Result<_> {
         let mut told: Vec<Call> = Vec::new();
         for client in CLIENTS {

@@ -9,11 +9,10 @@ use spanwire_tests::agent::{Agent, Hooks};
 use spanwire_tests::calls::Peer;
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::injection::{
-    Client, Got, Keeper, Keeper2, Outcome, Requests, clients, header_of, once, plan, propagating,
+    Client, Got, Keeper, Keeper2, Requests, clients, header_of, once, plan, propagating,
 };
 use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::service::Service;
-use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, wait, workload};
@@ -23,7 +22,6 @@ spanwire_tests::under_both_hook_sets!(
     loaded_while_it_comes_and_goes,
     between_two_hosts,
     a_trace_goes_on,
-    messages_of_pika,
 );
 
 /// Asks for /kept/0, /kept/1 and so on, on one connection, until there is a file.
@@ -350,69 +348,5 @@ fn a_trace_goes_on(hooks: Hooks) -> Result<()> {
             span.trace_id
         );
     }
-    Ok(())
-}
-
-/// Each message carries the context of its own publish, which its delivery is below; its body and all other properties are as
-/// they were sent, and so is a context that it has of its own.
-fn messages_of_pika(hooks: Hooks) -> Result<()> {
-    let count = 250;
-    let broker = RabbitMq::start()?;
-    let mut command = child::command(&workload::environment("python")?.to_string_lossy());
-    command.arg(workload::file("propagation/publish.py")?);
-    command.args([broker.service.address.port().to_string(), count.to_string()]);
-    let folder = tempfile::tempdir()?;
-    let turn = folder.path().join("turn");
-    let client = Child::spawn(child::held(&command, &turn))?;
-    let session = Session::start(propagating(hooks).pid(client.pid()))?;
-    std::fs::write(turn, "")?;
-    let told = client.succeed()?;
-    let seen = session.finish(2 * count)?;
-    ensure!(
-        seen.spans.len() == 2 * count && told.len() == count,
-        "{} spans, {} messages",
-        seen.spans.len(),
-        told.len()
-    );
-    let ids: HashMap<String, &Span> = seen
-        .spans
-        .iter()
-        .filter(|span| span.kind == Kind::Producer)
-        .map(|span| (format!("00-{}-{}-01", span.trace_id, span.span_id), span))
-        .collect();
-    let consumers = seen.spans.iter().filter(|span| span.kind == Kind::Consumer);
-    let consumed: HashMap<&str, &Span> = consumers.map(|span| (span.parent.as_str(), span)).collect();
-    let mut own = 0;
-    for line in &told {
-        let message: serde_json::Value = serde_json::from_str(line)?;
-        ensure!(message["same"] == true, "{message}");
-        let contexts = message["contexts"].as_array().context("contexts")?;
-        let [context] = contexts.as_slice() else {
-            anyhow::bail!("{message}")
-        };
-        let context = context.as_str().context("text")?;
-        if message["own"] == true {
-            own += 1;
-            ensure!(
-                context.starts_with("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"),
-                "{message}"
-            );
-            continue;
-        }
-        let publish = ids.get(context).with_context(|| message.to_string())?;
-        let delivery = consumed
-            .get(publish.span_id.as_str())
-            .with_context(|| message.to_string())?;
-        ensure!(
-            delivery.trace_id == publish.trace_id,
-            "{publish:#?}\n{delivery:#?}"
-        );
-    }
-    let expected = Outcome {
-        injected: (count - own) as u64,
-        own: own as u64,
-        skipped: 0,
-    };
-    ensure!(Outcome::of(&seen) == expected, "{:?}", Outcome::of(&seen));
     Ok(())
 }
