@@ -113,7 +113,10 @@ pub const fn field(word: u64, second: u64, third: u64) -> Field {
     const FOUR: u64 = 0xffff_ffff;
     const THREE: u64 = 0xff_ffff;
     let (word, second, third) = (word | LOWER, second | LOWER, third | LOWER);
-    let traceparent = word == pattern(b"tracepar") && second & FOUR == pattern(b"ent:");
+    let behind = second & FOUR;
+    // Blanks in front of the colon are an error that some servers bear.
+    let traceparent =
+        word == pattern(b"tracepar") && (behind == pattern(b"ent:")) | (behind == pattern(b"ent "));
     let b3 = word & THREE == pattern(b"b3:");
     let b3_multi = word == pattern(b"x-b3-tra") && second & crate::word::SEVEN >> 16 == pattern(b"ceid:");
     let jaeger = word == pattern(b"uber-tra") && second & crate::word::SEVEN >> 8 == pattern(b"ce-id:");
@@ -208,6 +211,7 @@ mod tests {
         for line in [
             &b"traceparent: 00-"[..],
             b"TraceParent:00",
+            b"traceparent : 00",
             b"b3: 0",
             b"B3:1",
             b"X-B3-TraceId: 1",

@@ -199,7 +199,7 @@ fn curl(address: SocketAddr, plan: &[Planned], folder: &Path) -> Result<Command>
 /// A request as a server got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {
-    /// Lines of its head, each as it was sent, or fields of a header block as `NAME: VALUE`.
+    /// Lines of its head, each as it was sent, or fields of a header block as `NAME: VALUE`; then trailers as `trailer LINE`.
     pub head: Vec<String>,
     /// Its body.
     pub body: Body,
@@ -408,6 +408,11 @@ fn serve(socket: &TcpStream, keep: &Kept) -> Result<()> {
                 reader.read_exact(&mut body[start..])?;
                 line.clear();
                 reader.read_line(&mut line)?;
+                while size == 0 && line != "\r\n" {
+                    got.head.push(format!("trailer {}", line.trim_end()));
+                    line.clear();
+                    ensure!(reader.read_line(&mut line)? > 0, "{path}: trailers break off");
+                }
                 ensure!(line == "\r\n", "{path}: end of a chunk {line:?}");
                 if size == 0 {
                     break;

@@ -26,6 +26,7 @@ pub mod publishers;
 pub mod receiver;
 pub mod replay;
 pub mod seen;
+pub mod sends;
 pub mod service;
 pub mod session;
 pub mod shop;
