@@ -389,6 +389,10 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     if dialogue.requests_direction == RECEIVED {
         let mut at = operation.cursor + traceparent::NAME;
         at += (operation.byte(at) == b' ') as u32;
+        let behind = at + traceparent::LENGTH;
+        if behind + 2 > operation.end || !traceparent::ends(operation.word(at), operation.word(behind)) {
+            return 0;
+        }
         join(operation, &mut dialogue.serving, at);
     }
     0

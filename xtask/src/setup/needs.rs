@@ -112,6 +112,7 @@ pub(crate) const PYTHON: &[&str] = &[
     "fastapi==0.165.0",
     "uvicorn==0.54.0",
     "uvloop==0.23.0",
+    "hypercorn==0.18.0",
     "httpx==0.28.1",
     "grpcio==1.85.1",
     "psycopg2-binary==2.9.13",
