@@ -93,6 +93,10 @@ pub enum Client {
     GoHttp2,
     /// curl.
     Curl,
+    /// `java.net.http.HttpClient`.
+    JavaHttpClient,
+    /// `HttpURLConnection` of Java.
+    UrlConnection,
 }
 
 impl Client {
@@ -110,6 +114,9 @@ impl Client {
 
     /// All that speak HTTP/2.
     pub const HTTP2: [Self; 2] = [Self::NodeHttp2, Self::GoHttp2];
+
+    /// All of Java, which asks how many bytes wait on a socket.
+    pub const JAVA: [Self; 2] = [Self::JavaHttpClient, Self::UrlConnection];
 
     /// What its paths begin with.
     #[must_use]
@@ -157,6 +164,8 @@ impl Client {
             Self::NodeHttp2 => (node()?, "http2"),
             Self::GoHttp => (go()?, "http"),
             Self::GoHttp2 => (go()?, "http2"),
+            Self::JavaHttpClient => (workload::java("Ask")?, "HttpClient"),
+            Self::UrlConnection => (workload::java("Ask")?, "HttpURLConnection"),
             Self::Curl => bail!("has no plan"),
         };
         command

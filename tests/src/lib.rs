@@ -22,6 +22,7 @@ pub mod namespaces;
 pub mod nghttp;
 pub mod peer;
 pub mod port;
+pub mod proxy;
 pub mod publishers;
 pub mod receiver;
 pub mod replay;
