@@ -14,6 +14,7 @@ pub mod chain;
 pub mod child;
 pub mod database;
 pub mod expect;
+pub mod footprint;
 pub mod foreign;
 pub mod http;
 pub mod injection;

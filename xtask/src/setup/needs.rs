@@ -46,6 +46,7 @@ pub(crate) const TESTS: &[Need] = &[
     program("cargo-fmt", "rustfmt-web"),
     // Live tests: servers and clients.
     program("nginx", "nginx"),
+    program("haproxy", "haproxy"),
     program("redis-server", "redis-server"),
     program("node", "nodejs"),
     program("npm", "npm"),
@@ -99,6 +100,7 @@ pub(crate) const DEMO: &[Need] = &[
 /// What the bench starts.
 pub(crate) const BENCH: &[Need] = &[
     program("nginx", "nginx"),
+    program("haproxy", "haproxy"),
     program("wrk", "wrk"),
     program("bpftool", "bpftool"),
 ];
