@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::calls;
 use crate::child::{self, Child};
 use crate::service::rabbitmq::RabbitMq;
-use crate::workload;
+use crate::{wait, workload};
 
 /// A library that publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,8 @@ impl Publisher {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Pika, Self::AioPika, Self::Amqplib, Self::Amqp091];
 
-    /// The command that publishes `count` messages, of which `large` have 10 MiB, with routing keys of its own, and ends well where each was confirmed.
-    ///
-    /// # Errors
-    /// It is not installed, or cannot be built.
-    pub fn publish(self, broker: &RabbitMq, count: usize, large: usize) -> Result<Command> {
+    /// The command that publishes with routing keys of its own, and ends well where all was confirmed.
+    fn publish(self, broker: &RabbitMq, count: usize, large: usize) -> Result<Command> {
         let mut command = match self {
             Self::Pika => python("propagation/publish.py")?,
             Self::AioPika => python("propagation/publish_asyncio.py")?,
@@ -72,30 +69,36 @@ pub struct Got {
     pub same: bool,
 }
 
-/// Starts to consume `count` messages, whoever publishes them.
+/// What a consumer gets of `count` messages that a library publishes, of which `large` have 10 MiB, by routing key.
 ///
 /// # Errors
-/// It does not start.
-pub fn consumer(broker: &RabbitMq, count: usize) -> Result<Child> {
-    let mut command = python("propagation/collect.py")?;
-    command.args([broker.service.address.to_string(), count.to_string()]);
-    let mut child = Child::spawn(command)?;
-    child.line("ready")?;
-    Ok(child)
-}
-
-/// What such a consumer got, by routing key.
-///
-/// # Errors
-/// Not all came, or one came twice.
-pub fn consumed(consumer: Child) -> Result<BTreeMap<String, Got>> {
-    let all: Vec<Got> = calls::told(&consumer.succeed()?[1..])?;
-    let count = all.len();
+/// A publish failed, not all came, one came twice, or a body is another.
+pub fn publish(
+    publisher: Publisher,
+    broker: &RabbitMq,
+    count: usize,
+    large: usize,
+) -> Result<BTreeMap<String, Got>> {
+    let mut consumer = python("propagation/collect.py")?;
+    consumer.args([
+        broker.service.address.to_string(),
+        count.to_string(),
+        format!("{publisher:?}"),
+    ]);
+    let mut consumer = Child::spawn(consumer)?;
+    consumer.line("ready")?;
+    let publish = Child::spawn(publisher.publish(broker, count, large)?)?;
+    publish.succeed_within(wait::START)?;
+    let all: Vec<Got> = calls::told(&consumer.succeed_within(wait::START)?[1..])?;
     let all: BTreeMap<String, Got> = all.into_iter().map(|got| (got.key.clone(), got)).collect();
     ensure!(all.len() == count, "{} of {count}", all.len());
+    let changed = all.values().find(|got| !got.same);
+    ensure!(changed.is_none(), "a body has changed: {changed:?}");
     Ok(all)
 }
 
+/// Length of a value of `traceparent`.
+const VALUE: u8 = 55;
 /// Bit of the property flags for the headers table (AMQP 0-9-1, class basic).
 const HEADERS: u16 = 0x2000;
 /// Those of what comes before it.
@@ -141,10 +144,25 @@ impl Got {
         })
     }
 
-    /// How often a text is among its properties.
-    #[must_use]
-    pub fn count(&self, text: &str) -> usize {
-        self.properties.matches(&hex(text.as_bytes())).count()
+    /// The `traceparent` that it has and another does not, but for which they are the same; `None` where they are the same.
+    ///
+    /// # Errors
+    /// There is another difference.
+    pub fn context_beside(&self, plain: &Self) -> Result<Option<String>> {
+        if self == plain {
+            return Ok(None);
+        }
+        let own = unhex(&self.properties)?;
+        let start = [b"\x0btraceparentS\0\0\0".as_slice(), &[VALUE]].concat();
+        let at = own.windows(start.len()).position(|window| window == start);
+        let at = at.with_context(|| format!("{self:?}, not {plain:?}"))? + start.len();
+        let value = own.get(at..at + usize::from(VALUE)).context("cut off")?;
+        let value = String::from_utf8(value.to_vec())?;
+        ensure!(
+            plain.with("traceparent", &value)? == *self,
+            "{self:?}, not {plain:?}"
+        );
+        Ok(Some(value))
     }
 }
 

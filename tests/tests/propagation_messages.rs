@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
+use spanwire_tests::calls;
 use spanwire_tests::child::Child;
 use spanwire_tests::injection::{Outcome, propagating, requests};
 use spanwire_tests::messages::{Library, Message};
@@ -13,10 +14,8 @@ use spanwire_tests::seen::Seen;
 use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
-use spanwire_tests::{calls, wait};
 
 spanwire_tests::under_both_hook_sets!(messages_of_each_library);
-spanwire_tests::under_one_hook_set!(messages_of_java);
 
 /// The context that some of them have of their own: its trace and its span.
 const OWN: (&str, &str) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
@@ -31,29 +30,13 @@ fn is_too_long(key: &str) -> bool {
     key.ends_with('8')
 }
 
-fn publish(
-    publisher: Publisher,
-    broker: &RabbitMq,
-    count: usize,
-    large: usize,
-) -> Result<BTreeMap<String, Got>> {
-    let consumer = publishers::consumer(broker, count)?;
-    let published = Child::spawn(publisher.publish(broker, count, large)?)?;
-    published.succeed_within(wait::START)?;
-    let got = publishers::consumed(consumer)?;
-    ensure!(got.len() == count, "{} of {count}", got.len());
-    let changed = got.values().find(|got| !got.same);
-    ensure!(changed.is_none(), "a body has changed: {changed:?}");
-    Ok(got)
-}
-
 fn messages_of_each_library(hooks: Hooks) -> Result<()> {
     let broker = RabbitMq::start()?;
     let count = requests(hooks, 400)?;
     let publish_all = || -> Result<BTreeMap<String, Got>> {
         let mut all = BTreeMap::new();
         for publisher in Publisher::ALL {
-            let got = publish(publisher, &broker, count, 1);
+            let got = publishers::publish(publisher, &broker, count, 1);
             all.extend(got.with_context(|| format!("{publisher:?}"))?);
         }
         Ok(all)
@@ -107,7 +90,10 @@ fn messages_of_each_library(hooks: Hooks) -> Result<()> {
     seen.counted()?;
     let losses = seen.summary.losses();
     ensure!(losses.is_empty(), "losses: {losses:?}");
-    Ok(())
+    match hooks {
+        Hooks::Socket => messages_of_java(hooks, &broker),
+        Hooks::Syscall => Ok(()),
+    }
 }
 
 /// The spans of a kind by their routing keys.
@@ -122,11 +108,10 @@ fn of(seen: &Seen, kind: Kind) -> HashMap<&str, &Span> {
 }
 
 /// Where enrolled sockets answer FIONREAD with 0, Java's are left alone: it works as ever, and all spans are there.
-fn messages_of_java(hooks: Hooks) -> Result<()> {
-    let broker = RabbitMq::start()?;
+fn messages_of_java(hooks: Hooks, broker: &RabbitMq) -> Result<()> {
     let address = broker.service.address;
     let session = Session::start(propagating(hooks).port(address.port()))?;
-    let client = Child::spawn(Library::AmqpClient.work(&broker, 200, 4)?)?;
+    let client = Child::spawn(Library::AmqpClient.work(broker, 200, 4)?)?;
     let told: Vec<Message> = calls::told(&client.succeed()?)?;
     let expected: Vec<_> = told
         .iter()

@@ -1,4 +1,4 @@
-"""collect.py ADDRESS COUNT: says `ready`, consumes so many messages of amq.fanout and prints a line of JSON for each: its routing
+"""collect.py ADDRESS COUNT NAME: says `ready`, consumes so many messages that publish.py called NAME sends and prints a line of JSON for each: its routing
 key, its properties as they came in hex, its body's size, and whether that counts up modulo 251 from the number in its routing key on.
 """
 import json
@@ -6,7 +6,7 @@ import sys
 
 import pika
 
-address, count = sys.argv[1], int(sys.argv[2])
+address, count, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 host, port = address.split(":")
 COUNTING = bytes(range(251)) * (11 * 1024 * 1024 // 251)
 got = []
@@ -33,7 +33,7 @@ connection = pika.BlockingConnection(pika.ConnectionParameters(host, int(port), 
 channel = connection.channel()
 channel.basic_qos(prefetch_count=100)
 queue = channel.queue_declare("", exclusive=True).method.queue
-channel.queue_bind(queue, "amq.fanout")
+channel.queue_bind(queue, "amq.topic", f"{name}.*")
 channel.basic_consume(queue, take)
 print("ready", flush=True)
 channel.start_consuming()

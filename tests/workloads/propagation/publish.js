@@ -37,7 +37,7 @@ const body = (number) => {
   let pending = [];
   for (let number = 0; number < count; number += 1) {
     pending.push(new Promise((resolve, reject) => {
-      channels[number % 3].publish('amq.fanout', `${name}.${number}`, body(number), properties(number),
+      channels[number % 3].publish('amq.topic', `${name}.${number}`, body(number), properties(number),
         (failed) => failed ? reject(failed) : resolve());
     }));
     if (pending.length === 200) {

@@ -1,4 +1,4 @@
-"""publish.py ADDRESS COUNT LARGE NAME: publishes through pika, on three channels with confirms, to the exchange amq.fanout.
+"""publish.py ADDRESS COUNT LARGE NAME: publishes through pika, on three channels with confirms, to the exchange amq.topic.
 
 The routing key is NAME and the message's number, its body counts up modulo 251 from that on; LARGE of them have 10 MiB. Properties
 are of ten kinds, by the last digit: none, tables of every kind of value, no table behind and before others, a `traceparent`
@@ -54,7 +54,7 @@ def main():
     for channel in channels:
         channel.confirm_delivery()
     for number in range(COUNT):
-        channels[number % 3].basic_publish("amq.fanout", key(number), body(number), pika.BasicProperties(**properties(number)))
+        channels[number % 3].basic_publish("amq.topic", key(number), body(number), pika.BasicProperties(**properties(number)))
     connection.close()
 
 

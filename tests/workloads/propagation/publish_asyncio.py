@@ -13,7 +13,7 @@ ALL |= {"bytes": bytearray(b"\x00\xce"), "list": [1, "two", {"q": [bytearray(b"x
 async def main():
     connection = await aio_pika.connect(f"amqp://guest:guest@{ADDRESS}/")
     channels = [await connection.channel() for _ in range(3)]
-    exchanges = [await channel.get_exchange("amq.fanout") for channel in channels]
+    exchanges = [await channel.get_exchange("amq.topic") for channel in channels]
 
     async def some(part):
         for number in range(part, COUNT, TASKS):

@@ -47,6 +47,7 @@ pub(crate) const TESTS: &[Need] = &[
     // Live tests: servers and clients.
     program("nginx", "nginx"),
     program("haproxy", "haproxy"),
+    program("bpftool", "bpftool"),
     program("redis-server", "redis-server"),
     program("node", "nodejs"),
     program("npm", "npm"),
@@ -100,7 +101,6 @@ pub(crate) const DEMO: &[Need] = &[
 /// What the bench starts.
 pub(crate) const BENCH: &[Need] = &[
     program("nginx", "nginx"),
-    program("haproxy", "haproxy"),
     program("wrk", "wrk"),
     program("bpftool", "bpftool"),
 ];

@@ -84,7 +84,7 @@ func main() {
 			var confirms []*amqp.DeferredConfirmation
 			for number := part; number < count; number += 3 {
 				confirms = append(confirms, must(channel.PublishWithDeferredConfirmWithContext(context.Background(),
-					"amq.fanout", os.Args[4]+"."+strconv.Itoa(number), false, false, message(number, large))))
+					"amq.topic", os.Args[4]+"."+strconv.Itoa(number), false, false, message(number, large))))
 			}
 			for _, confirm := range confirms {
 				if !confirm.Wait() {
