@@ -75,6 +75,8 @@ func main() {
 		serve(os.Args[2], os.Args[3])
 		return
 	}
+	// It is read when it starts, and connects before that is over.
+	time.Sleep(time.Second)
 	rate, _ := strconv.Atoi(os.Args[3])
 	seconds, _ := strconv.Atoi(os.Args[4])
 	ask(os.Args[2], rate, seconds)
