@@ -44,6 +44,10 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     }
     let mut at = cursor + traceparent::NAME;
     at += (operation.byte(at) == b' ') as u32;
+    let behind = at + LENGTH;
+    if behind + 2 > operation.end || !traceparent::ends(operation.word(at), operation.word(behind)) {
+        return 0;
+    }
     match read(operation, at) {
         // There twice, neither counts.
         Some(_) if known => is_untold(&mut dialogue.serving),

@@ -93,6 +93,10 @@ pub enum Client {
     GoHttp2,
     /// curl.
     Curl,
+    /// `java.net.http.HttpClient`.
+    JavaHttpClient,
+    /// `HttpURLConnection` of Java.
+    UrlConnection,
 }
 
 impl Client {
@@ -110,6 +114,9 @@ impl Client {
 
     /// All that speak HTTP/2.
     pub const HTTP2: [Self; 2] = [Self::NodeHttp2, Self::GoHttp2];
+
+    /// All of Java, which asks how many bytes wait on a socket.
+    pub const JAVA: [Self; 2] = [Self::JavaHttpClient, Self::UrlConnection];
 
     /// What its paths begin with.
     #[must_use]
@@ -157,6 +164,8 @@ impl Client {
             Self::NodeHttp2 => (node()?, "http2"),
             Self::GoHttp => (go()?, "http"),
             Self::GoHttp2 => (go()?, "http2"),
+            Self::JavaHttpClient => (workload::java("Ask")?, "HttpClient"),
+            Self::UrlConnection => (workload::java("Ask")?, "HttpURLConnection"),
             Self::Curl => bail!("has no plan"),
         };
         command
@@ -199,7 +208,7 @@ fn curl(address: SocketAddr, plan: &[Planned], folder: &Path) -> Result<Command>
 /// A request as a server got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {
-    /// Lines of its head, each as it was sent, or fields of a header block as `NAME: VALUE`.
+    /// Lines of its head, each as it was sent, or fields of a header block as `NAME: VALUE`; then trailers as `trailer LINE`.
     pub head: Vec<String>,
     /// Its body.
     pub body: Body,
@@ -408,6 +417,11 @@ fn serve(socket: &TcpStream, keep: &Kept) -> Result<()> {
                 reader.read_exact(&mut body[start..])?;
                 line.clear();
                 reader.read_line(&mut line)?;
+                while size == 0 && line != "\r\n" {
+                    got.head.push(format!("trailer {}", line.trim_end()));
+                    line.clear();
+                    ensure!(reader.read_line(&mut line)? > 0, "{path}: trailers break off");
+                }
                 ensure!(line == "\r\n", "{path}: end of a chunk {line:?}");
                 if size == 0 {
                     break;
@@ -519,6 +533,17 @@ async fn answer2(
         *response.body_mut() = message.with_trailers(async move { Some(Ok(trailers)) }).boxed();
     }
     Ok(response)
+}
+
+/// How many requests of each client there are: `SPANWIRE_REQUESTS`, which a longer trial sets, else a share of `count`.
+///
+/// # Errors
+/// That is no number.
+pub fn requests(hooks: Hooks, count: usize) -> Result<usize> {
+    match std::env::var("SPANWIRE_REQUESTS") {
+        Ok(count) => Ok(count.parse()?),
+        Err(_) => Ok(hooks.share(count)),
+    }
 }
 
 /// `spanwire run` that injects.

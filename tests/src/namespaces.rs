@@ -29,6 +29,9 @@ impl Namespaces {
             format!("-n {b} address add 10.77.0.2/24 dev far"),
             format!("-n {a} link set near up"),
             format!("-n {b} link set far up"),
+            // Also what is sent to their own addresses goes by way of it.
+            format!("-n {a} link set lo up"),
+            format!("-n {b} link set lo up"),
         ] {
             ip(&line)?;
         }
@@ -38,8 +41,14 @@ impl Namespaces {
     /// Python of the distribution in one of them.
     #[must_use]
     pub fn python(&self, end: usize) -> Command {
+        self.command(end, workload::PYTHON)
+    }
+
+    /// A program in one of them.
+    #[must_use]
+    pub fn command(&self, end: usize, program: &str) -> Command {
         let mut command = child::command("ip");
-        command.args(["netns", "exec", &self.0[end], workload::PYTHON]);
+        command.args(["netns", "exec", &self.0[end], program]);
         command
     }
 

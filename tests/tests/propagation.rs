@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
 use spanwire_tests::agent::Hooks;
 use spanwire_tests::calls::{self, Call, Peer};
-use spanwire_tests::child::{self, Child};
+use spanwire_tests::child::Child;
 use spanwire_tests::expect::{Expected, Matcher, both};
 use spanwire_tests::injection::{
     Client, Got, Keeper, Keeper2, Outcome, Planned, clients, counting, header_of, once, plan, propagating,
+    requests,
 };
 use spanwire_tests::seen::Seen;
+use spanwire_tests::sends::{Cases, message};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
-use spanwire_tests::workload;
 
 spanwire_tests::under_both_hook_sets!(
     http1_of_each_client,
@@ -23,14 +23,6 @@ spanwire_tests::under_both_hook_sets!(
     http2_of_each_client,
     grpc_of_each_client,
 );
-
-/// Requests of each client: `SPANWIRE_REQUESTS`, which a longer trial sets.
-fn count(hooks: Hooks) -> Result<usize> {
-    match std::env::var("SPANWIRE_REQUESTS") {
-        Ok(count) => Ok(count.parse()?),
-        Err(_) => Ok(hooks.share(500)),
-    }
-}
 
 /// `got` are the requests that came when nobody was there, but that each carries, behind all else, the header of its own
 /// client's span.
@@ -96,7 +88,7 @@ fn spans_of(planned: &Planned, address: SocketAddr) -> [Expected; 2] {
 fn http1_of_each_client(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
     let folder = tempfile::tempdir()?;
-    let count = count(hooks)?;
+    let count = requests(hooks, 500)?;
     let plans = Client::HTTP1.map(|client| (client, plan(&client.prefix(), count, 1)));
     let ask_all = || -> Result<_> {
         for (client, plan) in &plans {
@@ -124,76 +116,6 @@ fn http1_of_each_client(hooks: Hooks) -> Result<()> {
     };
     ensure!(Outcome::of(&seen) == outcome, "{:?}", seen.summary);
     Ok(())
-}
-
-/// Bytes of one connection, and how they are sent.
-#[derive(Clone, Debug, Serialize)]
-struct Case {
-    way: &'static str,
-    /// Each byte as the character of that number.
-    sends: Vec<String>,
-    answers: usize,
-}
-
-/// Cases as they are put together.
-#[derive(Debug, Default)]
-struct Cases {
-    all: Vec<Case>,
-    requests: usize,
-}
-
-impl Cases {
-    /// `way` to send the parts of what `write` makes of paths that no other request has, cut at `cuts`.
-    fn add(
-        &mut self,
-        name: &str,
-        way: &'static str,
-        cuts: &[usize],
-        write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>,
-    ) {
-        let mut answers = 0;
-        let bytes = write(&mut || {
-            self.requests += 1;
-            answers += 1;
-            format!("/{name}/{}", self.requests)
-        });
-        let mut sends = Vec::new();
-        let mut from = 0;
-        for &cut in cuts.iter().chain([&bytes.len()]) {
-            sends.push(bytes[from..cut].iter().map(|byte| char::from(*byte)).collect());
-            from = cut;
-        }
-        self.all.push(Case { way, sends, answers });
-    }
-
-    /// The same cut in two at each place.
-    fn cut_everywhere(
-        &mut self,
-        name: &str,
-        way: &'static str,
-        write: impl Fn(&mut dyn FnMut() -> String) -> Vec<u8>,
-    ) {
-        let mut longest = 0;
-        for at in 1.. {
-            let bytes = write(&mut || format!("/{name}/{}", self.requests + 1));
-            longest = longest.max(bytes.len());
-            if at >= longest {
-                return;
-            }
-            self.add(name, way, &[at], &write);
-        }
-    }
-}
-
-/// A head with these fields and the length of a body, and the body.
-fn message(method: &str, path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
-    let length = if body.is_empty() {
-        String::new()
-    } else {
-        format!("Content-Length: {}\r\n", body.len())
-    };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}{length}\r\n");
-    [head.as_bytes(), body].concat()
 }
 
 const OWN: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
@@ -338,13 +260,8 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
     let folder = tempfile::tempdir()?;
     let cases = cases();
-    let file = folder.path().join("cases");
-    std::fs::write(&file, serde_json::to_vec(&cases.all)?)?;
     let send_all = || -> Result<_> {
-        let mut sender = child::command(workload::PYTHON);
-        sender.arg(workload::file("propagation/send.py")?);
-        sender.arg(keeper.address.to_string()).arg(&file);
-        Child::spawn(sender)?.succeed()?;
+        Child::spawn(cases.send(keeper.address, folder.path())?)?.succeed()?;
         once(keeper.kept.take()?)
     };
     let plain = send_all()?;
@@ -407,7 +324,7 @@ fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
 fn http2_of_each_client(hooks: Hooks) -> Result<()> {
     let keeper = Keeper2::start()?;
     let folder = tempfile::tempdir()?;
-    let count = count(hooks)?;
+    let count = requests(hooks, 500)?;
     let plans = Client::HTTP2.map(|client| (client, plan(&client.prefix(), count, 1)));
     let ask_all = || -> Result<_> {
         for (client, plan) in &plans {
@@ -476,7 +393,7 @@ fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
     // None that the client gives up; the seventh of eight is large.
     const KINDS: [&str; 8] = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Sum"];
     let keeper = Keeper2::start()?;
-    let count = count(hooks)?;
+    let count = requests(hooks, 500)?;
     let call_all = || -> Result<_> {
         let mut told: Vec<Call> = Vec::new();
         for client in CLIENTS {

@@ -1,30 +1,19 @@
 //! Injection goes on: on connections that were open before, while spanwire comes and goes, over services, hosts and brokers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use spanwire_tests::agent::{Agent, Hooks};
-use spanwire_tests::calls::Peer;
 use spanwire_tests::child::{self, Child};
-use spanwire_tests::injection::{
-    Client, Got, Keeper, Keeper2, Outcome, Requests, clients, header_of, once, plan, propagating,
-};
+use spanwire_tests::injection::{Keeper, clients, header_of, once, propagating};
 use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::service::Service;
-use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, wait, workload};
 
-spanwire_tests::under_both_hook_sets!(
-    a_connection_that_was_open,
-    loaded_while_it_comes_and_goes,
-    between_two_hosts,
-    a_trace_goes_on,
-    messages_of_pika,
-);
+spanwire_tests::under_both_hook_sets!(a_connection_that_was_open, between_two_hosts, a_trace_goes_on,);
 
 /// Asks for /kept/0, /kept/1 and so on, on one connection, until there is a file.
 const KEEP_ASKING: &str = "
@@ -125,111 +114,6 @@ fn a_connection_that_was_open(hooks: Hooks) -> Result<()> {
             "{client:#?}\n{span:#?}"
         );
     }
-    Ok(())
-}
-
-/// Each client's load goes on while spanwire comes, goes, is killed and is stopped: all is answered, no byte is another, and no
-/// request carries more than one context.
-fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
-    const CLIENTS: [Client; 5] = [
-        Client::Requests,
-        Client::NodeHttp,
-        Client::GoHttp,
-        Client::NodeHttp2,
-        Client::GoHttp2,
-    ];
-    let (keeper, keeper2) = (Keeper::start()?, Keeper2::start()?);
-    let folder = tempfile::tempdir()?;
-    let ask = |client: Client| -> Result<()> {
-        let address = if Client::HTTP2.contains(&client) {
-            keeper2.address
-        } else {
-            keeper.address
-        };
-        let plan = plan(&client.prefix(), 200, 0);
-        Child::spawn(client.ask(address, &plan, 4, folder.path())?)?
-            .succeed()
-            .map(drop)
-    };
-    let all = || -> Result<Requests> {
-        let mut all = keeper.kept.take()?;
-        all.extend(keeper2.kept.take()?);
-        Ok(all)
-    };
-    for client in CLIENTS {
-        ask(client)?;
-    }
-    let plain = once(all()?)?;
-    let call = || -> Result<()> {
-        Child::spawn(Peer::GrpcGo.call(keeper2.address, 400, 20)?)?
-            .succeed()
-            .map(drop)
-    };
-    let done = AtomicBool::new(false);
-    let load = |work: &dyn Fn() -> Result<()>| -> Result<usize> {
-        let mut rounds = 0;
-        while !done.load(Ordering::Acquire) {
-            work()?;
-            rounds += 1;
-        }
-        Ok(rounds)
-    };
-    let (ask, call, load) = (&ask, &call, &load);
-    let rounds = std::thread::scope(|scope| {
-        let mut loads: Vec<_> = CLIENTS
-            .map(|client| scope.spawn(move || load(&|| ask(client)).with_context(|| format!("{client:?}"))))
-            .into_iter()
-            .collect();
-        loads.push(scope.spawn(move || load(call).context("grpc-go")));
-        let options = propagating(hooks)
-            .port(keeper.address.port())
-            .port(keeper2.address.port());
-        let come_and_go = || -> Result<()> {
-            for _ in 0..2 {
-                Agent::start(&options)?.kill()?;
-                let agent = Agent::start(&options)?;
-                keeper.kept.more(300)?;
-                agent.signal(Signal::STOP)?;
-                keeper.kept.more(300)?;
-                agent.signal(Signal::CONT)?;
-                keeper.kept.more(100)?;
-                let finished = agent.stop()?;
-                ensure!(finished.status == 0, "{}", finished.message());
-            }
-            Ok(())
-        };
-        let came = come_and_go();
-        done.store(true, Ordering::Release);
-        let rounds: Result<Vec<usize>> = loads
-            .into_iter()
-            .map(|load| load.join().expect("no thread panics"))
-            .collect();
-        let rounds = rounds?;
-        came.map(|()| rounds)
-    })?;
-    let (mut carried, mut count) = (0, 0);
-    for (path, got) in all()? {
-        if path.starts_with("/shop.") {
-            continue;
-        }
-        for got in got {
-            let contexts = got.values("traceparent").len();
-            ensure!(contexts <= 1, "{got:#?}");
-            carried += contexts;
-            count += 1;
-            let head = got.head.iter().filter(|line| !line.starts_with("traceparent: "));
-            let bare = Got {
-                head: head.cloned().collect(),
-                body: got.body.clone(),
-            };
-            ensure!(bare == plain[&path], "{got:#?}, not {:#?}", plain[&path]);
-        }
-    }
-    let asked: usize = rounds[..CLIENTS.len()].iter().map(|rounds| rounds * 200).sum();
-    ensure!(
-        count == asked && carried > 0,
-        "{count} of {asked}, {carried} with a context"
-    );
     Ok(())
 }
 
@@ -350,69 +234,5 @@ fn a_trace_goes_on(hooks: Hooks) -> Result<()> {
             span.trace_id
         );
     }
-    Ok(())
-}
-
-/// Each message carries the context of its own publish, which its delivery is below; its body and all other properties are as
-/// they were sent, and so is a context that it has of its own.
-fn messages_of_pika(hooks: Hooks) -> Result<()> {
-    let count = 250;
-    let broker = RabbitMq::start()?;
-    let mut command = child::command(&workload::environment("python")?.to_string_lossy());
-    command.arg(workload::file("propagation/publish.py")?);
-    command.args([broker.service.address.port().to_string(), count.to_string()]);
-    let folder = tempfile::tempdir()?;
-    let turn = folder.path().join("turn");
-    let client = Child::spawn(child::held(&command, &turn))?;
-    let session = Session::start(propagating(hooks).pid(client.pid()))?;
-    std::fs::write(turn, "")?;
-    let told = client.succeed()?;
-    let seen = session.finish(2 * count)?;
-    ensure!(
-        seen.spans.len() == 2 * count && told.len() == count,
-        "{} spans, {} messages",
-        seen.spans.len(),
-        told.len()
-    );
-    let ids: HashMap<String, &Span> = seen
-        .spans
-        .iter()
-        .filter(|span| span.kind == Kind::Producer)
-        .map(|span| (format!("00-{}-{}-01", span.trace_id, span.span_id), span))
-        .collect();
-    let consumers = seen.spans.iter().filter(|span| span.kind == Kind::Consumer);
-    let consumed: HashMap<&str, &Span> = consumers.map(|span| (span.parent.as_str(), span)).collect();
-    let mut own = 0;
-    for line in &told {
-        let message: serde_json::Value = serde_json::from_str(line)?;
-        ensure!(message["same"] == true, "{message}");
-        let contexts = message["contexts"].as_array().context("contexts")?;
-        let [context] = contexts.as_slice() else {
-            anyhow::bail!("{message}")
-        };
-        let context = context.as_str().context("text")?;
-        if message["own"] == true {
-            own += 1;
-            ensure!(
-                context.starts_with("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"),
-                "{message}"
-            );
-            continue;
-        }
-        let publish = ids.get(context).with_context(|| message.to_string())?;
-        let delivery = consumed
-            .get(publish.span_id.as_str())
-            .with_context(|| message.to_string())?;
-        ensure!(
-            delivery.trace_id == publish.trace_id,
-            "{publish:#?}\n{delivery:#?}"
-        );
-    }
-    let expected = Outcome {
-        injected: (count - own) as u64,
-        own: own as u64,
-        skipped: 0,
-    };
-    ensure!(Outcome::of(&seen) == expected, "{:?}", Outcome::of(&seen));
     Ok(())
 }

@@ -71,6 +71,10 @@ pub(crate) extern "C" fn amqp_frame(sock: u64, slot: u32) -> u32 {
     }
     let channel = amqp::channel(head);
     if frame.marks & frame::mark::EXCHANGE != 0 {
+        if sending.marks & marked::PUBLISHING != 0 && sending.stream != channel {
+            // One message at a time is followed: the header of the other channel's will not be known for one.
+            count(Counter::InjectionCut, 1);
+        }
         sending.stream = channel;
         sending.marks |= marked::PUBLISHING;
         let sequence = sending.began.wrapping_add(cursor);

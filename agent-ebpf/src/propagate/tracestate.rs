@@ -230,9 +230,10 @@ pub(super) fn put<const FIRST: u32, const LAST: u32, const OVER: u32>(
         && start + FIRST as usize <= limit
     {
         begin(start as *mut u8);
-        let to = write_list(start + FIRST as usize, limit, state, length);
-        if to != 0 && to + LAST as usize <= limit {
-            end(to as *mut u8);
+        // Behind the list by a pull of its own: else the verifier would look at it once for each length that the list may have.
+        if write_list(start + FIRST as usize, limit, state, length)
+            && (LAST == 0 || message::rewrite::<LAST>(context, at + FIRST + length, end))
+        {
             return true;
         }
     }
@@ -241,9 +242,9 @@ pub(super) fn put<const FIRST: u32, const LAST: u32, const OVER: u32>(
     false
 }
 
-/// Writes the list; where it ends, 0 where there is no room.
+/// Writes the list; whether there is room.
 #[inline(always)]
-fn write_list(start: usize, end: usize, state: &State, length: u32) -> usize {
+fn write_list(start: usize, end: usize, state: &State, length: u32) -> bool {
     let mut offset = 0;
     for _ in 0..LIMIT / 8 {
         if offset + 8 > length as usize {
@@ -251,7 +252,7 @@ fn write_list(start: usize, end: usize, state: &State, length: u32) -> usize {
         }
         let to = start + offset;
         if to + 8 > end {
-            return 0;
+            return false;
         }
         // SAFETY: there is room for as much, as was just seen, and it is within the text.
         unsafe {
@@ -268,11 +269,11 @@ fn write_list(start: usize, end: usize, state: &State, length: u32) -> usize {
         }
         let to = start + offset;
         if to + 1 > end {
-            return 0;
+            return false;
         }
         // SAFETY: as above.
         unsafe { write_volatile(to as *mut u8, read_volatile(state.text.as_ptr().add(offset))) };
         offset += 1;
     }
-    start + offset
+    true
 }

@@ -47,6 +47,7 @@ pub(crate) const TESTS: &[Need] = &[
     // Live tests: servers and clients.
     program("nginx", "nginx"),
     program("haproxy", "haproxy"),
+    program("bpftool", "bpftool"),
     program("redis-server", "redis-server"),
     program("node", "nodejs"),
     program("npm", "npm"),
