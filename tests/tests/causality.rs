@@ -8,30 +8,29 @@ use spanwire_tests::truth::{Report, Tally};
 
 spanwire_tests::under_both_hook_sets!(
     threads_that_take_one_request_at_a_time,
-    flask_under_gunicorn,
     nginx_as_a_proxy,
     haproxy_as_a_proxy,
+    goroutines_that_ask_and_others_that_send,
+    streams_that_goroutines_serve,
+    tasks_of_uvicorn
+);
+spanwire_tests::under_one_hook_set!(
+    flask_under_gunicorn,
     messages_consumed_one_at_a_time,
     requests_handed_to_another_thread,
     one_thread_for_all_requests,
     epoll_and_nothing_else,
-    goroutines_that_ask_and_others_that_send,
-    streams_that_goroutines_serve,
     streams_that_are_broken_off,
     tasks_of_aiohttp,
     tasks_of_aiohttp_on_uvloop,
-    tasks_of_uvicorn,
     tasks_of_uvicorn_on_uvloop,
-);
-
-spanwire_tests::under_one_hook_set!(
     goroutines,
     aiohttp,
     fastapi,
     fastapi_over_http2,
     node,
     node_with_exhausted_pools,
-    node_with_requests_that_let_others_go_on,
+    node_with_requests_that_let_others_go_on
 );
 
 /// Requests at each level.

@@ -12,8 +12,7 @@ use spanwire_tests::injection::{Client, Got, Keeper, Keeper2, Requests, once, pl
 use spanwire_tests::publishers::{self, Publisher};
 use spanwire_tests::service::rabbitmq::RabbitMq;
 
-spanwire_tests::under_both_hook_sets!(loaded_while_it_comes_and_goes);
-spanwire_tests::under_one_hook_set!(all_others_and_messages);
+spanwire_tests::under_one_hook_set!(loaded_while_it_comes_and_goes, all_others_and_messages);
 
 fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
     const CLIENTS: [Client; 5] = [

@@ -15,7 +15,7 @@ use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 
-spanwire_tests::under_both_hook_sets!(messages_of_each_library);
+spanwire_tests::under_one_hook_set!(messages_of_each_library);
 
 /// The context that some of them have of their own: its trace and its span.
 const OWN: (&str, &str) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");

@@ -22,11 +22,11 @@ mod before_the_send {
     }
 }
 
-spanwire_tests::under_both_hook_sets!(
-    streams_of_goroutines,
+spanwire_tests::under_both_hook_sets!(streams_of_goroutines);
+spanwire_tests::under_one_hook_set!(
     streams_that_name_their_trace,
     headers_of_other_formats,
-    messages_of_pika,
+    messages_of_pika
 );
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

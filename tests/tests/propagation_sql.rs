@@ -21,12 +21,12 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(
-    of_each_client,
+spanwire_tests::under_both_hook_sets!(of_each_client);
+spanwire_tests::under_one_hook_set!(
     however_it_is_sent,
     meaning,
     loaded_while_it_comes_and_goes,
-    where_no_comment_is_borne,
+    where_no_comment_is_borne
 );
 
 fn propagating(hooks: Hooks) -> Options {

@@ -15,7 +15,8 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
-spanwire_tests::under_both_hook_sets!(over_http1, over_http2, over_amqp);
+spanwire_tests::under_both_hook_sets!(over_http1);
+spanwire_tests::under_one_hook_set!(over_http2, over_amqp);
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
