@@ -48,15 +48,14 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     if behind + 2 > operation.end || !traceparent::ends(operation.word(at), operation.word(behind)) {
         return 0;
     }
-    match read(operation, at) {
+    let Some(read) = read(operation, at) else {
+        return 0;
+    };
+    if known {
         // There twice, neither counts.
-        Some(_) if known => is_untold(&mut dialogue.serving),
-        Some(read) => {
-            if join(&mut dialogue.serving, &read) {
-                tracestate::continues(dialogue);
-            }
-        }
-        None => {}
+        is_untold(&mut dialogue.serving);
+    } else if join(&mut dialogue.serving, &read) {
+        tracestate::continues(dialogue);
     }
     0
 }
