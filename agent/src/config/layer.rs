@@ -59,7 +59,7 @@ section! {
         pub ring_buffer: Option<Size>,
         /// Connections that are followed at a time.
         pub max_connections: Option<NonZeroU32>,
-        /// Whether functions of Go's and Python's runtimes are probed, which tell what is sent for which request. A probe
+        /// Whether functions of Go, Python, Node.js and HAProxy are probed, which tell what is sent for which request. A probe
         /// costs every process that runs the same file about 1 us each time.
         pub probes: Option<bool>,
         /// Diagnostics of the programs in the kernel.
