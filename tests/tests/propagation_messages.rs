@@ -86,7 +86,16 @@ fn messages_of_each_library(hooks: Hooks) -> Result<()> {
     }
     // A frame that a send cuts is left alone, which must be rare.
     ensure!(cut * 50 <= count, "{cut} of {count}: {:?}", seen.summary);
-    ensure!(Outcome::of(&seen) == outcome, "{outcome:?}: {:?}", seen.summary);
+    // A frame with a context of its own may be cut as well.
+    let told = Outcome::of(&seen);
+    ensure!(
+        told.injected == outcome.injected
+            && told.own <= outcome.own
+            && (outcome.own - told.own) * 50 <= outcome.own
+            && told.own + told.skipped == outcome.own + outcome.skipped,
+        "{outcome:?}: {:?}",
+        seen.summary
+    );
     seen.counted()?;
     let losses = seen.summary.losses();
     ensure!(losses.is_empty(), "losses: {losses:?}");
