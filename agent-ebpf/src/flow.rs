@@ -11,7 +11,7 @@
 )]
 
 use crate::connection::{Connection, Dialogue, Half};
-use crate::context::UNTOLD;
+use crate::context::{self, UNTOLD};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::http1;
@@ -126,6 +126,7 @@ pub(crate) fn announce(sock: u64, connection: *mut Connection) -> Option<()> {
     // SAFETY: a map value, and this program's own until it is released.
     let operation = unsafe { &mut *operation };
     operation.identify(sock, SENT);
+    context::sends(dialogue);
     promise::make(sock, operation.slot, sequence);
     operation.release();
     Some(())

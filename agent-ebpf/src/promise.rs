@@ -28,7 +28,8 @@ pub(crate) struct Promise {
 /// Begins the exchange whose first byte is about to be sent, as byte `sequence` of the connection: a promise to
 /// [`context::begins`], which will see it when it was sent. It is in the connection's [`Sending`] then; what was promised before
 /// and is not kept yet makes room for it. Asked again where the send came to nothing, it is the same exchange. A global function,
-/// for the reason that [`operands`] gives.
+/// for the reason that [`operands`] gives. Callers have said that something is sent ([`context::sends`]), since on 5.10 there is no
+/// room for that below here.
 ///
 /// [`Sending`]: crate::connection::Sending
 #[unsafe(no_mangle)]
@@ -64,7 +65,6 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
         return 0;
     }
     operation.exchange.begins = sequence;
-    context::sends(dialogue);
     context::begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     if dialogue.sending.enrolled != 0 && operation.exchange.ids.flags & UNTOLD == 0 {
         operation.exchange.cause |= cause::TOLD;
