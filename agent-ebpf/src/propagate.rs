@@ -47,9 +47,12 @@ pub(crate) fn wanted() -> u32 {
 /// Whether the context of a request is to be injected, into one of [`spanwire_ebpf::propagate`].
 #[inline(always)]
 fn tells(ids: &Ids, what: u32) -> bool {
-    if wanted() & what == 0 {
-        return false;
-    }
+    wanted() & what != 0 && is_told(ids)
+}
+
+/// Whether anybody may be told of a request's context.
+#[inline(always)]
+fn is_told(ids: &Ids) -> bool {
     let untold = ids.flags & UNTOLD != 0;
     if untold {
         count(Counter::InjectionUntold, 1);

@@ -4,7 +4,7 @@
 //! A query's length stands in front of it, so it is only done where the whole of it is in the window.
 
 use super::frames::{fields, head_at, looked};
-use super::{message, text, wanted};
+use super::{is_told, message, text, wanted};
 use crate::connection::Sending;
 use crate::context::Ids;
 use crate::frames::operands;
@@ -93,6 +93,9 @@ pub(super) fn injects(
         return 0;
     }
     promise::make(operation.sock, operation.slot, sequence);
+    if !is_told(&sending.exchange.ids) {
+        return 0;
+    }
     let ids = &sending.exchange.ids;
     // What ends the text is written over by itself.
     let put = message::put::<COMMENT, { COMMENT + 1 }>(context, at, |to| write(to, ids));
