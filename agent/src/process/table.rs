@@ -139,13 +139,13 @@ impl Table {
     }
 
     fn is_instrumented(&mut self, pid: u32) -> bool {
+        if let Some(is_instrumented) = self.entries.get(&pid).and_then(|entry| entry.is_instrumented) {
+            return is_instrumented;
+        }
         let known = self.known(pid);
         let Some(entry) = self.entries.get_mut(&pid) else {
             return false;
         };
-        if let Some(known) = entry.is_instrumented {
-            return known;
-        }
         let service = known.resource.service_name();
         let evidence = self
             .sdk
