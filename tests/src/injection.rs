@@ -15,9 +15,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
 
 use crate::agent::{Hooks, Options};
-use crate::child;
+use crate::child::{self, Child};
 use crate::http::{Connection, Server};
 use crate::seen::Seen;
+use crate::service::Service;
 use crate::span::{Kind, Span};
 use crate::{port, wait, workload};
 
@@ -544,6 +545,18 @@ pub fn requests(hooks: Hooks, count: usize) -> Result<usize> {
         Ok(count) => Ok(count.parse()?),
         Err(_) => Ok(hooks.share(count)),
     }
+}
+
+/// A service that asks `target` for what it is asked, with no header of who asked.
+///
+/// # Errors
+/// It does not start.
+pub fn pass_on(target: SocketAddr) -> Result<Service> {
+    let port = port::free()?;
+    let mut command = child::command(workload::PYTHON);
+    command.arg(workload::file("propagation/pass_on.py")?);
+    command.args([port.to_string(), target.to_string()]);
+    Service::listening(Child::spawn(command)?, port)
 }
 
 /// `spanwire run` that injects.

@@ -1,13 +1,22 @@
 //! Requests of HTTP/1.1 as bytes, and in which sends they leave.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::{child, workload};
+use crate::agent::Hooks;
+use crate::child::{self, Child};
+use crate::injection::{Got, Keeper, once, propagating};
+use crate::seen::Seen;
+use crate::session::Session;
+use crate::workload;
+
+/// Requests by their paths.
+pub type Requested = BTreeMap<String, Got>;
 
 /// Bytes of one connection, and how they are sent.
 #[derive(Clone, Debug, Serialize)]
@@ -31,13 +40,44 @@ impl Cases {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn send(&self, address: SocketAddr, folder: &Path) -> Result<Command> {
+    fn send(&self, address: SocketAddr, folder: &Path) -> Result<Command> {
         let file = folder.join("cases");
         std::fs::write(&file, serde_json::to_vec(&self.all)?)?;
         let mut sender = child::command(workload::PYTHON);
         sender.arg(workload::file("propagation/send.py")?);
         sender.arg(address.to_string()).arg(&file);
         Ok(sender)
+    }
+
+    /// What came of all of them when nobody was there, and what came under a spanwire that injects, with what that saw: the same
+    /// requests both times, each once.
+    ///
+    /// # Errors
+    /// One is not answered as it should be, or is missing.
+    pub fn without_and_with(&self, hooks: Hooks) -> Result<(Requested, Requested, Seen)> {
+        let keeper = Keeper::start()?;
+        let folder = tempfile::tempdir()?;
+        let send_all = || -> Result<_> {
+            Child::spawn(self.send(keeper.address, folder.path())?)?.succeed()?;
+            once(keeper.kept.take()?)
+        };
+        let plain = send_all()?;
+        ensure!(
+            plain.len() == self.requests,
+            "{} of {}",
+            plain.len(),
+            self.requests
+        );
+        let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+        let got = send_all()?;
+        let seen = session.finish(2 * self.requests)?;
+        ensure!(
+            plain.keys().eq(got.keys()),
+            "{} and {} requests",
+            plain.len(),
+            got.len()
+        );
+        Ok((plain, got, seen))
     }
 
     /// Adds a connection: `way` to send the parts of what `write` makes of paths that no other request has, cut at `cuts`.

@@ -5,14 +5,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
-use spanwire_tests::injection::{Keeper, clients, header_of, once, propagating};
-use spanwire_tests::service::Service;
+use spanwire_tests::injection::{Keeper, clients, header_of, once, pass_on, propagating};
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::service::postgres::Postgres;
 use spanwire_tests::service::rabbitmq::RabbitMq;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
-use spanwire_tests::{port, workload};
+use spanwire_tests::workload;
 
 spanwire_tests::under_both_hook_sets!(each_protocol_has_its_place_for_it, an_untrusted_origin);
 
@@ -191,11 +190,7 @@ fn each_protocol_has_its_place_for_it(hooks: Hooks) -> Result<()> {
 /// service asks for it says the same on the wire.
 fn an_untrusted_origin(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
-    let port = port::free()?;
-    let mut command = child::command(workload::PYTHON);
-    command.arg(workload::file("propagation/pass_on.py")?);
-    command.args([port.to_string(), keeper.address.to_string()]);
-    let service = Service::listening(Child::spawn(command)?, port)?;
+    let service = pass_on(keeper.address)?;
     let options = propagating(hooks).pid(service.child.pid());
     let session = Session::start(options.environment("SPANWIRE_REFUSE_FROM", "127.0.5.0/24, 2001:db8::/32"))?;
     let from = ["127.0.0.1", "127.0.5.7"];

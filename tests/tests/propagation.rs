@@ -257,30 +257,9 @@ fn cases() -> Cases {
 }
 
 fn http1_however_it_is_sent(hooks: Hooks) -> Result<()> {
-    let keeper = Keeper::start()?;
-    let folder = tempfile::tempdir()?;
     let cases = cases();
-    let send_all = || -> Result<_> {
-        Child::spawn(cases.send(keeper.address, folder.path())?)?.succeed()?;
-        once(keeper.kept.take()?)
-    };
-    let plain = send_all()?;
-    ensure!(
-        plain.len() == cases.requests,
-        "{} of {}",
-        plain.len(),
-        cases.requests
-    );
-    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
-    let got = send_all()?;
-    let seen = session.finish(2 * cases.requests)?;
+    let (plain, got, seen) = cases.without_and_with(hooks)?;
     let spans = clients(&seen);
-    ensure!(
-        plain.keys().eq(got.keys()),
-        "{} and {} requests",
-        plain.len(),
-        got.len()
-    );
     let (mut outcome, mut own) = (Outcome::default(), 0);
     for (path, plain) in &plain {
         let bare = path.split('?').next().unwrap_or_default();

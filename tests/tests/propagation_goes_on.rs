@@ -6,9 +6,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use spanwire_tests::agent::{Agent, Hooks};
 use spanwire_tests::child::{self, Child};
-use spanwire_tests::injection::{Keeper, clients, header_of, once, propagating};
+use spanwire_tests::injection::{Keeper, clients, header_of, once, pass_on, propagating};
 use spanwire_tests::namespaces::Namespaces;
-use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, wait, workload};
@@ -189,11 +188,7 @@ fn between_two_hosts(hooks: Hooks) -> Result<()> {
 fn a_trace_goes_on(hooks: Hooks) -> Result<()> {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let keeper = Keeper::start()?;
-    let port = port::free()?;
-    let mut command = child::command(workload::PYTHON);
-    command.arg(workload::file("propagation/pass_on.py")?);
-    command.args([port.to_string(), keeper.address.to_string()]);
-    let service = Service::listening(Child::spawn(command)?, port)?;
+    let service = pass_on(keeper.address)?;
     let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
     let fields = [
         format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01"),

@@ -7,13 +7,10 @@ use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
-use spanwire_tests::child::{self, Child};
-use spanwire_tests::injection::{Keeper, Outcome, clients, counting, header_of, once, propagating};
+use spanwire_tests::injection::{Keeper, Outcome, clients, counting, header_of, once, pass_on, propagating};
 use spanwire_tests::sends::{Cases, message};
-use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
-use spanwire_tests::{port, workload};
 
 spanwire_tests::under_both_hook_sets!(never_a_second_context, a_forged_trace_does_not_go_on);
 
@@ -151,25 +148,9 @@ fn cases() -> Cases {
 }
 
 fn never_a_second_context(hooks: Hooks) -> Result<()> {
-    let keeper = Keeper::start()?;
-    let folder = tempfile::tempdir()?;
     let cases = cases();
-    let send_all = || -> Result<_> {
-        Child::spawn(cases.send(keeper.address, folder.path())?)?.succeed()?;
-        once(keeper.kept.take()?)
-    };
-    let plain = send_all()?;
-    ensure!(
-        plain.len() == cases.requests,
-        "{} of {}",
-        plain.len(),
-        cases.requests
-    );
-    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
-    let got = send_all()?;
-    let seen = session.finish(2 * cases.requests)?;
+    let (plain, got, seen) = cases.without_and_with(hooks)?;
     let spans = clients(&seen);
-    ensure!(plain.keys().eq(got.keys()), "{} and {}", plain.len(), got.len());
     let (mut injected, mut left) = (0, 0);
     for (path, plain) in &plain {
         let got = &got[path];
@@ -208,11 +189,7 @@ fn never_a_second_context(hooks: Hooks) -> Result<()> {
 
 fn a_forged_trace_does_not_go_on(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
-    let port = port::free()?;
-    let mut command = child::command(workload::PYTHON);
-    command.arg(workload::file("propagation/pass_on.py")?);
-    command.args([port.to_string(), keeper.address.to_string()]);
-    let service = Service::listening(Child::spawn(command)?, port)?;
+    let service = pass_on(keeper.address)?;
     let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
     let mut fields: Vec<String> = forged()
         .iter()

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
-use spanwire_tests::injection::{Got, Keeper, clients, header_of, once, propagating};
+use spanwire_tests::injection::{Got, Keeper, clients, header_of, once, pass_on, propagating};
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::Service;
 use spanwire_tests::service::nginx::Nginx;
@@ -171,11 +171,7 @@ fn streams_that_name_their_trace(hooks: Hooks) -> Result<()> {
 fn behind_nginx(hooks: Hooks) -> Result<()> {
     const COUNT: usize = 50;
     let keeper = Keeper::start()?;
-    let port = port::free()?;
-    let mut command = child::command(workload::PYTHON);
-    command.arg(workload::file("propagation/pass_on.py")?);
-    command.args([port.to_string(), keeper.address.to_string()]);
-    let service = Service::listening(Child::spawn(command)?, port)?;
+    let service = pass_on(keeper.address)?;
     let nginx = Nginx::with_workers(2, Some(service.address))?;
     let workers = child::children(nginx.service.child.pid(), 2)?;
     let options = workers.into_iter().fold(propagating(hooks), Options::pid);
@@ -225,11 +221,7 @@ fn headers_of_other_formats(hooks: Hooks) -> Result<()> {
         (&[&parent, &parent], false),
     ];
     let keeper = Keeper::start()?;
-    let port = port::free()?;
-    let mut command = child::command(workload::PYTHON);
-    command.arg(workload::file("propagation/pass_on.py")?);
-    command.args([port.to_string(), keeper.address.to_string()]);
-    let service = Service::listening(Child::spawn(command)?, port)?;
+    let service = pass_on(keeper.address)?;
     let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
     for (number, (fields, _)) in cases.iter().enumerate() {
         let mut curl = child::command("curl");
