@@ -68,8 +68,17 @@ pub struct Child {
 #[must_use]
 pub fn command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "--", program]);
+    ends_with_us(&mut command, "TERM");
+    command.arg(program);
     command
+}
+
+/// Arguments of `setpriv`, behind which the program is to come: it gets `signal` at our end, and does not begin should that
+/// have come before the kernel was asked for it.
+pub(crate) fn ends_with_us(setpriv: &mut Command, signal: &str) {
+    let parent = std::process::id().to_string();
+    setpriv.args(["--pdeathsig", signal, "--"]);
+    setpriv.args(["sh", "-c", r#"[ "$PPID" = "$0" ] && exec "$@""#, &parent]);
 }
 
 /// `command`, but not before there is a file `turn`: its process is known before it begins. Its environment has to be set
@@ -108,7 +117,7 @@ impl Child {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(mut command: Command) -> Result<Self> {
-        let name = command.get_args().skip(3).collect::<Vec<_>>().join(" ".as_ref());
+        let name = command.get_args().skip(7).collect::<Vec<_>>().join(" ".as_ref());
         let mut process = command
             .process_group(0)
             .stdin(Stdio::null())

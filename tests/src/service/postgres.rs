@@ -209,7 +209,7 @@ pub(super) fn as_postgres(program: &Path) -> Command {
     let mut command = child::command("setpriv");
     // Once more, since who becomes another user is not told of its parent's end any more.
     command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
-    command.args(["--pdeathsig", "INT", "--"]);
+    child::ends_with_us(&mut command, "INT");
     command.arg(program);
     command
 }
