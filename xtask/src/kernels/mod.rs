@@ -1,7 +1,8 @@
 //! `cargo xtask test kernels`: capture on the kernels that Debian ships, each booted under qemu.
 //!
 //! No KVM, no root, no disk image: a Debian cloud kernel, an initramfs with busybox, spanwire and a test program
-//! (tests/src/bin/guest), and an emulated machine for each, as many at once as there are cores. `SPANWIRE_KERNELS=5.10,7` boots only these.
+//! (tests/src/bin/guest), and an emulated machine for each, as many at once as there are cores.
+//! `SPANWIRE_KERNELS=5.10,7` boots only these, `SPANWIRE_GUESTS=1` one at a time.
 
 mod boot;
 mod build;
@@ -95,9 +96,9 @@ pub(crate) fn command() -> Result<()> {
             .collect::<Vec<_>>()
             .join(", ")
     );
+    let at_once = guests(env::var("SPANWIRE_GUESTS").ok().as_deref())?;
     let next = AtomicUsize::new(0);
     let outcomes: Vec<_> = thread::scope(|scope| {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let boot_next = || {
             let images = std::iter::from_fn(|| images.get(next.fetch_add(1, Ordering::Relaxed)));
             let boot = |image: &fetch::Image| {
@@ -106,7 +107,7 @@ pub(crate) fn command() -> Result<()> {
             };
             images.map(boot).collect::<Vec<_>>()
         };
-        let guests: Vec<_> = (0..cores).map(|_| scope.spawn(boot_next)).collect();
+        let guests: Vec<_> = (0..at_once).map(|_| scope.spawn(boot_next)).collect();
         guests
             .into_iter()
             .filter_map(|guest| guest.join().ok())
@@ -139,6 +140,15 @@ fn wanted(only: Option<&str>) -> Result<Vec<&'static Kernel>> {
         kernel.with_context(|| format!("SPANWIRE_KERNELS: no `{name}` among {}", known.join(", ")))
     };
     only.split(',').map(line).collect()
+}
+
+/// How many guests run at once: as many as there are cores, unless `wanted` says another number.
+fn guests(wanted: Option<&str>) -> Result<usize> {
+    let Some(wanted) = wanted else {
+        return Ok(thread::available_parallelism().map_or(1, usize::from));
+    };
+    let number = wanted.parse().ok().filter(|number| *number > 0);
+    number.with_context(|| format!("SPANWIRE_GUESTS: `{wanted}` is no number of guests"))
 }
 
 fn outcome(image: &fetch::Image, log: Result<boot::Log>) -> Outcome {
@@ -195,6 +205,14 @@ mod tests {
         let lines: Vec<_> = wanted(Some("7,5.10"))?.iter().map(|kernel| kernel.line).collect();
         assert_eq!(lines, ["7.", "5.10."]);
         assert!(wanted(Some("4.19")).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn guests_are_as_many_as_is_said() -> Result<()> {
+        assert_eq!(guests(Some("1"))?, 1);
+        assert!(guests(None)? > 0);
+        assert!(guests(Some("0")).is_err() && guests(Some("all")).is_err());
         Ok(())
     }
 

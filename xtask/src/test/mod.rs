@@ -1,9 +1,12 @@
-//! `cargo xtask test`: every check there is, one after the other, each with its time.
+//! `cargo xtask test`: every check there is, each with its time: one after the other, but for guests, which meet nobody and
+//! are run beside the rest.
 
+mod beside;
 mod stages;
 
 use crate::{kernels, setup};
 use anyhow::{Result, bail};
+use beside::Beside;
 use clap::ValueEnum;
 use std::time::{Duration, Instant};
 
@@ -53,10 +56,21 @@ pub(crate) fn command(suite: Option<Suite>) -> Result<()> {
     setup::kernel_object()?;
     setup::tests()?;
     println!("-- set-up: {:.0} s", started.elapsed().as_secs_f64());
-    let stages = STAGES
-        .iter()
-        .filter(|(_, of, _)| suite.is_none_or(|suite| suite == *of));
-    let outcomes: Vec<_> = stages.map(|(name, _, run)| stage(name, *run)).collect();
+    let mut outcomes = Vec::new();
+    let mut guests = None;
+    for (name, of, run) in STAGES {
+        if suite.is_some_and(|suite| suite != *of) {
+            continue;
+        }
+        // What is wrong with a name or a parser should be found before anybody waits for a guest.
+        if suite.is_none() && *of == Suite::Live && guests.is_none() {
+            guests = Some(Beside::start(Suite::Kernels)?);
+        }
+        outcomes.push(match guests.take_if(|_| *of == Suite::Kernels) {
+            Some(guests) => stage(name, || guests.finish()),
+            None => stage(name, run),
+        });
+    }
     println!("\n== all stages, {:.0} s", started.elapsed().as_secs_f64());
     conclude(&outcomes)
 }
@@ -65,7 +79,7 @@ fn header(name: &str) {
     println!("\n== {name}");
 }
 
-fn stage(name: &'static str, run: fn() -> Result<()>) -> Outcome {
+fn stage(name: &'static str, run: impl FnOnce() -> Result<()>) -> Outcome {
     header(name);
     let started = Instant::now();
     let result = run();
