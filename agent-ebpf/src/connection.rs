@@ -181,7 +181,7 @@ pub(crate) struct Sending {
     pub(crate) state: u8,
     /// The protocol's own marks.
     pub(crate) marks: u8,
-    /// 1 once the socket is in the sockhash.
+    /// Whether the socket is in the sockhash: 0 until something is sent by way of it, then one of [`enrolled`].
     pub(crate) enrolled: u8,
     /// The protocol, which may be known before the walker knows it.
     pub(crate) protocol: u8,
@@ -202,6 +202,14 @@ const _: () = {
     assert!(offset_of!(Connection, dialogue.protocol) == spanwire_ebpf::CONNECTION_PROTOCOL);
     assert!(offset_of!(Connection, dialogue.responses) == spanwire_ebpf::CONNECTION_RESPONSES);
 };
+
+/// Values of [`Sending::enrolled`].
+pub(crate) mod enrolled {
+    /// It is in.
+    pub(crate) const IN: u8 = 1;
+    /// It was taken out, and stays out.
+    pub(crate) const OUT: u8 = 2;
+}
 
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
@@ -389,7 +397,7 @@ pub(crate) fn describe(sock: u64, dialogue: &Dialogue, out: &mut Opened) {
     out.flags = (dialogue.late as u16 * opened::LATE)
         | (aligned as u16 * opened::ALIGNED)
         | (client as u16 * opened::CLIENT)
-        | (dialogue.sending.enrolled as u16 * opened::ENROLLED);
+        | ((dialogue.sending.enrolled != 0) as u16 * opened::ENROLLED);
     out.inode = dialogue.inode;
     out.peer = 0;
     out.local_path_length = 0;

@@ -13,7 +13,7 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::{self, Connection, Dialogue};
+use crate::connection::{self, Connection, Dialogue, enrolled};
 use crate::flow;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
@@ -224,11 +224,14 @@ extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
     let sequence = half.kernel_sequence.wrapping_add(offset as u32);
     operation.exchange.begins = sequence;
     if direction == SENT as u32 && dialogue.sending.enrolled | dialogue.sending.announces != 0 {
-        if promise::keep(operation, &mut dialogue.sending, sequence) {
-            return 1;
+        let is_promised = promise::keep(operation, &mut dialogue.sending, sequence);
+        if dialogue.sending.enrolled != 0 && is_unseen(operation, dialogue, sequence, is_promised) {
+            let is_out = dialogue.sending.enrolled == enrolled::OUT;
+            let (out, unseen) = (Counter::InjectionBlocking, Counter::InjectionUnseen);
+            count(if is_out { out } else { unseen }, 1);
         }
-        if dialogue.sending.enrolled != 0 && is_unseen(operation, dialogue, sequence) {
-            count(Counter::InjectionUnseen, 1);
+        if is_promised {
+            return 1;
         }
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
     }
@@ -237,9 +240,13 @@ extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
 }
 
 /// Whether the exchange that begins with byte `sequence` of the connection was not looked at when it was sent, and one like it
-/// would be.
+/// would be. It may have been promised for this host alone.
 #[inline(always)]
-fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32) -> bool {
+fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32, is_promised: bool) -> bool {
+    let is_told = operation.exchange.cause & cause::TOLD != 0 || operation.exchange.ids.flags & UNTOLD != 0;
+    if is_promised && (dialogue.sending.enrolled == enrolled::IN || is_told) {
+        return false;
+    }
     match dialogue.protocol {
         HTTP1 | HTTP2 | AMQP => true,
         POSTGRES => {

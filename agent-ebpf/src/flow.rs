@@ -10,7 +10,7 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::{Connection, Dialogue, Half};
+use crate::connection::{Connection, Dialogue, Half, enrolled};
 use crate::context::{self, UNTOLD};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
@@ -87,7 +87,7 @@ pub(crate) use flow_hears as hears;
 #[inline(always)]
 pub(crate) fn may_begin(dialogue: &Dialogue, sent: &Half) -> bool {
     dialogue.sequenced != 0
-        && dialogue.sending.enrolled == 0
+        && dialogue.sending.enrolled != enrolled::IN
         && dialogue.requests_direction != RECEIVED
         && dialogue.protocol <= HTTP2
         && sent.state == state::START

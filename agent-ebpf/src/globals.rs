@@ -17,6 +17,8 @@ static GLOBALS: Globals = Globals {
     sock_error: 0,
     sock_shutdown: 0,
     sock_socket: 0,
+    socket_file: 0,
+    file_flags: 0,
     tcp_write_seq: 0,
     tcp_copied_seq: 0,
     tcp_rcv_nxt: 0,

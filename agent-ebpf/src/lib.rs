@@ -314,6 +314,10 @@ pub struct Globals {
     pub sock_shutdown: u32,
     /// `sock.sk_socket`.
     pub sock_socket: u32,
+    /// `socket.file`.
+    pub socket_file: u32,
+    /// `file.f_flags`.
+    pub file_flags: u32,
     /// `tcp_sock.write_seq`.
     pub tcp_write_seq: u32,
     /// `tcp_sock.copied_seq`.
@@ -471,6 +475,8 @@ counters! {
     InjectionUnfit => "kernel.propagation.skipped.unfit",
     /// Requests into which the kernel refused to inject.
     InjectionRefused => "kernel.propagation.skipped.refused",
+    /// Requests on connections of which only the first is injected into, since whoever reads them waits in the kernel.
+    InjectionBlocking => "kernel.propagation.skipped.blocking",
     /// Requests of HTTP/2 on connections that were enrolled late, which are looked at first.
     InjectionUnproven => "kernel.propagation.skipped.unproven",
     /// Requests without an injected context, since the one that they are sent for names its trace in a way that is read in the

@@ -5,7 +5,7 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::Sending;
+use crate::connection::{Sending, enrolled};
 use crate::context::{self, UNTOLD};
 use crate::flow;
 use crate::frames::operands;
@@ -66,7 +66,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     }
     operation.exchange.begins = sequence;
     context::begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
-    if dialogue.sending.enrolled != 0 && operation.exchange.ids.flags & UNTOLD == 0 {
+    if dialogue.sending.enrolled == enrolled::IN && operation.exchange.ids.flags & UNTOLD == 0 {
         operation.exchange.cause |= cause::TOLD;
     }
     // Whoever keeps the last promise meanwhile, of another thread's send, finds that it is another by now.

@@ -1,7 +1,7 @@
 //! Puts trace context into what watched processes send: `traceparent` of W3C, as a header, a field or an entry.
 //!
 //! A client's socket is *enrolled* once it is connected: it is put into a sockhash, and from then on each send goes by way
-//! of [`spanwire_inject`] before it is queued. That has to know where a message begins. What earlier sends came to is known
+//! of [`spanwire_inject`] before it is queued, until the socket is found to be one that blocks ([`leave`]). That has to know where a message begins. What earlier sends came to is known
 //! to the walker, which has seen them by then; within a send, [`Sending`] keeps count.
 //!
 //! The program never corks, since a socket that is taken out of the sockhash meanwhile would lose what is corked; so what a
@@ -16,15 +16,15 @@ pub(crate) mod message;
 pub(crate) mod sql;
 pub(crate) mod tracestate;
 
-use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
+use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED, enrolled};
 use crate::context::{self, Ids, UNTOLD};
 use crate::globals::{global, kernel};
 use crate::maps::{CONNECTING, RUNTIMES, SOCKETS, count};
 use crate::operation::{self, Operation};
 use crate::process::is_watched;
-use aya_ebpf::bindings::{bpf_sock_ops, sk_action, sk_msg_md};
+use aya_ebpf::bindings::{sk_action, sk_msg_md};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_msg_apply_bytes, bpf_msg_cork_bytes};
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_msg_apply_bytes, bpf_msg_cork_bytes};
 use aya_ebpf::macros::{sk_msg, sock_ops};
 use aya_ebpf::programs::{SkMsgContext, SockOpsContext};
 use core::ptr::{read_volatile, write_volatile};
@@ -35,6 +35,18 @@ use spanwire_ebpf::{Counter, RECEIVED, SENT, propagate};
 
 /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
 const ACTIVE_ESTABLISHED: u32 = 4;
+
+/// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: how long will the TCP options be?
+const HDR_OPT_LEN: u32 = 14;
+
+/// `BPF_WRITE_HDR_TCP_CURRENT_MSS`, the first argument of that: of what somebody is about to send, in whose call this runs.
+const CURRENT_MSS: u32 = 1;
+
+/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`: that is asked.
+const ASKS_FOR_OPTIONS: u32 = 1 << 6;
+
+/// `O_NONBLOCK`, include/uapi/asm-generic/fcntl.h.
+const O_NONBLOCK: u32 = 0o4000;
 
 /// Into what the current process sends, contexts are injected: bits of [`spanwire_ebpf::propagate`].
 #[inline(always)]
@@ -73,24 +85,29 @@ pub(crate) fn connects(sock: u64) {
     }
 }
 
-/// Enrols a socket that is connected now. This need not run in its process.
+/// Enrols a socket that is connected now, and takes one out that blocks. The former need not run in its process.
 #[sock_ops]
 pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {
-    if context.op() == ACTIVE_ESTABLISHED
+    let connects = context.op() == ACTIVE_ESTABLISHED;
+    if (connects || context.op() == HDR_OPT_LEN && context.arg(0) == CURRENT_MSS)
         && let Some(operation) = operation::claim()
     {
         // SAFETY: a map value, and this program's own until it is released.
-        enrol(context.ops, unsafe { &mut *operation });
-        // SAFETY: as above.
-        unsafe { (*operation).release() };
+        let operation = unsafe { &mut *operation };
+        // SAFETY: the context has a sock at these points.
+        let sock = number(operation, unsafe { (*context.ops).__bindgen_anon_2.sk } as u64);
+        if connects {
+            enrol(&context, sock);
+        } else {
+            leave(&context, sock);
+        }
+        operation.release();
     }
     1
 }
 
 #[inline(always)]
-fn enrol(context: *mut bpf_sock_ops, operation: &mut Operation) {
-    // SAFETY: the context has a sock at this point.
-    let sock = number(operation, unsafe { (*context).__bindgen_anon_2.sk } as u64);
+fn enrol(context: &SockOpsContext, sock: u64) {
     if CONNECTING.get_ptr(sock).is_none() {
         return;
     }
@@ -99,11 +116,42 @@ fn enrol(context: *mut bpf_sock_ops, operation: &mut Operation) {
         return;
     }
     // SAFETY: the program's own context.
-    let counter = match SOCKETS.update(sock, unsafe { &mut *context }, 0) {
+    let counter = match SOCKETS.update(sock, unsafe { &mut *context.ops }, 0) {
         Ok(()) => Counter::Enrolled,
         Err(_) => Counter::EnrolRefused,
     };
     count(counter, 1);
+    let _ = context.set_cb_flags((context.cb_flags() | ASKS_FOR_OPTIONS) as i32);
+}
+
+/// Takes an enrolled socket out of the sockhash whose file blocks, in the midst of its first send, which is looked at by now: the
+/// kernel waits once for what such a socket is sent (`tcp_bpf_recvmsg`, net/ipv4/tcp_bpf.c), and fails with EAGAIN if what
+/// comes is a signal, or room to send. From the end of the send on, its reads are TCP's own.
+#[inline(always)]
+fn leave(context: &SockOpsContext, sock: u64) {
+    if blocks(sock) != Some(true) {
+        return;
+    }
+    // SAFETY: a map of the program's own, and a key on the stack.
+    unsafe {
+        bpf_map_delete_elem(
+            (&raw const SOCKETS).cast_mut().cast(),
+            (&raw const sock).cast_mut().cast(),
+        )
+    };
+    if let Some(connection) = connection::find(sock) {
+        // SAFETY: a map value.
+        unsafe { (*connection).dialogue.sending.enrolled = enrolled::OUT };
+    }
+    let _ = context.set_cb_flags((context.cb_flags() & !ASKS_FOR_OPTIONS) as i32);
+}
+
+/// Whether whoever reads a socket waits in the kernel for what comes.
+#[inline(always)]
+fn blocks(sock: u64) -> Option<bool> {
+    let socket = kernel::<u64>(sock, global!(sock_socket))?;
+    let file = kernel::<u64>(socket, global!(socket_file))?;
+    Some(kernel::<u32>(file, global!(file_flags))? & O_NONBLOCK == 0)
 }
 
 /// The number that a pointer is: what has been in a map is nothing but a number to the verifier.
@@ -158,8 +206,11 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
     let Some(sequence) = kernel::<u32>(sock, global!(tcp_write_seq)) else {
         return;
     };
+    if dialogue.sending.enrolled == enrolled::OUT {
+        return;
+    }
     if dialogue.sending.enrolled == 0 {
-        dialogue.sending.enrolled = 1;
+        dialogue.sending.enrolled = enrolled::IN;
         if dialogue.late != 0 || sent.position != 0 {
             dialogue.sending.late = 1;
             dialogue.sending.unproven = http2::PROOF;

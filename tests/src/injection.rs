@@ -74,8 +74,10 @@ pub fn plan(prefix: &str, count: usize, large: usize) -> Vec<Planned> {
 /// A library that sends requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// http.client of Python.
+    /// http.client of Python, with a time limit.
     HttpClient,
+    /// The same without one, so that its reads wait in the kernel; on one connection, and signals come to it.
+    Waiting,
     /// requests, which is urllib3.
     Requests,
     /// httpx.
@@ -157,6 +159,7 @@ impl Client {
         let go = || -> Result<_> { Ok(child::command(&workload::go_program("ask")?.to_string_lossy())) };
         let (mut command, library) = match self {
             Self::HttpClient => (python()?, "http.client"),
+            Self::Waiting => (python()?, "waiting"),
             Self::Requests => (python()?, "requests"),
             Self::Httpx => (python()?, "httpx"),
             Self::Aiohttp => (python()?, "aiohttp"),

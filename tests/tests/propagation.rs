@@ -20,6 +20,7 @@ use spanwire_tests::span::{Kind, Span};
 spanwire_tests::under_both_hook_sets!(
     http1_of_each_client,
     http1_however_it_is_sent,
+    a_client_that_waits_in_its_reads,
     http2_of_each_client,
     grpc_of_each_client,
 );
@@ -115,6 +116,43 @@ fn http1_of_each_client(hooks: Hooks) -> Result<()> {
         ..Outcome::default()
     };
     ensure!(Outcome::of(&seen) == outcome, "{:?}", seen.summary);
+    Ok(())
+}
+
+/// It is not told that there is nothing for it, whatever wakes it; for that, its sockets are left after their first request.
+fn a_client_that_waits_in_its_reads(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let folder = tempfile::tempdir()?;
+    let runs: Vec<_> = (0..3)
+        .map(|run| plan(&format!("waiting/{run}"), 100, 4))
+        .collect();
+    let ask_all = || -> Result<_> {
+        for plan in &runs {
+            Child::spawn(Client::Waiting.ask(keeper.address, plan, 1, folder.path())?)?.succeed()?;
+        }
+        once(keeper.kept.take()?)
+    };
+    let plain = ask_all()?;
+    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
+    let got = ask_all()?;
+    let all: Vec<Expected> = runs
+        .iter()
+        .flatten()
+        .flat_map(|planned| spans_of(planned, keeper.address))
+        .collect();
+    let seen = session.finish(all.len())?;
+    let spans = clients(&seen);
+    let mut expected = plain;
+    for first in runs.iter().filter_map(|plan| plan.first()) {
+        let got = expected.get_mut(&first.path).context("it was planned")?;
+        got.head.push(header_of(spans[first.path.as_str()]));
+    }
+    ensure!(got == expected, "{got:#?}, not {expected:#?}");
+    seen.exactly(&all)?;
+    both_ends_meet(&seen)?;
+    let value = |name: &str| seen.summary.value(&format!("kernel.propagation.{name}"));
+    let counted = (value("injected"), value("skipped.blocking"));
+    ensure!(counted == (3, 297), "{:?}", seen.summary);
     Ok(())
 }
 

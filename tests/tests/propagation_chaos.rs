@@ -26,8 +26,9 @@ fn loaded_while_it_comes_and_goes(hooks: Hooks) -> Result<()> {
 }
 
 fn all_others_and_messages(hooks: Hooks) -> Result<()> {
-    const CLIENTS: [Client; 5] = [
+    const CLIENTS: [Client; 6] = [
         Client::HttpClient,
+        Client::Waiting,
         Client::Httpx,
         Client::Aiohttp,
         Client::Fetch,

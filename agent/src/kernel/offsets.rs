@@ -33,6 +33,8 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         sock_error: need("sock", "sk_err")?,
         sock_shutdown: need("sock", "sk_shutdown")?,
         sock_socket: need("sock", "sk_socket")?,
+        socket_file: need("socket", "file")?,
+        file_flags: need("file", "f_flags")?,
         tcp_write_seq: need("tcp_sock", "write_seq")?,
         tcp_copied_seq: need("tcp_sock", "copied_seq")?,
         tcp_rcv_nxt: need("tcp_sock", "rcv_nxt")?,

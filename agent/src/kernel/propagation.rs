@@ -7,6 +7,7 @@ use super::cgroup;
 use super::events::ConnectionId;
 use aya::maps::{MapData, MapError, SockHash};
 use aya::programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -129,8 +130,9 @@ fn descriptors(pid: u32, wanted: &BTreeMap<u64, u64>) -> io::Result<Vec<(u64, Ow
             continue;
         };
         let copy = pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty())?;
-        // It may have become another's in between.
-        if wanted.get(&rustix::fs::fstat(&copy)?.st_ino) == Some(sock) {
+        // It may have become another's in between. Of one that blocks only the kernel half could say when it has to leave.
+        let is_it = wanted.get(&rustix::fs::fstat(&copy)?.st_ino) == Some(sock);
+        if is_it && rustix::fs::fcntl_getfl(&copy)?.contains(OFlags::NONBLOCK) {
             found.push((*sock, copy));
         }
         if found.len() == wanted.len() {

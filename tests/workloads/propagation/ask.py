@@ -2,11 +2,16 @@
 
 PLAN is a file of JSON: a list of {index, path, size, chunked}. `size` is null where the request has no body. A body is
 `size` bytes that count up modulo 251, from `index` modulo 251 on. Ends with a failure where one answer is not "ok".
+
+LIBRARY "waiting" is http.client without a time limit, so that reads wait in the kernel, one request at a time on one
+connection, while signals come all the time.
 """
 import asyncio
+import functools
 import http.client
 import io
 import json
+import signal
 import sys
 import threading
 
@@ -41,8 +46,8 @@ def check(status, content, request):
     assert status == 200 and content == b"ok", (request, status, content)
 
 
-def by_http_client(mine):
-    connection = http.client.HTTPConnection(address)
+def by_http_client(mine, **settings):
+    connection = http.client.HTTPConnection(address, **settings)
     for request in mine:
         content = body(request)
         headers = {"X-Index": str(request["index"])}
@@ -113,6 +118,12 @@ def in_threads(ask):
 
 if library == "aiohttp":
     asyncio.run(by_aiohttp())
+elif library == "waiting":
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    by_http_client(plan)
+    signal.setitimer(signal.ITIMER_REAL, 0)
 else:
-    in_threads({"http.client": by_http_client, "requests": by_requests, "httpx": by_httpx}[library])
+    limited = functools.partial(by_http_client, timeout=30)
+    in_threads({"http.client": limited, "requests": by_requests, "httpx": by_httpx}[library])
 print(f"done {len(plan)}")

@@ -6,14 +6,18 @@ use crate::http::{Writes, read_response, write};
 use crate::spans;
 use crate::workload::{CONTEXTS, Server, connect};
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeSet;
-use std::io::BufReader;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
 /// Requests of each kind.
 const EACH: usize = 20;
+
+/// Requests on a connection whose reads wait in the kernel, of which only the first is injected into.
+const WAITING: usize = 3;
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8008);
 
@@ -111,31 +115,90 @@ pub(crate) fn ask(address: &str) -> Result<()> {
     let posts = (0..EACH).map(post);
     let each: Vec<String> = gets.chain(posts).collect();
     let all = each.concat();
-    for (together, pipelined) in [(&each, false), (&vec![all], true), (&vec![own.to_owned()], false)] {
-        let mut stream = BufReader::new(connect(address)?);
-        for text in together {
-            write(stream.get_mut(), text.as_bytes(), Writes::Whole)?;
-            for _ in 0..if pipelined { each.len() } else { 1 } {
-                let (status, body) = read_response(&mut stream)?;
-                ensure!(status == 200, "{status}");
-                println!("{}", String::from_utf8(body)?);
-            }
+    let waiting: Vec<String> = (0..WAITING).map(get).collect();
+    let polled = || Ok::<_, anyhow::Error>(BufReader::new(Polled::connect(address)?));
+    answers(polled()?, &each, 1)?;
+    answers(polled()?, &[all], each.len())?;
+    answers(BufReader::new(connect(address)?), &waiting, 1)?;
+    answers(polled()?, &[own.to_owned()], 1)
+}
+
+/// Sends each text, which asks for so many answers, and prints them.
+fn answers<S: Read + Write>(mut stream: BufReader<S>, texts: &[String], count: usize) -> Result<()> {
+    for text in texts {
+        write(stream.get_mut(), text.as_bytes(), Writes::Whole)?;
+        for _ in 0..count {
+            let (status, body) = read_response(&mut stream)?;
+            ensure!(status == 200, "{status}");
+            println!("{}", String::from_utf8(body)?);
         }
     }
     Ok(())
 }
 
-/// All but the last, whose request has one of its own.
-fn apart(contexts: &[String]) -> Result<&[String]> {
-    ensure!(contexts.len() == 4 * EACH + 1, "{} answers", contexts.len());
+/// A socket that does not block: who uses it waits outside of its calls.
+struct Polled(TcpStream);
+
+impl Polled {
+    fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = connect(address)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self(stream))
+    }
+
+    fn when<T>(
+        &mut self,
+        ready: PollFlags,
+        mut call: impl FnMut(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match call(&mut self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&self.0, ready)], None)?;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Read for Polled {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.when(PollFlags::IN, |stream| stream.read(into))
+    }
+}
+
+impl Write for Polled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.when(PollFlags::OUT, |stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Those on sockets that do not block, and those on one that does. The last is apart: its request has one of its own.
+fn apart(contexts: &[String]) -> Result<(&[String], &[String])> {
+    ensure!(
+        contexts.len() == 4 * EACH + WAITING + 1,
+        "{} answers",
+        contexts.len()
+    );
     let (own, others) = contexts.split_last().context("no answer")?;
     ensure!(own == "OWN", "beside its own: {own}");
-    Ok(others)
+    Ok(others.split_at(4 * EACH))
 }
 
 fn one_each(contexts: &[String]) -> Result<()> {
-    let others = apart(contexts)?;
-    for context in others {
+    let (polled, waiting) = apart(contexts)?;
+    let (first, later) = waiting.split_first().context("it asked")?;
+    ensure!(
+        later.iter().all(String::is_empty),
+        "on a socket that blocks: {later:?}"
+    );
+    let others: Vec<_> = polled.iter().chain([first]).collect();
+    for context in &others {
         let parts: Vec<_> = context.split('-').collect();
         let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
         ensure!(lengths == [2, 32, 16, 2], "{context:?} of {others:?}");
@@ -151,7 +214,8 @@ fn one_each(contexts: &[String]) -> Result<()> {
 }
 
 fn untouched(contexts: &[String]) -> Result<()> {
-    let touched = apart(contexts)?.iter().find(|context| !context.is_empty());
+    let (polled, waiting) = apart(contexts)?;
+    let touched = polled.iter().chain(waiting).find(|context| !context.is_empty());
     ensure!(touched.is_none(), "{touched:?}");
     Ok(())
 }
