@@ -312,6 +312,14 @@ pub struct Globals {
     pub sock_error: u32,
     /// `sock.sk_shutdown`.
     pub sock_shutdown: u32,
+    /// `sock.sk_wmem_queued`: bytes that the send queue takes.
+    pub sock_queued: u32,
+    /// `sock.sk_sndbuf`: how many it may take.
+    pub sock_send_buffer: u32,
+    /// `sock.__sk_common.skc_net`.
+    pub sock_net: u32,
+    /// `net.ipv4.sysctl_tcp_notsent_lowat`.
+    pub net_unsent_limit: u32,
     /// `sock.sk_socket`.
     pub sock_socket: u32,
     /// `socket.file`.
@@ -320,6 +328,12 @@ pub struct Globals {
     pub file_flags: u32,
     /// `tcp_sock.write_seq`.
     pub tcp_write_seq: u32,
+    /// `tcp_sock.snd_nxt`.
+    pub tcp_snd_nxt: u32,
+    /// `tcp_sock.mss_cache`.
+    pub tcp_mss: u32,
+    /// `tcp_sock.notsent_lowat`.
+    pub tcp_unsent_limit: u32,
     /// `tcp_sock.copied_seq`.
     pub tcp_copied_seq: u32,
     /// `tcp_sock.rcv_nxt`.
@@ -467,7 +481,8 @@ counters! {
     StatesCut => "kernel.propagation.states.cut",
     /// Requests that carry a context of the application's own.
     InjectionOwn => "kernel.propagation.own",
-    /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long.
+    /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long; once for
+    /// each send, also where the kernel took nothing of it.
     InjectionCut => "kernel.propagation.skipped.cut",
     /// Requests without an injected context, since it could not be told that they begin where they do.
     InjectionUnseen => "kernel.propagation.skipped.unseen",
@@ -477,6 +492,8 @@ counters! {
     InjectionRefused => "kernel.propagation.skipped.refused",
     /// Requests on connections of which only the first is injected into, since whoever reads them waits in the kernel.
     InjectionBlocking => "kernel.propagation.skipped.blocking",
+    /// Requests behind which the send queue may have been full, so that the kernel would have taken a part of the send.
+    InjectionFull => "kernel.propagation.skipped.full",
     /// Requests of HTTP/2 on connections that were enrolled late, which are looked at first.
     InjectionUnproven => "kernel.propagation.skipped.unproven",
     /// Requests without an injected context, since the one that they are sent for names its trace in a way that is read in the

@@ -4,6 +4,9 @@
 //! of [`spanwire_inject`] before it is queued, until the socket is found to be one that blocks ([`leave`]). That has to know where a message begins. What earlier sends came to is known
 //! to the walker, which has seen them by then; within a send, [`Sending`] keeps count.
 //!
+//! What is injected has to be queued at once ([`has_room`]): of a send of which the kernel takes a part, it counts what was injected
+//! into the rest as the application's, which then sends that many bytes twice.
+//!
 //! The program never corks, since a socket that is taken out of the sockhash meanwhile would lose what is corked; so what a
 //! send cuts in an awkward place is left alone, and counted. It puts one context in at a time: on Linux 5.10 a second
 //! `bpf_msg_push_data` in one run corrupts the message.
@@ -45,6 +48,15 @@ const CURRENT_MSS: u32 = 1;
 /// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`: that is asked.
 const ASKS_FOR_OPTIONS: u32 = 1 << 6;
 
+/// A context of each kind is shorter, with a `tracestate`.
+const LARGEST: u32 = 1_024;
+
+/// A segment takes less of the send queue, beside what it carries.
+const SEGMENT: u32 = 3_072;
+
+/// What is sent is in less pieces beyond those that are full.
+const SPARE: u32 = 4;
+
 /// `O_NONBLOCK`, include/uapi/asm-generic/fcntl.h.
 const O_NONBLOCK: u32 = 0o4000;
 
@@ -56,10 +68,43 @@ pub(crate) fn wanted() -> u32 {
     unsafe { RUNTIMES.get(tgid) }.map_or(0, |runtime| runtime.propagate)
 }
 
-/// Whether the context of a request is to be injected, into one of [`spanwire_ebpf::propagate`].
+/// Whether the context of a request is to be injected, into one of [`spanwire_ebpf::propagate`], in front of byte `at` of what is
+/// about to be sent.
 #[inline(always)]
-fn tells(ids: &Ids, what: u32) -> bool {
-    wanted() & what != 0 && is_told(ids)
+fn tells(sock: u64, ids: &Ids, what: u32, at: u32) -> bool {
+    wanted() & what != 0 && is_told(ids) && fits(sock, at)
+}
+
+/// Whether a context can be put in front of byte `at` of what is about to be sent.
+#[inline(always)]
+fn fits(sock: u64, at: u32) -> bool {
+    let fits = has_room(sock, at) != 0;
+    if !fits {
+        count(Counter::InjectionFull, 1);
+    }
+    fits
+}
+
+/// 1 where the send queue is certain to take the next `count` bytes of what is about to be sent, and a context with them, as
+/// `sk_stream_memory_free` and `tcp_stream_memory_free` say (include/net/{sock,tcp}.h). The socket is locked: what changes in the
+/// meantime makes more room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn has_room(sock: u64, count: u32) -> u32 {
+    let field = |offset: u32| kernel::<u32>(sock, offset).unwrap_or(u32::MAX);
+    let count = count + LARGEST;
+    let segments = count.checked_div(field(global!(tcp_mss))).unwrap_or(count) + SPARE;
+    let room = field(global!(sock_send_buffer)).saturating_sub(field(global!(sock_queued)));
+    if room <= count + segments * SEGMENT {
+        return 0;
+    }
+    let mut limit = field(global!(tcp_unsent_limit));
+    if limit == 0 {
+        let net = kernel::<u64>(sock, global!(sock_net)).unwrap_or(0);
+        limit = kernel(net, global!(net_unsent_limit)).unwrap_or(0);
+    }
+    let unsent = field(global!(tcp_write_seq)).wrapping_sub(field(global!(tcp_snd_nxt)));
+    (unsent < limit && count < limit - unsent) as u32
 }
 
 /// Whether anybody may be told of a request's context.

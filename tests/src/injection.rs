@@ -587,7 +587,7 @@ impl Outcome {
         Self {
             injected: value("injected"),
             own: value("own"),
-            skipped: ["cut", "unseen", "refused", "untold"]
+            skipped: ["cut", "full", "unseen", "refused", "untold"]
                 .map(|reason| value(&format!("skipped.{reason}")))
                 .iter()
                 .sum(),

@@ -18,7 +18,7 @@ spanwire_tests::under_both_hook_sets!(a_connection_that_was_open, between_two_ho
 const KEEP_ASKING: &str = "
 import http.client, os, sys, time
 address, file = sys.argv[1:]
-connection = http.client.HTTPConnection(address)
+connection = http.client.HTTPConnection(address, timeout=30)
 number = 0
 while not os.path.exists(file):
     body = b'b' * (number % 3 * 1000)
@@ -138,7 +138,7 @@ const ASK_FAR: &str = "
 import http.client, os, sys, time
 port, count, file = sys.argv[1:]
 while not os.path.exists(file): time.sleep(0.01)
-connection = http.client.HTTPConnection('10.77.0.2', int(port))
+connection = http.client.HTTPConnection('10.77.0.2', int(port), timeout=30)
 for number in range(int(count)):
     connection.request('GET', f'/far/{number}', headers={'X-Long': 'l' * (number % 50 * 100)})
     assert connection.getresponse().read() == b'ok'

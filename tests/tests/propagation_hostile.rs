@@ -3,16 +3,24 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
+use spanwire_tests::child::{self, Child};
 use spanwire_tests::injection::{Keeper, Outcome, clients, counting, header_of, once, pass_on, propagating};
 use spanwire_tests::sends::{Cases, message};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
+use spanwire_tests::{port, wait, workload};
 
-spanwire_tests::under_both_hook_sets!(never_a_second_context, a_forged_trace_does_not_go_on);
+spanwire_tests::under_both_hook_sets!(
+    never_a_second_context,
+    a_forged_trace_does_not_go_on,
+    a_peer_that_reads_slowly,
+);
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const VALUE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -236,5 +244,98 @@ fn a_forged_trace_does_not_go_on(hooks: Hooks) -> Result<()> {
         // No more of it than the specification wants to be handed on.
         ensure!(server.state.len() <= 512 && span.state.len() <= 512, "{}", told());
     }
+    Ok(())
+}
+
+/// Rounds of `press.py`, each on a connection of its own.
+const ROUNDS: usize = 20;
+
+/// Gives what came in each round.
+type Reader = JoinHandle<Result<Vec<Vec<u8>>>>;
+
+/// All that comes in each round, to a server that reads little at a time.
+fn pressed() -> Result<(SocketAddr, Reader)> {
+    let (listener, address) = port::listener()?;
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 30_000)?;
+    let reader = std::thread::spawn(move || {
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let (mut stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(wait::LIMIT))?;
+            let (mut all, mut part) = (Vec::new(), vec![0; 5_000]);
+            loop {
+                let count = stream.read(&mut part)?;
+                all.extend_from_slice(&part[..count]);
+                if count == 0 {
+                    break;
+                }
+                if all.len().is_multiple_of(7) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            rounds.push(all);
+        }
+        Ok(rounds)
+    });
+    Ok((address, reader))
+}
+
+/// `bytes` without what was injected, and how often something was.
+fn without_contexts(bytes: &[u8]) -> (Vec<u8>, u64) {
+    const NAME: &[u8] = b"traceparent: 00-";
+    const LINE: usize = 70;
+    let (mut rest, mut plain, mut count) = (bytes, Vec::new(), 0);
+    while let Some(at) = memmem(rest, NAME) {
+        plain.extend_from_slice(&rest[..at]);
+        rest = &rest[(at + LINE).min(rest.len())..];
+        count += 1;
+    }
+    plain.extend_from_slice(rest);
+    (plain, count)
+}
+
+fn memmem(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// Of a send of which the kernel takes a part, the application is told how many bytes that were: what was injected does not count,
+/// and is never in the part that is left.
+fn a_peer_that_reads_slowly(hooks: Hooks) -> Result<()> {
+    let press = |address: SocketAddr| -> Result<()> {
+        let mut client = child::command(&workload::environment("python")?.to_string_lossy());
+        client
+            .arg(workload::file("propagation/press.py")?)
+            .args([address.to_string(), ROUNDS.to_string()]);
+        Child::spawn(client)?.succeed_within(4 * wait::LIMIT).map(drop)
+    };
+    let rounds = |reader: Reader| reader.join().expect("the reader does not panic");
+    let (address, reader) = pressed()?;
+    press(address)?;
+    let expected = rounds(reader)?;
+    let (address, reader) = pressed()?;
+    let session = Session::start(propagating(hooks).port(address.port()))?;
+    press(address)?;
+    let seen = session.finish(0)?;
+    let mut injected = 0;
+    for (number, (got, expected)) in rounds(reader)?.iter().zip(&expected).enumerate() {
+        let (plain, count) = without_contexts(got);
+        injected += count;
+        let differs = plain
+            .iter()
+            .zip(expected)
+            .position(|(got, expected)| got != expected);
+        ensure!(
+            plain == *expected,
+            "round {number}: {} bytes and not {}, from {differs:?} on",
+            plain.len(),
+            expected.len()
+        );
+    }
+    ensure!(injected > 0, "{:?}", seen.summary);
+    ensure!(
+        Outcome::of(&seen).injected == injected,
+        "{injected}: {:?}",
+        seen.summary
+    );
     Ok(())
 }

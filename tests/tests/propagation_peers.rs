@@ -200,7 +200,7 @@ const ASK: &str = "
 import http.client, os, sys, time
 file, count, *addresses = sys.argv[1:]
 while not os.path.exists(file): time.sleep(0.01)
-connections = [http.client.HTTPConnection(address) for address in addresses]
+connections = [http.client.HTTPConnection(address, timeout=30) for address in addresses]
 for number in range(int(count)):
     for name, connection in enumerate(connections):
         connection.request('POST', f'/{name}/{number}', b'b' * (number * 997 % 50_000))

@@ -122,7 +122,7 @@ pub(super) fn injects(
             return 0;
         }
     }
-    if !tells(&sending.exchange.ids, propagate::AMQP) {
+    if !tells(operation.sock, &sending.exchange.ids, propagate::AMQP, end) {
         return 0;
     }
     let ids = &sending.exchange.ids;

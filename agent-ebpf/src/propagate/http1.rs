@@ -203,10 +203,10 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
         count(Counter::InjectionCut, 1);
         return 0;
     }
-    if !tells(&sending.exchange.ids, propagate::HTTP1) {
+    let at = operation.cursor;
+    if !tells(operation.sock, &sending.exchange.ids, propagate::HTTP1, at) {
         return 0;
     }
-    let at = operation.cursor;
     let ids = &sending.exchange.ids;
     let mut put = 0;
     if sending.marks & marked::OWN_STATE == 0

@@ -103,7 +103,7 @@ pub(super) fn injects(
         count(Counter::InjectionUnproven, 1);
         return 0;
     }
-    if !tells(&sending.exchange.ids, propagate::HTTP2) {
+    if !tells(operation.sock, &sending.exchange.ids, propagate::HTTP2, at) {
         return 0;
     }
     if whole + FIELD > FRAME_LIMIT + http2::HEADER {

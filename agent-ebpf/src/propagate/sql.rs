@@ -4,7 +4,7 @@
 //! A query's length stands in front of it, so it is only done where the whole of it is in the window.
 
 use super::frames::{fields, head_at, looked};
-use super::{is_told, message, text, wanted};
+use super::{fits, is_told, message, text, wanted};
 use crate::connection::Sending;
 use crate::context::Ids;
 use crate::frames::operands;
@@ -77,7 +77,7 @@ pub(super) fn injects(
         return 0;
     }
     promise::make(operation.sock, operation.slot, sequence);
-    if !is_told(&sending.exchange.ids) {
+    if !is_told(&sending.exchange.ids) || !fits(operation.sock, at) {
         return 0;
     }
     let ids = &sending.exchange.ids;
