@@ -108,7 +108,7 @@ fn http1_of_each_client(hooks: Hooks) -> Result<()> {
         .flat_map(|planned| spans_of(planned, keeper.address))
         .collect();
     let seen = session.finish(all.len())?;
-    each_carries_its_own(&plain, &got, &seen)?;
+    each_carries_its_own(&plain, &got, &seen).with_context(|| format!("{:?}", seen.summary))?;
     seen.exactly(&all)?;
     both_ends_meet(&seen)?;
     let outcome = Outcome {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// How much it stands back behind the others: they wait for processors less than it does.
-const NICENESS: &str = "10";
+const NICENESS: &str = "15";
 
 /// A suite in a process of its own, whose output is kept until it is asked for.
 pub(super) struct Beside {
