@@ -17,6 +17,7 @@ static GLOBALS: Globals = Globals {
     sock_error: 0,
     sock_shutdown: 0,
     sock_socket: 0,
+    sock_cookie: 0,
     tcp_write_seq: 0,
     tcp_copied_seq: 0,
     tcp_rcv_nxt: 0,
@@ -49,6 +50,7 @@ static GLOBALS: Globals = Globals {
     broker_spans: 0,
     propagates: 0,
     refuses: 0,
+    instance: 0,
     parent_of_watched: 0,
     wake_at: 0,
 };

@@ -14,6 +14,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod sql;
+pub(crate) mod tcp_option;
 pub(crate) mod tracestate;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED};
@@ -66,8 +67,9 @@ pub(crate) fn connects(sock: u64) {
     if global!(propagates) == 0 {
         return;
     }
-    if is_watched() && wanted() != 0 {
-        let _ = CONNECTING.insert(sock, 1, 0);
+    let wanted = wanted();
+    if is_watched() && wanted != 0 {
+        let _ = CONNECTING.insert(sock, wanted, 0);
     } else {
         let _ = CONNECTING.remove(sock);
     }
@@ -91,11 +93,12 @@ pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {
 fn enrol(context: *mut bpf_sock_ops, operation: &mut Operation) {
     // SAFETY: the context has a sock at this point.
     let sock = number(operation, unsafe { (*context).__bindgen_anon_2.sk } as u64);
-    if CONNECTING.get_ptr(sock).is_none() {
+    // SAFETY: a value that does not change its shape.
+    let Some(&wanted) = (unsafe { CONNECTING.get(sock) }) else {
         return;
-    }
+    };
     let _ = CONNECTING.remove(sock);
-    if !connection::is_of_interest(sock) {
+    if wanted & !propagate::TCP == 0 || !connection::is_of_interest(sock) {
         return;
     }
     // SAFETY: the program's own context.

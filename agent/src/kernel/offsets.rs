@@ -33,6 +33,7 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         sock_error: need("sock", "sk_err")?,
         sock_shutdown: need("sock", "sk_shutdown")?,
         sock_socket: need("sock", "sk_socket")?,
+        sock_cookie: need("sock", "__sk_common.skc_cookie")?,
         tcp_write_seq: need("tcp_sock", "write_seq")?,
         tcp_copied_seq: need("tcp_sock", "copied_seq")?,
         tcp_rcv_nxt: need("tcp_sock", "rcv_nxt")?,
