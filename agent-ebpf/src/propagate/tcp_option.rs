@@ -1,9 +1,14 @@
 //! Contexts in an option of TCP, for what carries none otherwise: [`spanwire_ebpf::tcp_option`] is what it looks like.
 //!
-//! A client's SYN says that spanwire is there, and the SYN-ACK of a server that a spanwire of another host watches says the same.
-//! Only on such a connection a context follows, with each segment that has the first byte of its request, also where that is sent
-//! again: the kernel asks for options whenever it builds a header. One context of a connection is held, the last one. It says
-//! which byte it is of, so that a segment that begins with another request's bytes carries none, and no request takes another's.
+//! A client's SYN says that spanwire is there, and the SYN-ACK of a server says the same where another host's spanwire watches it.
+//! A socket that listened before that came does not say so; there, what ends the handshake says it again, and the server's next
+//! segment answers. Only then a context follows, with each segment that has the first byte of its request, also where that is
+//! sent again: the kernel asks for options whenever it builds a header. One context of a connection is held, the last one. It
+//! says which byte it is of, so that a segment that begins with another request's bytes carries none, and no request takes
+//! another's.
+//!
+//! What is on the way may drop segments with options that it does not know. So a SYN that is sent again says nothing, and nor
+//! does the beginning of a request that is sent for the fourth time.
 //!
 //! Connections are known here by their cookie, which is never used again, since a `sock_ops` program gets no address of the sock.
 //! While the flags of a socket say so, its program is run for each segment. Nothing else sets them, so they are set while the
@@ -74,27 +79,58 @@ pub(crate) const LISTENS: u32 = 1 << 31;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Offer {
+    /// How far the two have come: one of [`stage`].
+    stage: u64,
     trace: [u64; 2],
     /// As [`tcp_option::tail`] has it.
     tail: u64,
-    /// Sequence number of the request's first byte, and [`PENDING`] or [`SENT_ONCE`].
+    /// Sequence number of the request's first byte, [`HELD`], and how often it was sent, by [`ONCE`].
     begins: u64,
     /// All of them taken together.
     check: u64,
 }
 
-/// It was not sent yet.
-const PENDING: u64 = 1 << 32;
-/// It was sent, and is not acknowledged, for all that is known.
-const SENT_ONCE: u64 = 1 << 33;
+/// There is something to be sent.
+const HELD: u64 = 1 << 32;
+/// It was sent one time more.
+const ONCE: u64 = 1 << 33;
+/// So often it is sent.
+const OFTEN: u64 = 3;
 
-/// Nothing is sent.
-static NOTHING: Offer = Offer {
-    trace: [0; 2],
-    tail: 0,
-    begins: 0,
-    check: 0,
-};
+/// How far two spanwires have come to know of each other on a connection.
+mod stage {
+    /// The SYN will say that there is one.
+    pub(super) const NEW: u64 = 0;
+    /// It was sent.
+    pub(super) const SAID: u64 = 1;
+    /// It was sent again, without.
+    pub(super) const SILENT: u64 = 2;
+    /// It was not answered: the next segment says so again.
+    pub(super) const ASKS: u64 = 3;
+    /// It did.
+    pub(super) const ASKED: u64 = 4;
+    /// Of the server: the next segment answers.
+    pub(super) const ANSWERS: u64 = 5;
+    /// The other end understands.
+    pub(super) const KNOWN: u64 = 6;
+    /// Nobody is known.
+    pub(super) const NONE: u64 = 7;
+}
+
+/// Nothing is sent yet.
+const fn at(stage: u64) -> Offer {
+    Offer {
+        stage,
+        trace: [0; 2],
+        tail: 0,
+        begins: 0,
+        check: 0,
+    }
+}
+/// What a client begins with.
+static NEW: Offer = at(stage::NEW);
+/// What a server begins with that has not answered yet.
+static ANSWERS: Offer = at(stage::ANSWERS);
 
 /// The first byte of a request that is received.
 #[repr(C)]
@@ -151,6 +187,10 @@ pub(crate) extern "C" fn option_offers(sock: u64, slot: u32) -> u32 {
     let Some(offer) = OFFERS.get_ptr_mut(&cookie) else {
         return 0;
     };
+    // SAFETY: a map value.
+    if unsafe { read_volatile(&raw const (*offer).stage) } != stage::KNOWN {
+        return 0;
+    }
     let exchange = &mut operation.exchange;
     if exchange.ids.flags & UNTOLD != 0 {
         count(Counter::InjectionUntold, 1);
@@ -159,11 +199,11 @@ pub(crate) extern "C" fn option_offers(sock: u64, slot: u32) -> u32 {
     exchange.cause |= cause::TOLD;
     exchange.ids.span = tcp_option::span(exchange.ids.span);
     let tail = tcp_option::tail(exchange.ids.span, exchange.begins, exchange.ids.flags & 1 != 0);
-    let begins = exchange.begins as u64 | PENDING;
+    let begins = exchange.begins as u64 | HELD;
     let [first, second] = exchange.ids.trace;
     // SAFETY: a map value. What others make of it in between does not come out.
     unsafe {
-        if read_volatile(&raw const (*offer).begins) & PENDING != 0 {
+        if read_volatile(&raw const (*offer).begins) >> 32 == HELD >> 32 {
             count(Counter::OptionsOvertaken, 1);
         }
         write_volatile(&raw mut (*offer).begins, 0);
@@ -271,7 +311,7 @@ fn begins(ops: *mut bpf_sock_ops, op: u32) {
     if wanted & wants == 0 || !connection::is_of_interest(sock) {
         return;
     }
-    if is_connect && OFFERS.insert(&cookie(ops), &NOTHING, 0).is_err() {
+    if is_connect && OFFERS.insert(&cookie(ops), &NEW, 0).is_err() {
         return;
     }
     set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) | WRITES);
@@ -287,17 +327,33 @@ fn understands(ops: *mut bpf_sock_ops, of: u64) -> bool {
     length == OFFER as i64 && unsafe { read_volatile(&raw const option[1]) } != global!(instance)
 }
 
-/// A connection was made from here: by now it is known who is at the other end.
+/// How far it has come on this connection; [`stage::NONE`] where the flags of its socket are another program's.
+#[inline(always)]
+fn stage_of(ops: *mut bpf_sock_ops) -> u64 {
+    let offer = OFFERS.get_ptr(&cookie(ops));
+    // SAFETY: a map value.
+    offer.map_or(stage::NONE, |offer| unsafe { read_volatile(&raw const (*offer).stage) })
+}
+
+#[inline(always)]
+fn set_stage(ops: *mut bpf_sock_ops, stage: u64) {
+    if let Some(offer) = OFFERS.get_ptr_mut(&cookie(ops)) {
+        // SAFETY: a map value.
+        unsafe { write_volatile(&raw mut (*offer).stage, stage) };
+    }
+}
+
+/// A connection was made from here: by now it may be known who is at the other end.
 #[inline(always)]
 fn connected(ops: *mut bpf_sock_ops) {
-    let cookie = cookie(ops);
-    if OFFERS.get_ptr(&cookie).is_none() {
-        return;
-    }
-    if understands(ops, 0) {
+    let stage = stage_of(ops);
+    if stage == stage::SAID && understands(ops, 0) {
+        set_stage(ops, stage::KNOWN);
         count(Counter::OptionPeers, 1);
-    } else {
-        let _ = OFFERS.remove(&cookie);
+    } else if stage == stage::SAID {
+        set_stage(ops, stage::ASKS);
+    } else if stage != stage::NONE {
+        let _ = OFFERS.remove(&cookie(ops));
         set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !WRITES);
     }
 }
@@ -309,28 +365,41 @@ fn accepted(ops: *mut bpf_sock_ops) {
     if flags & (WRITES | PARSES) != 0 {
         set_flags(ops, flags & !WRITES | PARSES);
         parses(ops);
+    } else if understands(ops, 0) && OFFERS.insert(&cookie(ops), &ANSWERS, 0).is_ok() {
+        set_flags(ops, flags | WRITES | PARSES);
     }
 }
 
 /// How much room a segment needs.
 #[inline(always)]
 fn reserves(ops: *mut bpf_sock_ops) {
+    let is_syn = field!(ops.skb_tcp_flags) & SYN != 0;
+    let stage = stage_of(ops);
     let length = if field!(ops.__bindgen_anon_1.args[0]) == CURRENT_MSS {
-        if !is_known(ops) {
+        if stage != stage::KNOWN {
             return;
         }
         // Always the same, so that no segment becomes too long by what is known later.
         CONTEXT
-    } else if field!(ops.skb_tcp_flags) & SYN != 0 {
-        if !says_so(ops) {
+    } else if is_syn {
+        if stage == stage::SAID {
+            set_stage(ops, stage::SILENT);
+        }
+        if !says_so(ops, stage) {
             return;
         }
         OFFER
-    } else {
+    } else if stage == stage::KNOWN {
         if field!(ops.skb_len) == 0 || !is_due(ops) {
             return;
         }
         CONTEXT
+    } else {
+        let fits = field!(ops.skb_len) + OFFER <= field!(ops.mss_cache);
+        if stage != stage::ASKS && stage != stage::ANSWERS || !fits {
+            return;
+        }
+        OFFER
     };
     // SAFETY: the program's own context.
     let is_refused = unsafe { bpf_reserve_hdr_opt(ops, length, 0) } != 0;
@@ -339,19 +408,13 @@ fn reserves(ops: *mut bpf_sock_ops) {
     }
 }
 
-/// Whether the flags of a socket are of this program, and not of another's.
-#[inline(always)]
-fn is_known(ops: *mut bpf_sock_ops) -> bool {
-    OFFERS.get_ptr(&cookie(ops)).is_some()
-}
-
 /// Whether a SYN says that spanwire is there; a SYN-ACK says so to those of another host.
 #[inline(always)]
-fn says_so(ops: *mut bpf_sock_ops) -> bool {
+fn says_so(ops: *mut bpf_sock_ops, stage: u64) -> bool {
     if field!(ops.skb_tcp_flags) & ACK != 0 {
         understands(ops, OF_SYN)
     } else {
-        is_known(ops)
+        stage == stage::NEW
     }
 }
 
@@ -363,7 +426,7 @@ fn is_due(ops: *mut bpf_sock_ops) -> bool {
     };
     // SAFETY: a map value, which others may be writing.
     let begins = unsafe { read_volatile(&raw const (*offer).begins) };
-    if begins & (PENDING | SENT_ONCE) == 0 {
+    if begins & HELD == 0 || begins / ONCE >= OFTEN {
         return false;
     }
     let behind = (begins as u32).wrapping_sub(field!(ops.snd_una));
@@ -397,17 +460,39 @@ fn segment(ops: *mut bpf_sock_ops) -> Option<(u32, u32)> {
     Some((sequence, field!(ops.skb_len).wrapping_sub(words as u32 * 4)))
 }
 
+/// Says that spanwire is there.
+#[inline(always)]
+fn write_offer(ops: *mut bpf_sock_ops) {
+    let option = tcp_option::offer(global!(instance));
+    // SAFETY: the program's own context, and as much as said.
+    unsafe { bpf_store_hdr_opt(ops, option.as_ptr().cast(), OFFER, 0) };
+}
+
 /// Writes what there is to be said into a segment that has room for it.
 #[inline(always)]
 fn writes(ops: *mut bpf_sock_ops) {
+    let stage = stage_of(ops);
     if field!(ops.skb_tcp_flags) & SYN != 0 {
-        if says_so(ops) {
-            let option = tcp_option::offer(global!(instance));
-            // SAFETY: the program's own context, and as much as said.
-            unsafe { bpf_store_hdr_opt(ops, option.as_ptr().cast(), OFFER, 0) };
+        if says_so(ops, stage) {
+            write_offer(ops);
+            set_stage(ops, stage::SAID);
         }
-        return;
+    } else if stage == stage::ASKS {
+        write_offer(ops);
+        set_stage(ops, stage::ASKED);
+        set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !WRITES | PARSES);
+    } else if stage == stage::ANSWERS {
+        write_offer(ops);
+        let _ = OFFERS.remove(&cookie(ops));
+        set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !WRITES);
+    } else if stage == stage::KNOWN {
+        write_context(ops);
     }
+}
+
+/// Writes the context of a request into the segment with its first byte.
+#[inline(always)]
+fn write_context(ops: *mut bpf_sock_ops) {
     let (Some((sequence, length)), Some(offer)) = (segment(ops), OFFERS.get_ptr_mut(&cookie(ops))) else {
         return;
     };
@@ -424,16 +509,18 @@ fn writes(ops: *mut bpf_sock_ops) {
     let offset = (begins as u32).wrapping_sub(sequence);
     let is_whole = first ^ second ^ tail ^ begins as u32 as u64 == check;
     // Of a longer one, half a sequence number does not say which byte.
-    if offset >= length || length > 1 << 16 || !is_whole || begins & (PENDING | SENT_ONCE) == 0 {
+    if offset >= length || length > 1 << 16 || !is_whole || begins & HELD == 0 {
         return;
     }
     let option = tcp_option::context([first, second], tail);
     // SAFETY: the program's own context, and as much as said.
     let is_stored = unsafe { bpf_store_hdr_opt(ops, option.as_ptr().cast(), CONTEXT, 0) } == 0;
-    if is_stored && begins & PENDING != 0 {
-        count(Counter::OptionsSent, 1);
+    if is_stored {
+        if begins < ONCE {
+            count(Counter::OptionsSent, 1);
+        }
         // SAFETY: as above.
-        unsafe { write_volatile(&raw mut (*offer).begins, begins & !PENDING | SENT_ONCE) };
+        unsafe { write_volatile(&raw mut (*offer).begins, begins + ONCE) };
     }
 }
 
@@ -444,6 +531,11 @@ fn parses(ops: *mut bpf_sock_ops) {
     // SAFETY: the program's own context, and as much room as said.
     let found = unsafe { bpf_load_hdr_opt(ops, option.as_mut_ptr().cast(), CONTEXT, 0) };
     if found != CONTEXT as i64 {
+        if stage_of(ops) == stage::ASKED && understands(ops, 0) {
+            set_stage(ops, stage::KNOWN);
+            set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !PARSES | WRITES);
+            count(Counter::OptionPeers, 1);
+        }
         return;
     }
     let Some((sequence, length)) = segment(ops) else {

@@ -19,7 +19,7 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 
 /// Starts spanwire so that it injects, and compares what clients have sent with the spans.
 pub(crate) fn assert(verdict: &mut Verdict) {
-    let agent = match Agent::start_with("auto", &["--propagate", "http1,http2,amqp,sql"]) {
+    let agent = match Agent::start_with("auto", &["--propagate", "http1,http2,amqp,sql,tcp"]) {
         Ok(Start::Ready(agent)) => agent,
         Ok(Start::Refused(said)) => {
             return verdict.assert("injection: start", Err(anyhow::anyhow!("refused: {said}")));
@@ -32,6 +32,17 @@ pub(crate) fn assert(verdict: &mut Verdict) {
         .find(|line| line.contains("no context is injected"));
     verdict.assert(
         "injection: works here",
+        match refusal {
+            Some(said) => Err(anyhow::anyhow!("{said}")),
+            None => Ok(()),
+        },
+    );
+    let refusal = agent
+        .said
+        .iter()
+        .find(|line| line.contains("into options of TCP") && !line.contains("has nothing before a send"));
+    verdict.assert(
+        "options of TCP: work here",
         match refusal {
             Some(said) => Err(anyhow::anyhow!("{said}")),
             None => Ok(()),
