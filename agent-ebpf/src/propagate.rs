@@ -67,7 +67,8 @@ pub(crate) fn connects(sock: u64) {
     if global!(propagates) == 0 {
         return;
     }
-    let wanted = wanted();
+    // An option is beside what is sent: any process bears it, also one of which the agent has not been told yet.
+    let wanted = wanted() | global!(propagates) & propagate::TCP;
     if is_watched() && wanted != 0 {
         let _ = CONNECTING.insert(sock, wanted, 0);
     } else {

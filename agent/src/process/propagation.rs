@@ -35,11 +35,7 @@ impl Policy {
                 // Java NIO and .NET ask. Of the others nobody has looked.
                 Family::Java | Family::DotNet | Family::Erlang | Family::Shell | Family::MultiCall => false,
             };
-        if is_harmless {
-            self.protocols
-        } else {
-            self.protocols & propagate::TCP
-        }
+        if is_harmless { self.protocols } else { 0 }
     }
 
     /// The bit for a protocol, by its number in records, on a connection that was open before; 0 where nothing can be
