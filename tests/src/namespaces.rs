@@ -89,7 +89,17 @@ impl Namespaces {
     pub fn slow(&self, end: usize, rate: u32) -> Result<()> {
         let name = ["near", "far"][end];
         let mut tc = child::command("tc");
-        tc.args(["-n", &self.0[end], "qdisc", "add", "dev", name, "root", "tbf", "rate"]);
+        tc.args([
+            "-n",
+            &self.0[end],
+            "qdisc",
+            "add",
+            "dev",
+            name,
+            "root",
+            "tbf",
+            "rate",
+        ]);
         tc.args([&format!("{rate}kbit"), "burst", "20kb", "latency", "500ms"]);
         Child::spawn(tc)?.succeed().map(drop)
     }
@@ -98,7 +108,15 @@ impl Namespaces {
     #[must_use]
     pub fn tcpdump(&self, end: usize) -> Command {
         let mut command = self.command(end, "tcpdump");
-        command.args(["-Z", "root", "-U", "--immediate-mode", "-n", "-i", ["near", "far"][end]]);
+        command.args([
+            "-Z",
+            "root",
+            "-U",
+            "--immediate-mode",
+            "-n",
+            "-i",
+            ["near", "far"][end],
+        ]);
         command
     }
 }

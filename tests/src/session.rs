@@ -72,9 +72,7 @@ impl Session {
     pub fn start_beside(&self, options: Options) -> Result<Self> {
         let receiver = Receiver::start()?;
         let begun = SystemTime::now();
-        let agent = self
-            .agent
-            .start_beside(&to(&receiver, Protocol::Http, options))?;
+        let agent = self.agent.start_beside(&to(&receiver, Protocol::Http, options))?;
         Ok(Self {
             receiver,
             agent,

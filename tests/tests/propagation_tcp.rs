@@ -210,7 +210,11 @@ fn a_trace_goes_on_at_the_other_host(hooks: Hooks) -> Result<()> {
     for load in [Load(1, 200, 60_000), Load(16, 60, 4_000)] {
         let seen = ask(&hosts, hooks, Flags::default(), load)?;
         let (near, far) = both(&seen)?;
-        ensure!(joined(near, far, load.count())? == load.count(), "{:?}", far.summary);
+        ensure!(
+            joined(near, far, load.count())? == load.count(),
+            "{:?}",
+            far.summary
+        );
         let all = load.count() as u64;
         let told = [count(near, "tcp.sent"), count(far, "tcp.taken")];
         ensure!(told == [all, all], "{told:?}");
@@ -251,7 +255,11 @@ fn a_header_wins(hooks: Hooks) -> Result<()> {
         };
         let seen = ask(&hosts, hooks, flags, load)?;
         let (near, far) = both(&seen)?;
-        ensure!(joined(near, far, load.count())? == load.count(), "{:?}", far.summary);
+        ensure!(
+            joined(near, far, load.count())? == load.count(),
+            "{:?}",
+            far.summary
+        );
         let headers = seen.printed.iter().filter(|line| line.contains(" 00-")).count();
         ensure!(headers == load.count(), "{headers} headers");
         ensure!(count(near, "tcp.sent") == 0, "twice: {:?}", near.summary);
@@ -264,7 +272,10 @@ fn addresses_that_are_refused(hooks: Hooks) -> Result<()> {
     let load = Load(2, 20, 4_000);
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("config.yaml");
-    std::fs::write(&file, "propagate:\n  headers: [tcp]\n  refuse_from: [10.77.0.0/24]\n")?;
+    std::fs::write(
+        &file,
+        "propagate:\n  headers: [tcp]\n  refuse_from: [10.77.0.0/24]\n",
+    )?;
     let far = ["--config", file.to_str().context("a path in UTF-8")?];
     let flags = Flags {
         far: Some(&far),
@@ -273,7 +284,11 @@ fn addresses_that_are_refused(hooks: Hooks) -> Result<()> {
     let seen = ask(&hosts, hooks, flags, load)?;
     let (near, far) = both(&seen)?;
     ensure!(joined(near, far, load.count())? == 0, "taken over");
-    ensure!(count(far, "tcp.refused") == load.count() as u64, "{:?}", far.summary);
+    ensure!(
+        count(far, "tcp.refused") == load.count() as u64,
+        "{:?}",
+        far.summary
+    );
     Ok(())
 }
 
@@ -312,9 +327,16 @@ fn captured(file: &Path) -> Result<[usize; 3]> {
                 rest.bytes().take_while(u8::is_ascii_hexdigit).count() == 2 * (length - 4)
             })
         };
-        lines.iter().filter(|line| line.contains(flags)).filter(option).count()
+        lines
+            .iter()
+            .filter(|line| line.contains(flags))
+            .filter(option)
+            .count()
     };
-    ensure!(lines.iter().any(|line| line.contains("Flags [S]")), "nothing captured");
+    ensure!(
+        lines.iter().any(|line| line.contains("Flags [S]")),
+        "nothing captured"
+    );
     Ok([with("Flags [S]", 8), with("Flags [S.]", 8), with("Flags [", 28)])
 }
 
@@ -371,7 +393,13 @@ fn beside(hooks: Hooks, near: &str, command: &Command, server: u32) -> Result<[S
 /// Java, whose sockets the kernel would break were they enrolled, beside clients that get a header elsewhere.
 fn clients_that_are_not_enrolled(hooks: Hooks) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    for client in [Client::JavaHttpClient, Client::UrlConnection, Client::GoHttp, Client::NodeHttp, Client::Aiohttp] {
+    for client in [
+        Client::JavaHttpClient,
+        Client::UrlConnection,
+        Client::GoHttp,
+        Client::NodeHttp,
+        Client::Aiohttp,
+    ] {
         let keeper = Keeper::start()?;
         let plan = plan(&client.prefix(), 120, 1);
         let command = client.ask(keeper.address, &plan, 4, folder.path())?;
@@ -409,11 +437,15 @@ fn statements_that_were_prepared(hooks: Hooks) -> Result<()> {
     const COUNT: usize = 400;
     let server = Postgres::start()?;
     let mut command = child::command(&workload::environment("python")?.to_string_lossy());
-    command.args(["-c", POOL, &postgres::url(server.service.address), &COUNT.to_string()]);
+    command.args([
+        "-c",
+        POOL,
+        &postgres::url(server.service.address),
+        &COUNT.to_string(),
+    ]);
     let [near, far] = beside(hooks, "tcp", &command, server.service.child.pid())?;
     let numbered = |seen: &mut Seen| {
-        seen.spans
-            .retain(|span| span.subject().contains(" AS id_"));
+        seen.spans.retain(|span| span.subject().contains(" AS id_"));
     };
     let (mut near, mut far) = (near.finish(COUNT)?, far.finish(COUNT)?);
     numbered(&mut near);

@@ -210,7 +210,10 @@ pub(crate) extern "C" fn option_offers(sock: u64, slot: u32) -> u32 {
         write_volatile(&raw mut (*offer).trace[0], first);
         write_volatile(&raw mut (*offer).trace[1], second);
         write_volatile(&raw mut (*offer).tail, tail);
-        write_volatile(&raw mut (*offer).check, first ^ second ^ tail ^ begins as u32 as u64);
+        write_volatile(
+            &raw mut (*offer).check,
+            first ^ second ^ tail ^ begins as u32 as u64,
+        );
         write_volatile(&raw mut (*offer).begins, begins);
     }
     1
@@ -332,7 +335,9 @@ fn understands(ops: *mut bpf_sock_ops, of: u64) -> bool {
 fn stage_of(ops: *mut bpf_sock_ops) -> u64 {
     let offer = OFFERS.get_ptr(&cookie(ops));
     // SAFETY: a map value.
-    offer.map_or(stage::NONE, |offer| unsafe { read_volatile(&raw const (*offer).stage) })
+    offer.map_or(stage::NONE, |offer| unsafe {
+        read_volatile(&raw const (*offer).stage)
+    })
 }
 
 #[inline(always)]

@@ -426,12 +426,7 @@ impl Capture {
             PROPAGATE
         };
         let tells = (options.propagate & propagate::TCP != 0).then_some(&TCP_OPTION);
-        let programs: Vec<_> = ALWAYS
-            .iter()
-            .chain(injecting)
-            .chain(tells)
-            .chain(hooks)
-            .collect();
+        let programs: Vec<_> = ALWAYS.iter().chain(injecting).chain(tells).chain(hooks).collect();
         let mut loaded = load_all(&mut ebpf, &programs);
         // The hooks last: what they see must find all else in place.
         for program in programs {
