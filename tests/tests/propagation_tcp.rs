@@ -19,8 +19,9 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
+spanwire_tests::under_both_hook_sets!(a_trace_goes_on_at_the_other_host);
+
 spanwire_tests::under_one_hook_set!(
-    a_trace_goes_on_at_the_other_host,
     a_server_from_before_is_asked_again,
     a_header_wins,
     addresses_that_are_refused,

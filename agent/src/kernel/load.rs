@@ -264,6 +264,13 @@ const TCP_OPTION: Program = Program {
     required: false,
 };
 
+/// Before a send, where a set sees none: without one of these nobody is told in an option.
+const LOCKED: &[Program] = &[tracepoint("tcp_sendmsg_locked", "tcp_sendmsg_locked", false)];
+const BEGINS: &[Program] = &[
+    fentry("inet_sendmsg_begins", "inet_sendmsg", false),
+    fentry("inet6_sendmsg_begins", "inet6_sendmsg", false),
+];
+
 /// Connections on which contexts may be sent in options of TCP, and contexts that came so and wait, at a time.
 const OPTIONS: u32 = 16_384;
 
@@ -318,7 +325,14 @@ impl Capture {
         };
         let mut refusals = Vec::new();
         for set in &options.hooks {
-            match Self::load_set(*set, object, &globals, options)? {
+            let before = match set {
+                _ if options.propagate & propagate::TCP == 0 => &[],
+                HookSet::Trampoline => &[],
+                _ if btf.tracepoint_id("tcp_sendmsg_locked").is_none() => BEGINS,
+                HookSet::Socket => &[],
+                HookSet::Syscall => LOCKED,
+            };
+            match Self::load_set(*set, before, object, &globals, options)? {
                 Ok(capture) => return Ok(capture),
                 Err(refusal) => refusals.push((*set, refusal)),
             }
@@ -359,6 +373,7 @@ impl Capture {
 
     fn load_set(
         set: HookSet,
+        before: &[Program],
         object: &[u8],
         globals: &Globals,
         options: &Options,
@@ -426,8 +441,15 @@ impl Capture {
             PROPAGATE
         };
         let tells = (options.propagate & propagate::TCP != 0).then_some(&TCP_OPTION);
-        let programs: Vec<_> = ALWAYS.iter().chain(injecting).chain(tells).chain(hooks).collect();
+        let programs: Vec<_> = ALWAYS
+            .iter()
+            .chain(injecting)
+            .chain(tells)
+            .chain(before)
+            .chain(hooks)
+            .collect();
         let mut loaded = load_all(&mut ebpf, &programs);
+        let mut sees_sends = false;
         // The hooks last: what they see must find all else in place.
         for program in programs {
             let result = loaded
@@ -441,8 +463,6 @@ impl Capture {
                     propagation.refuse_options(refusal);
                 } else if matches!(program.hook, Hook::SkMsg | Hook::SockOps) {
                     propagation.refuse(refusal);
-                } else if tells.is_some() && program.name == "tcp_sendmsg_locked" {
-                    propagation.refuse_options(no_send(set));
                 }
                 if program.required {
                     return Ok(Err(Refusal {
@@ -451,9 +471,11 @@ impl Capture {
                     }));
                 }
                 tracing::debug!("optional hook {} is not there: {}", program.name, chain(&source));
+            } else if matches!(program.name, "tcp_sendmsg_locked" | "inet_sendmsg_begins") {
+                sees_sends = true;
             }
         }
-        if tells.is_some() && set == HookSet::Syscall {
+        if tells.is_some() && !sees_sends {
             capture.propagation.refuse_options(no_send(set));
         }
         capture.ebpf = Some(ebpf);
