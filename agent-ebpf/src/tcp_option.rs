@@ -113,3 +113,77 @@ pub const fn read(option: &[u32; CONTEXT as usize / 4], sequence: u32) -> Option
         offset: ((tail >> PLACE) as u32).wrapping_sub(sequence) & 0xffff,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+
+    fn told(random: u64, begins: u32, is_sampled: bool, segment: u32) -> Option<Told> {
+        let span = span(random);
+        read(&context(TRACE, tail(span, begins, is_sampled)), segment)
+    }
+
+    #[test]
+    fn what_is_told_is_what_is_read() {
+        let random = (0..64).map(|shift| 0x9e37_79b9_7f4a_7c15u64.rotate_left(shift));
+        for (random, begins) in random.chain([0, u64::MAX]).zip((0..).step_by(0x0fff_f123)) {
+            for (is_sampled, offset) in [(true, 0), (false, 1), (true, 1447), (false, 0xffff)] {
+                let read = told(random, begins, is_sampled, begins.wrapping_sub(offset));
+                let expected = Told {
+                    trace: TRACE,
+                    span: span(random),
+                    flags: u64::from(is_sampled),
+                    offset,
+                };
+                assert_eq!(read, Some(expected), "{random:#x} at {begins:#x}");
+            }
+        }
+    }
+
+    /// The network card makes several segments of one: in each the option is the same, and one alone has the byte.
+    #[test]
+    fn of_a_segment_that_was_cut_one_part_has_the_byte() {
+        const PART: u32 = 1400;
+        const WHOLE: u32 = 1 << 16;
+        let first = u32::MAX - 5000;
+        for offset in [0, 1, 1399, 1400, 20_000, WHOLE - 1] {
+            let begins = first.wrapping_add(offset);
+            let parts = (0..WHOLE).step_by(PART as usize);
+            let mut having = parts.filter(|part| {
+                let length = PART.min(WHOLE - part);
+                told(7, begins, true, first.wrapping_add(*part)).unwrap().offset < length
+            });
+            assert_eq!(having.next(), Some(offset / PART * PART));
+            assert_eq!(having.next(), None);
+        }
+    }
+
+    #[test]
+    fn no_trace_and_no_span_are_nothing() {
+        assert_eq!(read(&context([0; 2], tail(span(5), 1, true)), 0), None);
+        assert_eq!(read(&context(TRACE, tail(0, 1, true)), 0), None);
+        assert_eq!(read(&[0; 7], 0), None);
+    }
+
+    #[test]
+    fn spans_are_made_of_their_random_bits() {
+        assert_ne!(span(0), 0);
+        for random in [1, 2, 0x7fff_ffff_ffff, 0x1234_5678_9abc_def0] {
+            let span = span(random);
+            assert_eq!(span & RANDOM, random & RANDOM);
+            assert_eq!(super::span(span), span);
+            assert_eq!(super::span(random | !RANDOM), span);
+        }
+    }
+
+    /// RFC 6994, section 3: kind, length, and the identifier in network order.
+    #[test]
+    fn options_begin_as_they_should() {
+        let bytes = |word: u32| word.to_le_bytes();
+        assert_eq!(bytes(offer(9)[0]), [253, 8, b'S', b'W']);
+        assert_eq!(bytes(context(TRACE, 1)[0]), [253, 28, b'S', b'W']);
+        assert_eq!(bytes(SEARCHED), [253, 4, b'S', b'W']);
+    }
+}
