@@ -30,7 +30,7 @@ pub const OFFER: u32 = 8;
 pub const CONTEXT: u32 = 28;
 /// Kind and identifier, with which both begin; the length is between them.
 const IDENTIFIED: u32 = 253 | (b'S' as u32) << 16 | (b'W' as u32) << 24;
-/// As [`IDENTIFIED`], with what is in place of the length where such an option is searched for: kind and identifier.
+/// With what is in place of the length where such an option is searched for: how long kind and identifier are.
 pub const SEARCHED: u32 = IDENTIFIED | 4 << 8;
 
 /// Bits of a span id that are random.
@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn what_is_told_is_what_is_read() {
         let random = (0..64).map(|shift| 0x9e37_79b9_7f4a_7c15u64.rotate_left(shift));
-        for (random, begins) in random.chain([0, u64::MAX]).zip((0..).step_by(0x0fff_f123)) {
+        let places = (0..=u32::MAX).step_by(0x03ff_f123);
+        for (random, begins) in random.chain([0, u64::MAX]).zip(places) {
             for (is_sampled, offset) in [(true, 0), (false, 1), (true, 1447), (false, 0xffff)] {
                 let read = told(random, begins, is_sampled, begins.wrapping_sub(offset));
                 let expected = Told {

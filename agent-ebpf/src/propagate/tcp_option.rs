@@ -330,19 +330,20 @@ fn understands(ops: *mut bpf_sock_ops, of: u64) -> bool {
     length == OFFER as i64 && unsafe { read_volatile(&raw const option[1]) } != global!(instance)
 }
 
-/// How far it has come on this connection; [`stage::NONE`] where the flags of its socket are another program's.
+/// What is sent on this connection, and how far it has come; [`stage::NONE`] where the flags of its socket are another program's.
 #[inline(always)]
-fn stage_of(ops: *mut bpf_sock_ops) -> u64 {
-    let offer = OFFERS.get_ptr(&cookie(ops));
+fn known(ops: *mut bpf_sock_ops) -> (Option<*mut Offer>, u64) {
+    let offer = OFFERS.get_ptr_mut(&cookie(ops));
     // SAFETY: a map value.
-    offer.map_or(stage::NONE, |offer| unsafe {
+    let stage = offer.map_or(stage::NONE, |offer| unsafe {
         read_volatile(&raw const (*offer).stage)
-    })
+    });
+    (offer, stage)
 }
 
 #[inline(always)]
-fn set_stage(ops: *mut bpf_sock_ops, stage: u64) {
-    if let Some(offer) = OFFERS.get_ptr_mut(&cookie(ops)) {
+fn set_stage(offer: Option<*mut Offer>, stage: u64) {
+    if let Some(offer) = offer {
         // SAFETY: a map value.
         unsafe { write_volatile(&raw mut (*offer).stage, stage) };
     }
@@ -351,12 +352,12 @@ fn set_stage(ops: *mut bpf_sock_ops, stage: u64) {
 /// A connection was made from here: by now it may be known who is at the other end.
 #[inline(always)]
 fn connected(ops: *mut bpf_sock_ops) {
-    let stage = stage_of(ops);
+    let (offer, stage) = known(ops);
     if stage == stage::SAID && understands(ops, 0) {
-        set_stage(ops, stage::KNOWN);
+        set_stage(offer, stage::KNOWN);
         count(Counter::OptionPeers, 1);
     } else if stage == stage::SAID {
-        set_stage(ops, stage::ASKS);
+        set_stage(offer, stage::ASKS);
     } else if stage != stage::NONE {
         let _ = OFFERS.remove(&cookie(ops));
         set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !WRITES);
@@ -378,24 +379,23 @@ fn accepted(ops: *mut bpf_sock_ops) {
 /// How much room a segment needs.
 #[inline(always)]
 fn reserves(ops: *mut bpf_sock_ops) {
-    let is_syn = field!(ops.skb_tcp_flags) & SYN != 0;
-    let stage = stage_of(ops);
+    let (offer, stage) = known(ops);
     let length = if field!(ops.__bindgen_anon_1.args[0]) == CURRENT_MSS {
         if stage != stage::KNOWN {
             return;
         }
         // Always the same, so that no segment becomes too long by what is known later.
         CONTEXT
-    } else if is_syn {
+    } else if field!(ops.skb_tcp_flags) & SYN != 0 {
         if stage == stage::SAID {
-            set_stage(ops, stage::SILENT);
+            set_stage(offer, stage::SILENT);
         }
         if !says_so(ops, stage) {
             return;
         }
         OFFER
     } else if stage == stage::KNOWN {
-        if field!(ops.skb_len) == 0 || !is_due(ops) {
+        if field!(ops.skb_len) == 0 || !is_due(ops, offer) {
             return;
         }
         CONTEXT
@@ -425,8 +425,8 @@ fn says_so(ops: *mut bpf_sock_ops, stage: u64) -> bool {
 
 /// Whether a segment may have the first byte of the request that is to be told of: not once that was acknowledged.
 #[inline(always)]
-fn is_due(ops: *mut bpf_sock_ops) -> bool {
-    let Some(offer) = OFFERS.get_ptr_mut(&cookie(ops)) else {
+fn is_due(ops: *mut bpf_sock_ops, offer: Option<*mut Offer>) -> bool {
+    let Some(offer) = offer else {
         return false;
     };
     // SAFETY: a map value, which others may be writing.
@@ -476,31 +476,30 @@ fn write_offer(ops: *mut bpf_sock_ops) {
 /// Writes what there is to be said into a segment that has room for it.
 #[inline(always)]
 fn writes(ops: *mut bpf_sock_ops) {
-    let stage = stage_of(ops);
+    let (offer, stage) = known(ops);
     if field!(ops.skb_tcp_flags) & SYN != 0 {
         if says_so(ops, stage) {
             write_offer(ops);
-            set_stage(ops, stage::SAID);
+            set_stage(offer, stage::SAID);
         }
     } else if stage == stage::ASKS {
         write_offer(ops);
-        set_stage(ops, stage::ASKED);
+        set_stage(offer, stage::ASKED);
         set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !WRITES | PARSES);
     } else if stage == stage::ANSWERS {
         write_offer(ops);
         let _ = OFFERS.remove(&cookie(ops));
         set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !WRITES);
-    } else if stage == stage::KNOWN {
-        write_context(ops);
+    } else if stage == stage::KNOWN
+        && let (Some((sequence, length)), Some(offer)) = (segment(ops), offer)
+    {
+        write_context(ops, offer, sequence, length);
     }
 }
 
 /// Writes the context of a request into the segment with its first byte.
 #[inline(always)]
-fn write_context(ops: *mut bpf_sock_ops) {
-    let (Some((sequence, length)), Some(offer)) = (segment(ops), OFFERS.get_ptr_mut(&cookie(ops))) else {
-        return;
-    };
+fn write_context(ops: *mut bpf_sock_ops, offer: *mut Offer, sequence: u32, length: u32) {
     // SAFETY: a map value, which others may be writing.
     let (begins, first, second, tail, check) = unsafe {
         (
@@ -536,8 +535,9 @@ fn parses(ops: *mut bpf_sock_ops) {
     // SAFETY: the program's own context, and as much room as said.
     let found = unsafe { bpf_load_hdr_opt(ops, option.as_mut_ptr().cast(), CONTEXT, 0) };
     if found != CONTEXT as i64 {
-        if stage_of(ops) == stage::ASKED && understands(ops, 0) {
-            set_stage(ops, stage::KNOWN);
+        let (offer, stage) = known(ops);
+        if stage == stage::ASKED && understands(ops, 0) {
+            set_stage(offer, stage::KNOWN);
             set_flags(ops, field!(ops.bpf_sock_ops_cb_flags) & !PARSES | WRITES);
             count(Counter::OptionPeers, 1);
         }

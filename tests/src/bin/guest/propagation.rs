@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 /// Requests of each kind.
-const EACH: usize = 20;
+pub(crate) const EACH: usize = 20;
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8008);
 
@@ -84,7 +84,7 @@ pub(crate) fn assert(verdict: &mut Verdict) {
 }
 
 /// The contexts that the server saw, a text a request, with commas where there were several.
-fn asked_by(name: &str) -> Result<Vec<String>> {
+pub(crate) fn asked_by(name: &str) -> Result<Vec<String>> {
     let server = Server::own(&SERVER.to_string(), CONTEXTS)?;
     drop(connect(SERVER)?);
     let program = format!("/tmp/{name}");
