@@ -212,6 +212,9 @@ pub(crate) fn begins(sock: u64, direction: u32, slot: u32) {
     let promised = exchange_begins(sock, direction, slot);
     if known && direction == SENT as u32 && promised == 0 {
         flow::tells(sock, slot);
+        if tcp_option::is_wanted() {
+            tcp_option::goes_without(sock);
+        }
     }
 }
 

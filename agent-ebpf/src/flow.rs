@@ -111,7 +111,9 @@ pub(crate) fn announce(sock: u64, connection: *mut Connection) -> Option<()> {
         if first == NONE {
             return None;
         }
-        dialogue.sending.stream = first as u32;
+        if dialogue.protocol == HTTP2 {
+            dialogue.sending.stream = first as u32;
+        }
         (first >> 32) as u32
     } else {
         if vectors != 0 {

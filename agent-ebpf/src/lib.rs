@@ -493,6 +493,8 @@ counters! {
     OptionsTaken => "kernel.propagation.tcp.taken",
     /// Segments with the beginning of a request in which there was no room for the option.
     OptionsNoRoom => "kernel.propagation.tcp.skipped.no_room",
+    /// Requests that were not looked at before they were sent to such a host, as those behind another one in the same send.
+    OptionsUnseen => "kernel.propagation.tcp.skipped.unseen",
     /// Contexts that made room for that of the next request before their segment was sent.
     OptionsOvertaken => "kernel.propagation.tcp.skipped.overtaken",
     /// Options that name no trace or no span.

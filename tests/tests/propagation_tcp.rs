@@ -26,6 +26,7 @@ spanwire_tests::under_one_hook_set!(
     a_header_wins,
     addresses_that_are_refused,
     lost_and_late_segments,
+    requests_that_are_sent_together,
     who_has_no_spanwire_gets_no_context,
     clients_that_are_not_enrolled,
     statements_that_were_prepared,
@@ -78,6 +79,20 @@ for thread in all: thread.join()
 sys.exit(bool(failed))
 ";
 
+/// As [`ASK`], but all requests of a connection in one send.
+const ASK_TOGETHER: &str = "
+import socket, sys
+address, threads, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+host, port = address.split(':')
+for name in range(threads):
+    connection = socket.create_connection((host, int(port)))
+    request = 'POST /%d/%d HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 0\\r\\n\\r\\n'
+    connection.sendall(''.join(request % (name, number) for number in range(count)).encode())
+    got = b''
+    while got.count(b'HTTP/1.1 200') < count: got += connection.recv(65536)
+    connection.close()
+";
+
 /// Requests: connections, on each so many, bodies up to so long.
 #[derive(Clone, Copy)]
 struct Load(usize, usize, usize);
@@ -95,6 +110,8 @@ struct Flags<'a> {
     far: Option<&'a [&'a str]>,
     /// The server listens before anybody watches it.
     serves_before: bool,
+    /// What asks.
+    script: &'a str,
 }
 
 impl Default for Flags<'_> {
@@ -103,6 +120,7 @@ impl Default for Flags<'_> {
             near: Some(&["--propagate", "tcp"]),
             far: Some(&["--propagate", "tcp"]),
             serves_before: false,
+            script: ASK,
         }
     }
 }
@@ -129,7 +147,7 @@ fn ask(hosts: &Namespaces, hooks: Hooks, flags: Flags<'_>, load: Load) -> Result
     let mut server = Child::spawn(child::held(&server, &serves))?;
     let mut client = hosts.python(0);
     let Load(threads, count, longest) = load;
-    client.args(["-c", ASK, &address.to_string()]);
+    client.args(["-c", flags.script, &address.to_string()]);
     client.args([threads, count, longest].map(|number| number.to_string()));
     let client = Child::spawn(child::held(&client, &asks))?;
     if flags.serves_before {
@@ -310,6 +328,27 @@ fn lost_and_late_segments(hooks: Hooks) -> Result<()> {
         without <= (load.0 - peers) * load.1 + load.count() / 50 && peers >= load.0 / 2,
         "{joined} of {}: {:?} {:?}",
         load.count(),
+        near.summary,
+        far.summary
+    );
+    Ok(())
+}
+
+/// Of those nobody can tell the others apart before they are sent: the first has a parent, and the others are counted.
+fn requests_that_are_sent_together(hooks: Hooks) -> Result<()> {
+    let hosts = Namespaces::new("together")?;
+    let flags = Flags {
+        script: ASK_TOGETHER,
+        ..Flags::default()
+    };
+    let load = Load(10, 12, 0);
+    let seen = ask(&hosts, hooks, flags, load)?;
+    let (near, far) = both(&seen)?;
+    let joined = joined(near, far, load.count())?;
+    let unseen = count(near, "tcp.skipped.unseen");
+    ensure!(
+        joined == load.0 && unseen == (load.count() - load.0) as u64,
+        "{joined}, {unseen}: {:?} {:?}",
         near.summary,
         far.summary
     );

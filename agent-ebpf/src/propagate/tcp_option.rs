@@ -220,6 +220,21 @@ pub(crate) extern "C" fn option_offers(sock: u64, slot: u32) -> u32 {
 }
 pub(crate) use option_offers as offers;
 
+/// A request was sent that was not promised. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn option_goes_without(sock: u64) -> u32 {
+    let cookie: u64 = kernel(sock, global!(sock_cookie)).unwrap_or(0);
+    if let Some(offer) = OFFERS.get_ptr(&cookie)
+        // SAFETY: a map value.
+        && unsafe { read_volatile(&raw const (*offer).stage) } == stage::KNOWN
+    {
+        count(Counter::OptionsUnseen, 1);
+    }
+    0
+}
+pub(crate) use option_goes_without as goes_without;
+
 /// Finds what another host has told of the request that is received at the cursor. A global function, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -364,7 +379,8 @@ fn connected(ops: *mut bpf_sock_ops) {
     }
 }
 
-/// A connection was accepted; it has the flags of the socket that listens. What completes it may be the first of its data.
+/// A connection was accepted; it has the flags of the socket that listens, for all that is known set here. What completes it may be
+/// the first of its data.
 #[inline(always)]
 fn accepted(ops: *mut bpf_sock_ops) {
     let flags = field!(ops.bpf_sock_ops_cb_flags);
