@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::database::Driver;
-use spanwire_tests::injection::{Client, Keeper, once, plan};
+use spanwire_tests::injection::{Client, Keeper, Keeper2, once, plan};
 use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::seen::Seen;
 use spanwire_tests::service::postgres::{self, Postgres};
@@ -29,6 +29,7 @@ spanwire_tests::under_one_hook_set!(
     requests_that_are_sent_together,
     who_has_no_spanwire_gets_no_context,
     clients_that_are_not_enrolled,
+    streams_of_http2,
     statements_that_were_prepared,
     statements_of_each_driver,
     a_sender_that_is_killed,
@@ -458,6 +459,29 @@ fn clients_that_are_not_enrolled(hooks: Hooks) -> Result<()> {
         );
         for (path, got) in once(keeper.kept.take()?)? {
             ensure!(got.values("traceparent").is_empty(), "{path}: {got:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Streams of one connection, one at a time and side by side: none has another's parent.
+fn streams_of_http2(hooks: Hooks) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for client in Client::HTTP2 {
+        for (concurrency, share) in [(1, 90), (8, 0)] {
+            let keeper = Keeper2::start()?;
+            let plan = plan(&client.prefix(), 100, 1);
+            let command = client.ask(keeper.address, &plan, concurrency, folder.path())?;
+            let [near, far] = beside(hooks, "tcp", &command, std::process::id())?;
+            let (near, far) = (near.finish(plan.len())?, far.finish(plan.len())?);
+            let joined = joined(&near, &far, plan.len()).with_context(|| format!("{client:?}"))?;
+            ensure!(
+                joined * 100 >= share * plan.len(),
+                "{client:?}, {concurrency} at a time: {joined} of {}: {:?} {:?}",
+                plan.len(),
+                near.summary,
+                far.summary
+            );
         }
     }
     Ok(())
