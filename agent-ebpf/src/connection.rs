@@ -191,8 +191,10 @@ pub(crate) struct Sending {
     pub(crate) unproven: u8,
     /// 1 once a request was promised without being enrolled: [`crate::flow`].
     pub(crate) announces: u8,
+    /// 1 while a request is promised that nothing is put into.
+    pub(crate) announcing: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 5],
+    pub(crate) reserved: [u8; 4],
 }
 
 const _: () = {

@@ -20,6 +20,7 @@ use crate::globals::{global, kernel};
 use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
 use crate::promise;
+use crate::propagate::tcp_option;
 use crate::runtime::{go, haproxy, node, python};
 use crate::stream::POOLED;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -204,10 +205,16 @@ pub(crate) fn begins(sock: u64, direction: u32, slot: u32) {
     let known = global!(propagates) != 0;
     if known && direction == RECEIVED as u32 {
         flow::hears(sock, slot);
+        if tcp_option::is_wanted() {
+            tcp_option::hears(sock, slot);
+        }
     }
     let promised = exchange_begins(sock, direction, slot);
     if known && direction == SENT as u32 && promised == 0 {
         flow::tells(sock, slot);
+        if tcp_option::is_wanted() {
+            tcp_option::goes_without(sock);
+        }
     }
 }
 
@@ -266,10 +273,13 @@ pub(crate) fn begin(operation: &mut Operation, dialogue: &mut Dialogue, directio
         operation.exchange.ids.trace[1] = random(operation);
         operation.exchange.ids.flags = SAMPLED;
     }
-    operation.heard = 0;
     operation.exchange.ids.span = random(operation);
-    operation.exchange.parent = 0;
-    operation.exchange.cause = cause::NONE;
+    operation.exchange.cause = cause::REMOTE;
+    if operation.heard != tcp_option::REMOTE {
+        operation.exchange.parent = 0;
+        operation.exchange.cause = cause::NONE;
+    }
+    operation.heard = 0;
     // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
     let Some(runtime) = (unsafe { RUNTIMES.get(operation.tgid) }) else {
         return;

@@ -12,15 +12,17 @@
 
 use crate::connection::{Connection, Dialogue, Half, enrolled};
 use crate::context::{self, UNTOLD};
+use crate::framed::{self, frame_of_words};
 use crate::frames::operands;
 use crate::globals::{global, kernel};
 use crate::http1;
 use crate::maps::FLOWS;
 use crate::operation::{self, Operation, Source, user};
 use crate::promise;
+use crate::propagate::tcp_option;
 use crate::registers::Registers;
 use crate::state;
-use spanwire_ebpf::frame::{Head, http2, mark};
+use spanwire_ebpf::frame::{Frame, Head, http2, mark};
 use spanwire_ebpf::protocol::HTTP2;
 use spanwire_ebpf::{RECEIVED, SENT, cause, family};
 
@@ -83,13 +85,13 @@ pub(crate) extern "C" fn flow_hears(sock: u64, slot: u32) -> u32 {
 }
 pub(crate) use flow_hears as hears;
 
-/// Whether what is about to be sent may begin a request that nothing on the wire says anything of.
+/// Whether what is about to be sent may begin a request into which nothing is put.
 #[inline(always)]
 pub(crate) fn may_begin(dialogue: &Dialogue, sent: &Half) -> bool {
     dialogue.sequenced != 0
-        && dialogue.sending.enrolled != enrolled::IN
         && dialogue.requests_direction != RECEIVED
-        && dialogue.protocol <= HTTP2
+        && (dialogue.sending.enrolled != enrolled::IN && dialogue.protocol <= HTTP2
+            || tcp_option::may_begin(dialogue))
         && sent.state == state::START
         && sent.carried == 0
 }
@@ -97,28 +99,37 @@ pub(crate) fn may_begin(dialogue: &Dialogue, sent: &Half) -> bool {
 /// Promises the request that begins with what is about to be sent, where one does.
 #[inline(always)]
 pub(crate) fn announce(sock: u64, connection: *mut Connection) -> Option<()> {
-    let address = match Registers::current()?.source(0) {
-        Source::Buffer(address) => address,
-        Source::Vectors(address, _) => user(address)?,
-        Source::Nowhere => return None,
-    };
-    let [word, next]: [u64; 2] = user(address)?;
+    let registers = Registers::current()?;
     // SAFETY: a map value.
     let Connection { sent, dialogue, .. } = unsafe { &mut *connection };
-    let head = Head { word, next };
-    let begins = if dialogue.protocol == HTTP2 {
-        let begins =
-            http2::frame(head, true).marks & mark::EXCHANGE != 0 && http2::stream(head) > sent.status;
-        if begins {
-            dialogue.sending.stream = http2::stream(head);
+    let (mut address, vectors, length) = match registers.source(0) {
+        Source::Buffer(address) => (address, 0, registers.third),
+        Source::Vectors(address, count) => (address, count, 0),
+        Source::Nowhere => return None,
+    };
+    let offset = if framed::has(dialogue) {
+        let first = first_exchange(dialogue.protocol as u32, address, vectors, length, sent.status);
+        if first == NONE {
+            return None;
         }
-        begins
+        if dialogue.protocol == HTTP2 {
+            dialogue.sending.stream = first as u32;
+        }
+        (first >> 32) as u32
     } else {
-        http1::is_request(word, next)
+        if vectors != 0 {
+            address = user(address)?;
+        }
+        let [word, next]: [u64; 2] = user(address)?;
+        // What HTTP/2 begins with looks like a request.
+        if !http1::is_request(word, next) || word == http2::PREFACE_BEGINS {
+            return None;
+        }
+        0
     };
     let sequence: u32 = kernel(sock, global!(tcp_write_seq))?;
     // Where something went unseen, nobody knows what begins.
-    if !begins || sequence.wrapping_sub(dialogue.sending.injected) != sent.kernel_sequence {
+    if sequence.wrapping_sub(dialogue.sending.injected) != sent.kernel_sequence {
         return None;
     }
     dialogue.sending.announces = 1;
@@ -127,9 +138,65 @@ pub(crate) fn announce(sock: u64, connection: *mut Connection) -> Option<()> {
     let operation = unsafe { &mut *operation };
     operation.identify(sock, SENT);
     context::sends(dialogue);
-    promise::make(sock, operation.slot, sequence);
+    dialogue.sending.announcing = 1;
+    promise::make(sock, operation.slot, sequence.wrapping_add(offset));
+    dialogue.sending.announcing = 0;
     operation.release();
     Some(())
+}
+
+/// In place of where an exchange begins: nowhere.
+const NONE: u64 = u64::MAX;
+
+/// Frames, and buffers, that are looked at in one send.
+const FRAMES: u32 = 16;
+
+/// Where the first exchange begins in frames that are about to be sent, one beginning with the first byte: high half, and its
+/// stream of HTTP/2, low half; or [`NONE`]. They are in so many buffers, or in one of `length` bytes. Streams up to `highest` have
+/// begun. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn first_exchange(
+    protocol: u32,
+    address: u64,
+    vectors: u64,
+    length: u64,
+    highest: u32,
+) -> u64 {
+    let (mut vector, mut vectors) = (address, vectors);
+    let (mut at, mut left) = (address, if vectors == 0 { length } else { 0 });
+    let (mut skip, mut offset) = (0, 0u32);
+    for _ in 0..FRAMES {
+        if skip >= left {
+            skip -= left;
+            let Some([base, length]) = user::<[u64; 2]>(vector).filter(|_| vectors != 0) else {
+                return NONE;
+            };
+            vector += 16;
+            vectors -= 1;
+            (at, left) = (base, length);
+            continue;
+        }
+        at += skip;
+        left -= skip;
+        let next = if protocol == HTTP2 as u32 { 8 } else { 0 };
+        let (Some(word), Some(next)) = (user::<u64>(at), user::<u64>(at + next)) else {
+            return NONE;
+        };
+        let frame = Frame::unpack(frame_of_words(protocol, word, next, 1));
+        if frame.length == 0 {
+            return NONE;
+        }
+        if frame.marks & mark::EXCHANGE != 0 {
+            let stream = http2::stream(Head { word, next });
+            if protocol != HTTP2 as u32 || stream > highest {
+                return (offset as u64) << 32 | stream as u64;
+            }
+        }
+        skip = frame.length as u64;
+        offset = offset.wrapping_add(frame.length);
+    }
+    NONE
 }
 
 #[inline(always)]

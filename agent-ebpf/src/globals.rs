@@ -23,6 +23,7 @@ static GLOBALS: Globals = Globals {
     sock_socket: 0,
     socket_file: 0,
     file_flags: 0,
+    sock_cookie: 0,
     tcp_write_seq: 0,
     tcp_snd_nxt: 0,
     tcp_mss: 0,
@@ -58,6 +59,7 @@ static GLOBALS: Globals = Globals {
     broker_spans: 0,
     propagates: 0,
     refuses: 0,
+    instance: 0,
     parent_of_watched: 0,
     wake_at: 0,
 };

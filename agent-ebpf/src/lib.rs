@@ -8,6 +8,7 @@
 pub mod frame;
 pub mod hpack;
 pub mod sql;
+pub mod tcp_option;
 pub mod traceparent;
 pub mod tracestate;
 pub mod word;
@@ -90,6 +91,8 @@ pub mod cause {
     pub const AMBIGUOUS: u32 = 4;
     /// The task that sends it was begun for that request, or handles the connection that it came on.
     pub const TASK: u32 = 5;
+    /// Of a request that was received: another host has told, beside what was sent.
+    pub const REMOTE: u32 = 6;
     /// Added where the request names its trace on the wire: no other may be found for it any more.
     pub const TOLD: u32 = 1 << 8;
 }
@@ -162,6 +165,8 @@ pub mod propagate {
     pub const AMQP: u32 = 4;
     /// A comment behind a statement of PostgreSQL.
     pub const SQL: u32 = 8;
+    /// An option of TCP: [`tcp_option`](crate::tcp_option).
+    pub const TCP: u32 = 16;
 }
 
 /// First bytes of every entry of the ring buffer.
@@ -203,7 +208,7 @@ pub struct Record {
     pub trace_id: [u64; 2],
     /// Span id minted for the request that starts here.
     pub span_id: u64,
-    /// Span that the request which starts here is sent for; 0 where that is not known.
+    /// Span that the request which starts here is sent for, or by which another host has sent it; 0 where that is not known.
     pub parent: u64,
     /// How that was found: one of [`cause`], perhaps with [`cause::TOLD`].
     pub cause: u32,
@@ -326,6 +331,8 @@ pub struct Globals {
     pub socket_file: u32,
     /// `file.f_flags`.
     pub file_flags: u32,
+    /// `sock.__sk_common.skc_cookie`.
+    pub sock_cookie: u32,
     /// `tcp_sock.write_seq`.
     pub tcp_write_seq: u32,
     /// `tcp_sock.snd_nxt`.
@@ -396,6 +403,8 @@ pub struct Globals {
     pub propagates: u32,
     /// 1: contexts from some addresses are not taken over.
     pub refuses: u32,
+    /// A number that other hosts hardly have: that of this spanwire in options of TCP.
+    pub instance: u32,
     /// Process whose children are watched from their first instruction (spanwire itself, with `-- COMMAND`); else 0.
     pub parent_of_watched: u32,
     /// Bytes waiting in the ring buffer from which the agent is woken at once; below, it comes by itself.
@@ -499,6 +508,22 @@ counters! {
     /// Requests without an injected context, since the one that they are sent for names its trace in a way that is read in the
     /// agent alone.
     InjectionUntold => "kernel.propagation.skipped.untold",
+    /// Connections to hosts whose spanwire understands options of TCP.
+    OptionPeers => "kernel.propagation.tcp.peers",
+    /// Requests whose context was sent in an option of TCP.
+    OptionsSent => "kernel.propagation.tcp.sent",
+    /// Requests whose context another host has told in such an option.
+    OptionsTaken => "kernel.propagation.tcp.taken",
+    /// Segments with the beginning of a request in which there was no room for the option.
+    OptionsNoRoom => "kernel.propagation.tcp.skipped.no_room",
+    /// Requests that were not looked at before they were sent to such a host, as those behind another one in the same send.
+    OptionsUnseen => "kernel.propagation.tcp.skipped.unseen",
+    /// Contexts that made room for that of the next request before their segment was sent.
+    OptionsOvertaken => "kernel.propagation.tcp.skipped.overtaken",
+    /// Options that name no trace or no span.
+    OptionsMalformed => "kernel.propagation.tcp.malformed",
+    /// Options from addresses whose contexts are not taken over.
+    OptionsRefused => "kernel.propagation.tcp.refused",
 }
 
 const _: () = {

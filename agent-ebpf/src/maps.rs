@@ -5,6 +5,7 @@ use crate::context::{Exchange, Ids, Key, Unit};
 use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::promise::Promise;
+use crate::propagate::tcp_option::{self, Offer};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
 use crate::runtime::node::{self, Loop, Segment, Trust};
@@ -68,9 +69,18 @@ pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(
 #[map]
 pub(crate) static FLOWS: LruHashMap<flow::Place, Ids> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Sockets that are connecting, by the address of their sock, and will be enrolled once they are connected.
+/// Sockets that are connecting, by the address of their sock, and what will be injected into: bits of
+/// [`spanwire_ebpf::propagate`]. Until they are enrolled, once they are connected. And those that begin to listen.
 #[map]
 pub(crate) static CONNECTING: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What is sent in options of TCP, by the cookie of the socket. The agent sets the size.
+#[map]
+pub(crate) static OFFERS: LruHashMap<u64, Offer> = LruHashMap::with_max_entries(1, 0);
+
+/// What came in such options, until the request is received. The agent sets the size.
+#[map]
+pub(crate) static HEARD: LruHashMap<tcp_option::Place, Ids> = LruHashMap::with_max_entries(1, 0);
 
 /// Sockets whose sends go by way of `inject`, by the address of their sock. The kernel takes them out when they close.
 #[map]

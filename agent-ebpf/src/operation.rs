@@ -122,7 +122,8 @@ pub(crate) struct Operation {
     pub(crate) failure: u32,
     /// Number of the loss counter for bytes that are [`Source::Nowhere`].
     pub(crate) nowhere: u32,
-    /// 1 where the exchange that is about to begin has its trace already: that of its sender.
+    /// Not 0 where the exchange that is about to begin has its trace already: that of its sender. Of one on another host it has
+    /// the parent, too: [`REMOTE`](crate::propagate::tcp_option::REMOTE).
     pub(crate) heard: u32,
     /// A `tracestate` that is being read.
     pub(crate) reading: Reading,

@@ -11,6 +11,7 @@ use crate::flow;
 use crate::frames::operands;
 use crate::maps::PROMISES;
 use crate::operation::Operation;
+use crate::propagate::tcp_option;
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::{SENT, cause};
 
@@ -68,6 +69,9 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
     context::begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     if dialogue.sending.enrolled == enrolled::IN && operation.exchange.ids.flags & UNTOLD == 0 {
         operation.exchange.cause |= cause::TOLD;
+    }
+    if tcp_option::is_wanted() {
+        tcp_option::offers(sock, slot);
     }
     // Whoever keeps the last promise meanwhile, of another thread's send, finds that it is another by now.
     // SAFETY: of a reference.

@@ -17,6 +17,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod sql;
+pub(crate) mod tcp_option;
 pub(crate) mod tracestate;
 
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED, enrolled};
@@ -123,8 +124,10 @@ pub(crate) fn connects(sock: u64) {
     if global!(propagates) == 0 {
         return;
     }
-    if is_watched() && wanted() != 0 {
-        let _ = CONNECTING.insert(sock, 1, 0);
+    // An option is beside what is sent: any process bears it, also one of which the agent has not been told yet.
+    let wanted = wanted() | global!(propagates) & propagate::TCP;
+    if is_watched() && wanted != 0 {
+        let _ = CONNECTING.insert(sock, wanted, 0);
     } else {
         let _ = CONNECTING.remove(sock);
     }
@@ -153,11 +156,12 @@ pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {
 
 #[inline(always)]
 fn enrol(context: &SockOpsContext, sock: u64) {
-    if CONNECTING.get_ptr(sock).is_none() {
+    // SAFETY: a value that does not change its shape.
+    let Some(&wanted) = (unsafe { CONNECTING.get(sock) }) else {
         return;
-    }
+    };
     let _ = CONNECTING.remove(sock);
-    if !connection::is_of_interest(sock) {
+    if wanted & !propagate::TCP == 0 || !connection::is_of_interest(sock) {
         return;
     }
     // SAFETY: the program's own context.
@@ -188,7 +192,9 @@ fn leave(context: &SockOpsContext, sock: u64) {
         // SAFETY: a map value.
         unsafe { (*connection).dialogue.sending.enrolled = enrolled::OUT };
     }
-    let _ = context.set_cb_flags((context.cb_flags() & !ASKS_FOR_OPTIONS) as i32);
+    if !tcp_option::is_wanted() {
+        let _ = context.set_cb_flags((context.cb_flags() & !ASKS_FOR_OPTIONS) as i32);
+    }
 }
 
 /// Whether whoever reads a socket waits in the kernel for what comes.

@@ -146,6 +146,7 @@ const TCP_SYN_RECV: u32 = 3;
 const TCP_FIN_WAIT1: u32 = 4;
 const TCP_CLOSE: u32 = 7;
 const TCP_LAST_ACK: u32 = 9;
+const TCP_LISTEN: u32 = 10;
 
 /// include/trace/events/sock.h: TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
@@ -165,6 +166,9 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if new == TCP_SYN_SENT {
         context::connects(sock);
         propagate::connects(sock);
+    }
+    if new == TCP_LISTEN {
+        propagate::tcp_option::listens(sock);
     }
     if matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK) {
         // No more will be written here: what has no answer by now gets none.

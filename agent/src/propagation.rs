@@ -22,8 +22,22 @@ pub fn settle(headers: &[Injected]) -> Settled {
     if protocols == 0 {
         return Settled::default();
     }
+    // An option is beside what is sent: no socket need be enrolled for it.
+    let options = protocols & propagate::TCP;
+    if protocols == options {
+        return Settled {
+            policy: Policy {
+                protocols,
+                breaks_fionread: false,
+            },
+            restraint: None,
+        };
+    }
     let nothing = |why: String| Settled {
-        policy: Policy::default(),
+        policy: Policy {
+            protocols: options,
+            breaks_fionread: false,
+        },
         restraint: Some(format!("no context is injected: {why}")),
     };
     let others = inspect::redirectors();
@@ -61,6 +75,7 @@ fn bits(headers: &[Injected]) -> u32 {
             Injected::Http2 => propagate::HTTP2,
             Injected::Amqp => propagate::AMQP,
             Injected::Sql => propagate::SQL,
+            Injected::Tcp => propagate::TCP,
         }
     })
 }

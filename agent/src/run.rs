@@ -128,6 +128,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     options.propagate = settled.policy.protocols;
     let mut capture = Capture::load(&options)?;
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
+    let refused_options = capture.propagation().refused_options().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
     let mut pipeline = Pipeline::new(Stages {
@@ -161,6 +162,9 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     }
     if let Some(refusal) = refusal {
         tracing::warn!("no context is injected: {refusal}");
+    }
+    if let Some(refusal) = refused_options {
+        tracing::warn!("no context is put into options of TCP: {refusal}");
     }
     if hooks == HookSet::Syscall {
         tracing::warn!(

@@ -240,11 +240,11 @@ impl Turn {
     }
 }
 
-/// A spanwire that is ready, the only one that tests of this machine run.
+/// A spanwire that is ready, the only one that tests of this machine run, but for those beside it.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
 impl Agent {
@@ -270,7 +270,24 @@ impl Agent {
                 Err(error) => Err(error),
             }
         })?;
-        Ok(Self { child, _turn: turn })
+        Ok(Self {
+            child,
+            _turn: Some(turn),
+        })
+    }
+
+    /// Starts another beside this one, as on another host: with a lock of its own. What each watches is to be said by filters.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_beside(&self, options: &Options) -> Result<Self> {
+        const OWN_LOCK: &str = r#"mount -t tmpfs none /run && exec "$@""#;
+        let options = options
+            .clone()
+            .through(["unshare", "--mount", "sh", "-c", OWN_LOCK, "sh"]);
+        let mut child = options.spawn()?;
+        child.error_line("spanwire ready")?;
+        Ok(Self { child, _turn: None })
     }
 
     /// Process id.

@@ -81,6 +81,44 @@ impl Namespaces {
         nft.args(["netns", "exec", &self.0[end], "nft", &rules]);
         Child::spawn(nft)?.succeed().map(drop)
     }
+
+    /// What is sent from one of them goes at so many kilobits a second, and so waits for its turn.
+    ///
+    /// # Errors
+    /// There is no tc, or it refuses.
+    pub fn slow(&self, end: usize, rate: u32) -> Result<()> {
+        let name = ["near", "far"][end];
+        let mut tc = child::command("tc");
+        tc.args([
+            "-n",
+            &self.0[end],
+            "qdisc",
+            "add",
+            "dev",
+            name,
+            "root",
+            "tbf",
+            "rate",
+        ]);
+        tc.args([&format!("{rate}kbit"), "burst", "20kb", "latency", "500ms"]);
+        Child::spawn(tc)?.succeed().map(drop)
+    }
+
+    /// A program that captures what one of them sends and gets.
+    #[must_use]
+    pub fn tcpdump(&self, end: usize) -> Command {
+        let mut command = self.command(end, "tcpdump");
+        command.args([
+            "-Z",
+            "root",
+            "-U",
+            "--immediate-mode",
+            "-n",
+            "-i",
+            ["near", "far"][end],
+        ]);
+        command
+    }
 }
 
 impl Drop for Namespaces {

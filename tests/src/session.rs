@@ -65,6 +65,21 @@ impl Session {
         })
     }
 
+    /// Starts another beside this one, as on another host: [`Agent::start_beside`].
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_beside(&self, options: Options) -> Result<Self> {
+        let receiver = Receiver::start()?;
+        let begun = SystemTime::now();
+        let agent = self.agent.start_beside(&to(&receiver, Protocol::Http, options))?;
+        Ok(Self {
+            receiver,
+            agent,
+            begun,
+        })
+    }
+
     /// Waits until `count` spans have come. That fewer came is for the comparison of the lists to say.
     pub fn settle(&self, count: usize) {
         let _ = wait::within(wait::SETTLE, "spans", || {

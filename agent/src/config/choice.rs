@@ -82,6 +82,8 @@ choice! {
         Amqp = "amqp",
         /// A comment behind a statement that is sent as a simple query of PostgreSQL
         Sql = "sql",
+        /// An option of TCP, for what carries none of the others, to hosts that run spanwire, too
+        Tcp = "tcp",
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Cause {
     Event,
     /// What sends it handles several requests.
     Ambiguous,
+    /// It was received, and another host has told whose it is.
+    Remote,
 }
 
 /// An exchange that begins.
@@ -62,7 +64,7 @@ pub enum Cause {
 pub struct Began {
     /// Its ids.
     pub ids: Ids,
-    /// The span that it is sent for.
+    /// The span that it is sent for, or by which another host has sent it.
     pub parent: Option<SpanId>,
     /// How that was found.
     pub cause: Cause,
@@ -305,6 +307,7 @@ fn began(record: &Record) -> Began {
             cause::THREAD | cause::GOROUTINE | cause::TASK => Cause::Unit,
             cause::EVENT => Cause::Event,
             cause::AMBIGUOUS => Cause::Ambiguous,
+            cause::REMOTE => Cause::Remote,
             _ => Cause::Unknown,
         },
         at: record.begins,

@@ -23,6 +23,7 @@ use spanwire_ebpf::{
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
@@ -97,6 +98,17 @@ pub struct Options {
     pub refused: Vec<IpNet>,
     /// Up to which level the programs write diagnostics.
     pub log: LevelFilter,
+}
+
+impl Options {
+    /// Room for options of TCP: next to none where there are none.
+    const fn options(&self) -> u32 {
+        if self.propagate & propagate::TCP == 0 {
+            1
+        } else {
+            OPTIONS
+        }
+    }
 }
 
 /// Why the kernel half is not running.
@@ -245,6 +257,23 @@ const PROPAGATE: &[Program] = &[
     },
 ];
 
+/// What puts contexts into options of TCP.
+const TCP_OPTION: Program = Program {
+    name: "spanwire_option",
+    hook: Hook::SockOps,
+    required: false,
+};
+
+/// Before a send, where a set sees none: without one of these nobody is told in an option.
+const LOCKED: &[Program] = &[tracepoint("tcp_sendmsg_locked", "tcp_sendmsg_locked", false)];
+const BEGINS: &[Program] = &[
+    fentry("inet_sendmsg_begins", "inet_sendmsg", false),
+    fentry("inet6_sendmsg_begins", "inet6_sendmsg", false),
+];
+
+/// Connections on which contexts may be sent in options of TCP, and contexts that came so and wait, at a time.
+const OPTIONS: u32 = 16_384;
+
 /// The kernel half, loaded and attached. Dropping it takes everything out of the kernel, and so does the end of the
 /// process, however it comes.
 pub struct Capture {
@@ -284,6 +313,7 @@ impl Capture {
         globals.broker_spans = u32::from(options.broker_spans);
         globals.propagates = options.propagate;
         globals.refuses = u32::from(!options.refused.is_empty());
+        globals.instance = instance();
         globals.wake_at = options.ring_buffer / 4;
         if options.watch == Watch::Children {
             globals.parent_of_watched = std::process::id();
@@ -295,7 +325,14 @@ impl Capture {
         };
         let mut refusals = Vec::new();
         for set in &options.hooks {
-            match Self::load_set(*set, object, &globals, options)? {
+            let before = match set {
+                _ if options.propagate & propagate::TCP == 0 => &[],
+                HookSet::Trampoline => &[],
+                _ if btf.tracepoint_id("tcp_sendmsg_locked").is_none() => BEGINS,
+                HookSet::Socket => &[],
+                HookSet::Syscall => LOCKED,
+            };
+            match Self::load_set(*set, before, object, &globals, options)? {
                 Ok(capture) => return Ok(capture),
                 Err(refusal) => refusals.push((*set, refusal)),
             }
@@ -336,6 +373,7 @@ impl Capture {
 
     fn load_set(
         set: HookSet,
+        before: &[Program],
         object: &[u8],
         globals: &Globals,
         options: &Options,
@@ -348,6 +386,8 @@ impl Capture {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("EVENTS", options.ring_buffer)
             .map_max_entries("CONNECTIONS", options.max_connections)
+            .map_max_entries("OFFERS", options.options())
+            .map_max_entries("HEARD", options.options())
             .map_max_entries(
                 "REFUSED",
                 u32::try_from(options.refused.len().max(1)).unwrap_or(u32::MAX),
@@ -395,9 +435,21 @@ impl Capture {
             HookSet::Trampoline => TRAMPOLINE,
             HookSet::Syscall => SYSCALL,
         };
-        let injecting = if options.propagate == 0 { &[] } else { PROPAGATE };
-        let programs: Vec<_> = ALWAYS.iter().chain(injecting).chain(hooks).collect();
+        let injecting = if options.propagate & !propagate::TCP == 0 {
+            &[]
+        } else {
+            PROPAGATE
+        };
+        let tells = (options.propagate & propagate::TCP != 0).then_some(&TCP_OPTION);
+        let programs: Vec<_> = ALWAYS
+            .iter()
+            .chain(injecting)
+            .chain(tells)
+            .chain(before)
+            .chain(hooks)
+            .collect();
         let mut loaded = load_all(&mut ebpf, &programs);
+        let mut sees_sends = false;
         // The hooks last: what they see must find all else in place.
         for program in programs {
             let result = loaded
@@ -406,8 +458,11 @@ impl Capture {
             let propagation = &mut capture.propagation;
             if let Err(source) = result.and_then(|()| attach(&mut ebpf, program, propagation)) {
                 tracing::trace!("{}: {source}", program.name);
-                if matches!(program.hook, Hook::SkMsg | Hook::SockOps) {
-                    propagation.refuse(format!("{}: {}", program.name, chain(&source)));
+                let refusal = format!("{}: {}", program.name, chain(&source));
+                if program.name == TCP_OPTION.name {
+                    propagation.refuse_options(refusal);
+                } else if matches!(program.hook, Hook::SkMsg | Hook::SockOps) {
+                    propagation.refuse(refusal);
                 }
                 if program.required {
                     return Ok(Err(Refusal {
@@ -416,7 +471,12 @@ impl Capture {
                     }));
                 }
                 tracing::debug!("optional hook {} is not there: {}", program.name, chain(&source));
+            } else if matches!(program.name, "tcp_sendmsg_locked" | "inet_sendmsg_begins") {
+                sees_sends = true;
             }
+        }
+        if tells.is_some() && !sees_sends {
+            capture.propagation.refuse_options(no_send(set));
         }
         capture.ebpf = Some(ebpf);
         // Hooks take milliseconds each to come into force, in which a process that was watched would be seen to ask and not to
@@ -547,6 +607,17 @@ impl Capture {
         }
         Ok(counters)
     }
+}
+
+/// Why contexts are taken out of options of TCP and not put there.
+fn no_send(set: HookSet) -> String {
+    format!("hook set {set} has nothing before a send here; those of other hosts are taken over")
+}
+
+/// A number that other spanwires hardly have. Not 0.
+fn instance() -> u32 {
+    let random = RandomState::new().build_hasher().finish();
+    u32::try_from(random >> 32).unwrap_or_default().max(1)
 }
 
 /// How often a program was skipped, as the kernel shows since 5.12 (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c); `None`

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod clock;
 mod diagnostics;
 pub mod events;
+pub mod header_option;
 pub mod inspect;
 pub mod load;
 pub mod offsets;

@@ -39,6 +39,7 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         sock_socket: need("sock", "sk_socket")?,
         socket_file: need("socket", "file")?,
         file_flags: need("file", "f_flags")?,
+        sock_cookie: need("sock", "__sk_common.skc_cookie")?,
         tcp_write_seq: need("tcp_sock", "write_seq")?,
         tcp_snd_nxt: need("tcp_sock", "snd_nxt")?,
         tcp_mss: need("tcp_sock", "mss_cache")?,

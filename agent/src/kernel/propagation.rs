@@ -21,6 +21,7 @@ const NEW: u64 = 1;
 pub struct Propagation {
     sockets: SockHash<MapData, u64>,
     refusal: Option<String>,
+    refused_options: Option<String>,
     /// Sockets to be enrolled, by process: their inode and their sock.
     waiting: BTreeMap<u32, BTreeMap<u64, u64>>,
 }
@@ -30,6 +31,7 @@ impl Propagation {
         Self {
             sockets,
             refusal: None,
+            refused_options: None,
             waiting: BTreeMap::new(),
         }
     }
@@ -43,6 +45,17 @@ impl Propagation {
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
+    }
+
+    /// Notes why options of TCP will carry nothing, or not both ways.
+    pub(super) fn refuse_options(&mut self, refusal: String) {
+        self.refused_options.get_or_insert(refusal);
+    }
+
+    /// Why options of TCP carry nothing, or not both ways; `None` where they do, or that was not asked for.
+    #[must_use]
+    pub fn refused_options(&self) -> Option<&str> {
+        self.refused_options.as_deref()
     }
 
     /// From now on what enrolled sockets send goes by way of the program.
@@ -98,7 +111,7 @@ impl Propagation {
     }
 }
 
-/// From now on sockets that connect are enrolled by the program.
+/// From now on TCP asks the program.
 pub(super) fn watch_connects(program: &mut SockOps) -> Result<(), ProgramError> {
     let no_cgroup = |error: io::Error| ProgramError::IOError(error);
     let root = cgroup::root().map_err(|error| no_cgroup(io::Error::other(error)))?;

@@ -6,7 +6,8 @@
 //! name takes the place of the one that was minted.
 //!
 //! A parent is looked for in this order:
-//! - of a request that was received: who sent it, where that was seen on this host; what its own fields say.
+//! - of a request that was received: who sent it, where that was seen on this host; what its own fields say; what another host
+//!   has told beside it.
 //! - of a request that is sent: its own fields, unless they were only passed on from the request that is being handled;
 //!   that request; the only one that the process has in flight, which is marked as inferred.
 //!
@@ -117,8 +118,9 @@ struct Node {
     place: Option<Place>,
     /// Of what was received, who sent it.
     sender: Option<SpanId>,
+    /// The trace that the kernel half has it in.
     minted: TraceId,
-    /// What it was sent for.
+    /// What it was sent for; of what was received, the span that another host has told.
     parent: Option<SpanId>,
     /// That was concluded, and not seen.
     is_inferred: bool,
@@ -381,9 +383,10 @@ impl Causality {
         if is_young && self.is_untold(id, table) {
             return None;
         }
+        let told = parent.filter(|_| direction == Direction::Received);
         let parent = match direction {
             Direction::Received => {
-                if is_young && sender.is_none() && place.is_some() {
+                if is_young && sender.is_none() && parent.is_none() && place.is_some() {
                     return None;
                 }
                 sender
@@ -423,7 +426,7 @@ impl Causality {
                         })
                     }),
                     trace_id: minted,
-                    parent: None,
+                    parent: told,
                     state: SmolStr::default(),
                     is_inferred: false,
                     is_left_out: covered == Covered::All,

@@ -1,12 +1,14 @@
 //! The few BPF instructions of which the programs of `check` consist (RFC 9669).
 
-/// A register. The result is in `R0`, arguments are in `R1` to `R5`, `R10` points behind the stack.
+/// A register. The result is in `R0`, arguments are in `R1` to `R5`, calls leave `R6` alone, `R10` points behind the stack.
 #[derive(Clone, Copy)]
 pub(in crate::kernel) enum Register {
     R0 = 0,
     R1 = 1,
     R2 = 2,
     R3 = 3,
+    R4 = 4,
+    R6 = 6,
     R10 = 10,
 }
 
@@ -48,6 +50,16 @@ impl Instruction {
     /// `*(u64 *)(to + offset) = value` (ST | MEM | DW).
     pub(in crate::kernel) fn store(to: Register, offset: i16, value: i32) -> Self {
         Self::new(0x7a, to, Register::R0, offset, value)
+    }
+
+    /// `to = *(u32 *)(from + offset)` (LDX | MEM | W).
+    pub(in crate::kernel) fn load(to: Register, from: Register, offset: i16) -> Self {
+        Self::new(0x61, to, from, offset, 0)
+    }
+
+    /// `if (u32)of != value goto +over` (JMP32 | JNE | K).
+    pub(in crate::kernel) fn unless(of: Register, value: i32, over: i16) -> Self {
+        Self::new(0x56, of, Register::R0, over, value)
     }
 
     /// `R0 = helper(R1, ..., R5)` (JMP | CALL).

@@ -5,6 +5,7 @@ use super::finding::Outcome;
 use super::privileges::Capability::{Bpf, NetAdmin, SysAdmin};
 use crate::kernel::bpf::{AttachType, Failure, Map, MapType, Program, ProgramType, attached};
 use crate::kernel::cgroup;
+use crate::kernel::header_option::{self, HeaderOptionError};
 use crate::kernel::sockhash::{Behaviour, SockhashError, Trial};
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -21,6 +22,20 @@ pub(super) fn enrolled(context: &Context, which: fn(&Behaviour) -> &Trial) -> Ou
         Err(SockhashError::Refused(failure)) => context.refused(failure, &[Bpf, NetAdmin]),
         Err(error @ SockhashError::Sockets(_)) => {
             Outcome::unknown(error.to_string()).remedy("bring the loopback interface up")
+        }
+    }
+}
+
+/// An option in a header of TCP.
+pub(super) fn header_option(context: &Context) -> Outcome {
+    match header_option::self_test() {
+        Ok(()) => Outcome::works("an option that is put into a SYN arrives"),
+        Err(HeaderOptionError::Refused(failure)) => context.refused(&failure, &[Bpf, NetAdmin]),
+        Err(error @ HeaderOptionError::Sockets(_)) => {
+            Outcome::unknown(error.to_string()).remedy("bring the loopback interface up")
+        }
+        Err(error @ (HeaderOptionError::Cgroup(_) | HeaderOptionError::Missing)) => {
+            Outcome::fails(error.to_string())
         }
     }
 }

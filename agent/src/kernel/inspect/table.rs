@@ -182,6 +182,9 @@ checks! {
         "other_sockmaps" "other sockmaps" Detail propagation::other_sockmaps,
             lost "two programs cannot share a socket, so `--propagate` puts nothing into requests",
             do "nothing, or switch off the other's socket acceleration (Cilium: `sockops.enabled=false`)";
+        "tcp_option" "TCP option" Detail propagation::header_option,
+            lost "`--propagate tcp` tells other hosts of nothing",
+            do "mount cgroup2 where it is missing, and grant CAP_NET_ADMIN";
     }
     Host {
         "io_uring" "io_uring" Information host::io_uring,

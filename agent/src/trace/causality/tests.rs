@@ -118,6 +118,37 @@ impl Host {
         self.causality.began(&origin, &began, circumstances);
     }
 
+    /// The same of a request of which another host has told that span `parent` of trace `in_trace` has sent it.
+    fn told(&mut self, number: u8, pid: u32, time: u64, in_trace: u8, parent: u8) {
+        let origin = Origin {
+            connection: ConnectionId { sock: 1, born: 1 },
+            direction: Direction::Received,
+            protocol: 0,
+            time: time * SECOND,
+            pid,
+            tid: pid,
+            sequence: 0,
+            position: 0,
+        };
+        let began = Began {
+            ids: Ids {
+                trace_id: trace(in_trace),
+                span_id: id(number),
+            },
+            parent: Some(id(parent)),
+            cause: Cause::Remote,
+            is_told: false,
+            at: 0,
+        };
+        let circumstances = Circumstances {
+            client: Some(self.client),
+            is_message: false,
+            passes: false,
+            covered: Covered::No,
+        };
+        self.causality.began(&origin, &began, circumstances);
+    }
+
     fn received(&mut self, number: u8, pid: u32, time: u64, at: Option<u32>) {
         self.begin(number, pid, Direction::Received, time, None, at);
     }
@@ -409,4 +440,23 @@ fn what_is_not_trusted_begins_a_trace_and_is_linked() {
     host.received(4, 20, 1, Some(7));
     host.end(4, 2, Some(context(trace(50), 51)));
     assert_eq!(host.place(4, 2), Some((trace(50), Some(id(51)))));
+}
+
+#[test]
+fn what_another_host_has_told_is_the_parent_and_nobody_is_waited_for() {
+    let mut host = Host::new();
+    host.told(1, 10, 1, 90, 91);
+    host.sent(2, 10, 1, Some(1), None);
+    host.end(2, 2, None);
+    host.end(1, 2, None);
+    assert_eq!(host.place(1, 1), Some((trace(90), Some(id(91)))));
+    assert_eq!(host.place(2, 1), Some((trace(90), Some(id(1)))));
+}
+
+#[test]
+fn a_request_s_own_context_counts_before_what_another_host_has_told() {
+    let mut host = Host::new();
+    host.told(1, 10, 1, 90, 91);
+    host.end(1, 2, Some(context(trace(80), 81)));
+    assert_eq!(host.place(1, 3), Some((trace(80), Some(id(81)))));
 }

@@ -50,7 +50,28 @@ impl Agent {
 
     /// The same with more flags.
     pub(crate) fn start_with(hooks: &str, flags: &[&str]) -> Result<Start> {
-        let mut child = Command::new(BINARY)
+        Self::start_as(Command::new(BINARY), hooks, flags)
+    }
+
+    /// The same beside one that runs, as on another host: with a lock of its own.
+    pub(crate) fn start_beside(flags: &[&str]) -> Result<Start> {
+        const OWN_LOCK: &str = r#"/bin/busybox mount -t tmpfs run /run && exec "$@""#;
+        let mut command = Command::new("/bin/busybox");
+        command.args([
+            "unshare",
+            "-m",
+            "/bin/busybox",
+            "sh",
+            "-c",
+            OWN_LOCK,
+            "sh",
+            BINARY,
+        ]);
+        Self::start_as(command, "auto", flags)
+    }
+
+    fn start_as(mut command: Command, hooks: &str, flags: &[&str]) -> Result<Start> {
+        let mut child = command
             .args(["run", "--hooks", hooks, "--output", "otlp-json"])
             .args(flags)
             .stdin(Stdio::null())

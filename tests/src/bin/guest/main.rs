@@ -8,6 +8,7 @@
 
 mod agent;
 mod http;
+mod options;
 mod propagation;
 mod spans;
 mod syscalls;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         hook_set(set, must.iter().any(|name| name == set), &mut verdict);
     }
     propagation::assert(&mut verdict);
+    options::assert(&mut verdict);
     println!("{} passed, {} failed", verdict.passed, verdict.failed);
     if verdict.failed == 0 {
         ExitCode::SUCCESS

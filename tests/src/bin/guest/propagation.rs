@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 /// Requests of each kind.
-const EACH: usize = 20;
+pub(crate) const EACH: usize = 20;
 
 /// Requests on a connection whose reads wait in the kernel, of which only the first is injected into.
 const WAITING: usize = 3;
@@ -23,7 +23,7 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 
 /// Starts spanwire so that it injects, and compares what clients have sent with the spans.
 pub(crate) fn assert(verdict: &mut Verdict) {
-    let agent = match Agent::start_with("auto", &["--propagate", "http1,http2,amqp,sql"]) {
+    let agent = match Agent::start_with("auto", &["--propagate", "http1,http2,amqp,sql,tcp"]) {
         Ok(Start::Ready(agent)) => agent,
         Ok(Start::Refused(said)) => {
             return verdict.assert("injection: start", Err(anyhow::anyhow!("refused: {said}")));
@@ -36,6 +36,17 @@ pub(crate) fn assert(verdict: &mut Verdict) {
         .find(|line| line.contains("no context is injected"));
     verdict.assert(
         "injection: works here",
+        match refusal {
+            Some(said) => Err(anyhow::anyhow!("{said}")),
+            None => Ok(()),
+        },
+    );
+    let refusal = agent
+        .said
+        .iter()
+        .find(|line| line.contains("into options of TCP") && !line.contains("has nothing before a send"));
+    verdict.assert(
+        "options of TCP: work here",
         match refusal {
             Some(said) => Err(anyhow::anyhow!("{said}")),
             None => Ok(()),
@@ -77,7 +88,7 @@ pub(crate) fn assert(verdict: &mut Verdict) {
 }
 
 /// The contexts that the server saw, a text a request, with commas where there were several.
-fn asked_by(name: &str) -> Result<Vec<String>> {
+pub(crate) fn asked_by(name: &str) -> Result<Vec<String>> {
     let server = Server::own(&SERVER.to_string(), CONTEXTS)?;
     drop(connect(SERVER)?);
     let program = format!("/tmp/{name}");

@@ -57,6 +57,33 @@ pub(crate) fn are_of_clients<'a>(ended: &Ended, contexts: impl Iterator<Item = &
     Ok(())
 }
 
+/// How many server spans of one spanwire have a parent: a client span of the other that has asked for the same.
+pub(crate) fn joined(near: &Ended, far: &Ended) -> Result<usize> {
+    let (near, far) = (read(&near.output)?, read(&far.output)?);
+    let text = |span: &Span, key| span.span[key].as_str().unwrap_or_default().to_owned();
+    let asked: BTreeMap<_, _> = near
+        .iter()
+        .filter(|span| span.kind() == CLIENT)
+        .map(|span| (text(span, "spanId"), span))
+        .collect();
+    let served = far.iter().filter(|span| span.kind() == SERVER);
+    let mut joined = BTreeSet::new();
+    for span in served.filter(|span| !text(span, "parentSpanId").is_empty()) {
+        let parent = text(span, "parentSpanId");
+        let asked = asked
+            .get(&parent)
+            .with_context(|| format!("an orphan: {:?}", span.path()))?;
+        ensure!(
+            asked.path() == span.path() && text(asked, "traceId") == text(span, "traceId"),
+            "{:?} is said to be for {:?}",
+            span.path(),
+            asked.path()
+        );
+        ensure!(joined.insert(parent), "two have one parent");
+    }
+    Ok(joined.len())
+}
+
 /// Asserts that each request gave one server span and one client span with the right attributes, or a counted gap where
 /// that will do, and that nothing else was made up. A hook that the kernel skipped, one having been preempted on that
 /// processor, is counted and may cost one span: emulated, that happens a hundred times as often.
