@@ -122,6 +122,8 @@ choice! {
         HttpProtobuf = "http/protobuf",
         /// Protobuf over gRPC
         Grpc = "grpc",
+        /// JSON over HTTP/1.1
+        HttpJson = "http/json",
     }
 }
 
@@ -132,5 +134,7 @@ choice! {
         None = "none",
         /// gzip
         Gzip = "gzip",
+        /// Zstandard, which the collector takes, and other endpoints may not
+        Zstd = "zstd",
     }
 }

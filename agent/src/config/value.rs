@@ -563,7 +563,7 @@ mod tests {
             problem,
             "`sokcet` is not one of auto, socket, trampoline, syscall; did you mean `socket`?"
         );
-        let problem = "http/json".parse::<Protocol>().unwrap_err().to_string();
-        assert_eq!(problem, "`http/json` is not one of http/protobuf, grpc");
+        let problem = "http/xml".parse::<Protocol>().unwrap_err().to_string();
+        assert_eq!(problem, "`http/xml` is not one of http/protobuf, grpc, http/json");
     }
 }

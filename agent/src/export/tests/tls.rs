@@ -130,7 +130,7 @@ async fn both_transports_know_their_authority_and_show_their_certificate() {
         (serve(&files), Protocol::HttpProtobuf),
     ] {
         let (handle, health) = start(secured(&files, address, protocol));
-        handle.push(spans(5));
+        handle.push(&spans(5));
         until("exported", || counts(&health) == [5, 0, 0]).await;
         handle.shutdown(LIMIT).await;
     }
@@ -154,9 +154,49 @@ async fn a_server_that_nobody_vouches_for_gets_nothing() {
         (serve(&others), Protocol::HttpProtobuf),
     ] {
         let (handle, health) = start(secured(&files, address, protocol));
-        handle.push(spans(5));
+        handle.push(&spans(5));
         assert_eq!(handle.shutdown(LIMIT).await, 0);
         assert_eq!(counts(&health), [0, 5, 0]);
     }
     assert_eq!(collector.requests(), 0);
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_when_they_are_rotated() {
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+        let name = format!("rotated-{protocol:?}");
+        let (theirs, ours) = (
+            Files::new(&format!("{name}-theirs")),
+            Files::new(&format!("{name}-ours")),
+        );
+        let address = match protocol {
+            Protocol::Grpc => {
+                let (listener, address) = listen().await;
+                let tls = ServerTlsConfig::new()
+                    .identity(Identity::from_pem(
+                        theirs.text("server"),
+                        theirs.text("server-key"),
+                    ))
+                    .client_ca_root(Certificate::from_pem(theirs.text("authority")));
+                let server = Server::builder()
+                    .tls_config(tls)
+                    .unwrap()
+                    .add_service(TraceServiceServer::new(Grpc::new(&[Ok(taken())])));
+                tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+                address
+            }
+            _ => serve(&theirs),
+        };
+        let (handle, health) = start(secured(&ours, address, protocol));
+        handle.push(&spans(5));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(counts(&health), [0, 0, 0]);
+        // One file after the other, so that there are times at which they do not fit together.
+        for file in ["authority", "client", "client-key"] {
+            ours.put(file, &theirs.text(file));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        until("exported", || counts(&health) == [5, 0, 0]).await;
+        handle.shutdown(LIMIT).await;
+    }
 }

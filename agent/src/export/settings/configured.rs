@@ -1,0 +1,64 @@
+//! Settings out of the configuration.
+
+use std::time::Duration;
+
+use super::{Compression, Protocol, Proxy, Settings, Tls};
+use crate::config::{self, Config};
+use crate::export::queue::Limits;
+
+/// No timeout at all would keep a batch for ever that an endpoint has swallowed.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// The endpoints that the configuration names.
+#[must_use]
+pub fn endpoints(config: &Config) -> Vec<Settings> {
+    let export = &config.export;
+    let otlp = export.otlp.iter().map(|otlp| Settings {
+        headers: otlp
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        headers_file: otlp.headers_file.clone(),
+        timeout: otlp.timeout.unwrap_or(LONGEST),
+        compression: match otlp.compression {
+            config::Compression::None => Compression::None,
+            config::Compression::Gzip => Compression::Gzip,
+            config::Compression::Zstd => Compression::Zstd,
+        },
+        tls: Tls {
+            certificate: otlp.certificate.clone(),
+            client_certificate: otlp.client.as_ref().map(|client| client.certificate.clone()),
+            client_key: otlp.client.as_ref().map(|client| client.key.clone()),
+        },
+        ..Settings::new(
+            otlp.url.clone(),
+            match otlp.protocol {
+                config::Protocol::Grpc => Protocol::Grpc,
+                config::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
+                config::Protocol::HttpJson => Protocol::HttpJson,
+            },
+        )
+    });
+    let zipkin = export.zipkin.iter().map(|zipkin| Settings {
+        timeout: zipkin.timeout.unwrap_or(LONGEST),
+        ..Settings::new(zipkin.url.clone(), Protocol::Zipkin)
+    });
+    otlp.chain(zipkin)
+        .map(|settings| Settings {
+            export_timeout: config.batch.export_timeout.unwrap_or(LONGEST),
+            proxy: Proxy {
+                http: export.proxy.http.clone(),
+                https: export.proxy.https.clone(),
+                except: export.proxy.except.clone(),
+            },
+            limits: Limits {
+                queue_size: config.batch.max_queue_size,
+                batch_size: config.batch.max_export_batch_size,
+                batch_bytes: config.batch.max_export_batch_bytes,
+                schedule_delay: config.batch.schedule_delay,
+            },
+            ..settings
+        })
+        .collect()
+}
