@@ -6,7 +6,7 @@ use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
 use crate::export::Exporter;
 use crate::export::console::{Look, Width};
-use crate::export::settings::{Settings, SettingsError, endpoints};
+use crate::export::settings::{Settings, SettingsError, endpoints, spool};
 use crate::export::stdout::{Format, Stdout};
 use crate::health::Health;
 use crate::instance::{Instance, InstanceError};
@@ -268,7 +268,7 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
         .map_err(system("start a thread"))?;
     let endpoints = endpoints(config);
     let exporter = (!endpoints.is_empty())
-        .then(|| Exporter::start(endpoints, health))
+        .then(|| Exporter::start(endpoints, spool(config).as_ref(), health))
         .transpose()?;
     Ok(Sinks::new(stdout, exporter))
 }

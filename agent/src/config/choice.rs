@@ -138,3 +138,15 @@ choice! {
         Zstd = "zstd",
     }
 }
+
+choice! {
+    /// When what is in the spool is made safe against a power failure.
+    pub enum Fsync {
+        /// With each request
+        Always = "always",
+        /// Once a second
+        Interval = "interval",
+        /// When the kernel finds time
+        Never = "never",
+    }
+}

@@ -53,6 +53,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
     ("SPANWIRE_OTLP_HEADERS_FILE", "export.otlp.headers_file"),
+    ("SPANWIRE_SPOOL", "export.spool.directory"),
+    ("SPANWIRE_SPOOL_SIZE", "export.spool.max_size"),
 ];
 
 /// The environment of this process. Variables that are not UTF-8 mean nothing to us.
@@ -178,6 +180,8 @@ impl<'a> Reader<'a> {
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;
         layer.export.otlp.headers_file = self.one("export.otlp.headers_file")?;
+        layer.export.spool.directory = self.one("export.spool.directory")?;
+        layer.export.spool.max_size = self.one("export.spool.max_size")?;
         Ok(layer)
     }
 

@@ -4,7 +4,7 @@
 //! editors show.
 
 use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
-pub use super::delivery::layer::{Proxy, Zipkin};
+pub use super::delivery::layer::{Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
 use super::value::{
     AddressRange, FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
@@ -213,6 +213,9 @@ pub struct Export {
     /// Proxies to reach endpoints by.
     #[serde(deserialize_with = "section")]
     pub proxy: Proxy,
+    /// What becomes of spans while an endpoint is away.
+    #[serde(deserialize_with = "section")]
+    pub spool: Spool,
 }
 
 /// spanwire's configuration.
@@ -275,6 +278,7 @@ impl Layer {
                 fan_out: self.export.fan_out.or(lower.export.fan_out),
                 zipkin: self.export.zipkin.over(lower.export.zipkin),
                 proxy: self.export.proxy.over(lower.export.proxy),
+                spool: self.export.spool.over(lower.export.spool),
             },
             batch: self.batch.over(lower.batch),
             limits: self.limits.over(lower.limits),
@@ -323,6 +327,7 @@ impl Layer {
                     timeout: milliseconds(10_000),
                     ..Zipkin::default()
                 },
+                spool: Spool::defaults(),
                 ..Export::default()
             },
             batch: Batch {

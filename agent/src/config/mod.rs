@@ -15,9 +15,9 @@ pub mod pairs;
 mod print;
 pub mod value;
 
-pub use choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
+pub use choice::{Color, Compression, Covered, Format, Fsync, Hooks, Injected, KernelLog, Protocol};
 pub use command::run;
-pub use delivery::{Export, Proxy, Zipkin};
+pub use delivery::{Export, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;

@@ -343,6 +343,11 @@ export:
     compression: none  # default
   zipkin:
     timeout: 10s  # default
+  spool:
+    max_size: 256M  # default
+    max_age: 86400s  # default
+    fsync: interval  # default
+    rate: 4M  # default
 batch:
   schedule_delay: 5s  # default
   export_timeout: 30s  # default

@@ -1,60 +1,90 @@
-//! Batches of one endpoint: from its queue to where they end, taken, refused or lost.
+//! Batches of one endpoint: from its queue to where they end, taken, stored, refused or lost.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::client::{Accepted, Failure};
-use super::form::{Form, Request};
+use super::form::{Form, Request, Slice};
 use super::link::Link;
 use super::queue::Queue;
+use super::spool::{Spool, Stored};
 use crate::health::{Counter, Health};
 
-/// Sends what a queue hands out.
+/// How long a spool that failed is left alone.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often what was stored is looked at that is not safe yet.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Longest that a request is tried that has nowhere else to go.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// One endpoint, and what is known of it.
 pub(super) struct Delivery {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Link,
+    pub(super) queue: Arc<Queue>,
+    pub(super) spool: Option<Spool>,
     pub(super) form: Form,
     /// Most bytes of a request.
     pub(super) largest: usize,
-    /// Longest that a request is tried.
+    /// Longest that a request is tried, where there is no spool.
     pub(super) patience: Duration,
+    /// Most bytes a second that are sent out of the spool; 0 is no limit.
+    pub(super) rate: u64,
     pub(super) health: Arc<Health>,
-    /// Spans of the batch in hand that are neither exported nor lost yet.
-    pub(super) in_hand: Arc<AtomicU64>,
+    /// Spans of the batches in hand that are neither exported, stored nor lost yet.
+    pub(super) in_hand: AtomicU64,
 }
 
 /// What became of a request.
 enum End {
     Taken(Accepted),
+    Stored,
     Parts([Request; 2]),
     Lost(Failure),
 }
 
 impl Delivery {
-    /// Until the queue is closed and empty.
-    pub(super) async fn run(self, queue: Arc<Queue>) {
+    /// Sends what the queue hands out, until it is closed and empty.
+    pub(super) async fn live(&self) {
         loop {
-            self.link.wait_until_free().await;
-            let Some(batch) = queue.batch().await else { break };
-            let mut requests = self.form.requests(batch, self.largest);
-            let spans = requests.iter().map(|request| request.spans).sum();
-            self.in_hand.store(spans, Ordering::Release);
-            requests.reverse();
-            while let Some(request) = requests.pop() {
-                match self.deliver(&request).await {
+            if self.spool.is_none() {
+                self.link.wait_until_free().await;
+            }
+            let Some(batch) = self.queue.batch().await else {
+                break;
+            };
+            let mut waiting = self.take(batch);
+            waiting.reverse();
+            while let Some(request) = waiting.pop() {
+                let mut behind = Vec::new();
+                match self.deliver(&request, &mut behind).await {
                     End::Parts([first, second]) => {
-                        requests.extend([second, first]);
+                        waiting.extend([second, first]);
                         continue;
                     }
                     End::Taken(accepted) => self.taken(request.spans, &accepted),
+                    End::Stored => {}
                     End::Lost(failure) => {
                         self.health.add(Counter::SpansExportFailed, request.spans);
-                        self.link.lost(&failure, request.spans);
+                        self.link.failed(&failure, request.spans);
                     }
                 }
                 self.in_hand.fetch_sub(request.spans, Ordering::AcqRel);
+                waiting.splice(0..0, behind.into_iter().rev());
             }
         }
+    }
+
+    /// Requests of a batch, which are in hand from now on.
+    fn take(&self, batch: Vec<Slice>) -> Vec<Request> {
+        let spans: usize = batch.iter().map(Slice::len).sum();
+        self.in_hand.fetch_add(spans as u64, Ordering::AcqRel);
+        self.form.requests(batch, self.largest)
     }
 
     fn taken(&self, spans: u64, accepted: &Accepted) {
@@ -63,12 +93,28 @@ impl Delivery {
         self.health.add(Counter::SpansExportFailed, rejected);
     }
 
-    /// One request, tried until it is taken, refused for good or out of time.
-    async fn deliver(&self, request: &Request) -> End {
-        let mut delays = self.link.delays();
-        let deadline = self.link.deadline(self.patience);
+    /// One request, tried until it is taken, stored, refused for good or out of time. What had to leave the queue meanwhile
+    /// and could not be stored is put `behind`.
+    async fn deliver(&self, request: &Request, behind: &mut Vec<Request>) -> End {
+        let patience = if self.spool.is_some() {
+            LONGEST
+        } else {
+            self.patience
+        };
+        let deadline = Instant::now() + patience;
         loop {
-            let failure = match self.link.attempt(request, deadline).await {
+            let next = self.link.next_attempt();
+            if let (Some(spool), Some(next)) = (&self.spool, next) {
+                if self.store(spool, request).await {
+                    return End::Stored;
+                }
+                // A full disk: it waits here, unless this was the last chance, or the endpoint is due to be tried.
+                if Instant::now() < next && !self.link.is_stopping() {
+                    self.link.wait_until(next.min(Instant::now() + PAUSE)).await;
+                    continue;
+                }
+            }
+            let failure = match self.attempt(request, deadline, behind).await {
                 Ok(accepted) => return End::Taken(accepted),
                 Err(failure) => failure,
             };
@@ -77,12 +123,132 @@ impl Delivery {
             {
                 return End::Parts(parts);
             }
-            let next = self.link.next_attempt(&failure, &mut delays);
-            if !failure.retryable || next >= deadline || self.link.is_stopping() {
+            if !failure.retryable {
                 return End::Lost(failure);
             }
-            self.link.lost(&failure, 0);
+            if let Some(spool) = &self.spool {
+                self.link.failed(&failure, 0);
+                if !self.link.is_stopping() {
+                    continue;
+                }
+                return match self.store(spool, request).await {
+                    true => End::Stored,
+                    false => End::Lost(failure),
+                };
+            }
+            let next = self.link.next_attempt().unwrap_or_else(Instant::now);
+            if next >= deadline || self.link.is_stopping() {
+                return End::Lost(failure);
+            }
+            self.link.failed(&failure, 0);
             self.link.wait_until(next).await;
+        }
+    }
+
+    /// Stores a request. Where the disk is full, and memory too, what is oldest on it makes room.
+    async fn store(&self, spool: &Spool, request: &Request) -> bool {
+        spool.store(request).await
+            || self.queue.is_crowded() && spool.drop_oldest().await && spool.store(request).await
+    }
+
+    /// Sends once. An endpoint that takes its time must not make the queue overflow while there is room on the disk.
+    async fn attempt(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        behind: &mut Vec<Request>,
+    ) -> Result<Accepted, Failure> {
+        let mut answer = pin!(self.link.attempt(request, deadline));
+        let Some(spool) = &self.spool else {
+            return answer.await;
+        };
+        loop {
+            let batch = tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                batch = self.queue.overflow(), if behind.is_empty() => batch,
+            };
+            for request in self.take(batch) {
+                if behind.is_empty() && spool.store(&request).await {
+                    self.in_hand.fetch_sub(request.spans, Ordering::AcqRel);
+                } else {
+                    behind.push(request);
+                }
+            }
+        }
+    }
+
+    /// Sends what is in the spool, oldest first, whenever the endpoint is there. It never ends by itself.
+    pub(super) async fn drain(&self) {
+        let Some(spool) = &self.spool else { return };
+        loop {
+            if let Some(next) = self.link.next_attempt() {
+                if self.link.is_stopping() {
+                    // What is on disk is there at the next start.
+                    std::future::pending::<()>().await;
+                }
+                self.link.wait_until(next.min(Instant::now() + TICK)).await;
+                spool.sync(false).await;
+                if self.link.next_attempt().is_some_and(|next| Instant::now() < next) {
+                    continue;
+                }
+            }
+            let Some(stored) = spool.oldest().await else {
+                tokio::select! {
+                    () = spool.stored.notified() => {}
+                    () = sleep(TICK) => spool.sync(false).await,
+                }
+                continue;
+            };
+            self.resend(spool, stored).await;
+        }
+    }
+
+    async fn resend(&self, spool: &Spool, stored: Stored) {
+        let request = stored.request.clone();
+        match self.link.attempt(&request, Instant::now() + LONGEST).await {
+            Ok(accepted) => {
+                spool.done(stored).await;
+                self.taken(request.spans, &accepted);
+                if self.rate > 0 {
+                    let share = Duration::from_secs(request.bytes.len() as u64)
+                        / u32::try_from(self.rate).unwrap_or(u32::MAX);
+                    self.link.wait_until(Instant::now() + share).await;
+                }
+            }
+            Err(failure) if failure.retryable => {
+                self.link.failed(&failure, 0);
+                spool.keep(stored).await;
+            }
+            Err(failure) => {
+                if failure.too_large
+                    && let Some([first, second]) = self.form.split(&request)
+                    && spool.store(&first).await
+                {
+                    // Where only the first finds room, the second is lost.
+                    let is_whole = spool.store(&second).await;
+                    spool.done(stored).await;
+                    if !is_whole {
+                        self.health.add(Counter::SpansExportFailed, second.spans);
+                    }
+                    return;
+                }
+                spool.done(stored).await;
+                self.health.add(Counter::SpansExportFailed, request.spans);
+                self.link.failed(&failure, request.spans);
+            }
+        }
+    }
+
+    /// What is in the spool is sent on at the end for as long as the endpoint takes it. How many spans stay in it.
+    pub(super) async fn empty(&self, deadline: Instant) -> u64 {
+        let Some(spool) = &self.spool else { return 0 };
+        loop {
+            let (spans, _) = spool.size().await;
+            if spans == 0 || self.link.next_attempt().is_some() || Instant::now() >= deadline {
+                return spans;
+            }
+            sleep(Duration::from_millis(10)).await;
         }
     }
 }

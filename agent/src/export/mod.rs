@@ -13,6 +13,7 @@ pub mod queue;
 #[cfg(test)]
 mod sample;
 pub mod settings;
+mod spool;
 pub mod stdout;
 #[cfg(test)]
 mod tests;

@@ -136,6 +136,31 @@ impl Queue {
         }
     }
 
+    /// A batch as soon as the queue is nearly full: one that has to go elsewhere, or the next spans would be lost.
+    pub(super) async fn overflow(&self) -> Vec<Slice> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                if self.is_crowded_by(&waiting) {
+                    return waiting.take(self.limits);
+                }
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    /// Whether it is nearly full.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded_by(&self.lock())
+    }
+
+    fn is_crowded_by(&self, waiting: &Waiting) -> bool {
+        let share = |limit: usize| limit - limit / 2;
+        self.is_full(waiting)
+            && (waiting.spans >= share(self.limits.queue_size)
+                || waiting.bytes >= share(self.limits.batch_bytes.saturating_mul(BATCHES)))
+    }
+
     /// Refuses further spans; those that wait are still handed out.
     pub(super) fn close(&self) {
         self.lock().closed = true;
@@ -280,6 +305,27 @@ mod tests {
         assert_eq!((queue.len(), health.value(Counter::SpansQueueFull)), (5, 2));
         queue.push(&spans(1));
         assert_eq!(health.value(Counter::SpansQueueFull), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_to_go_elsewhere_goes_before_it_is_full() {
+        let (queue, health) = queue(10, 2);
+        let begin = Instant::now();
+        queue.push(&spans(4));
+        assert!(
+            tokio::time::timeout(Duration::from_hours(1), queue.overflow())
+                .await
+                .is_err()
+        );
+        assert!(begin.elapsed() >= Duration::from_hours(1));
+        queue.push(&spans(1));
+        assert!(queue.is_crowded());
+        let batch = queue.overflow().await;
+        assert_eq!(batch.iter().map(Slice::len).sum::<usize>(), 2);
+        assert_eq!(
+            (queue.is_crowded(), health.value(Counter::SpansQueueFull)),
+            (false, 0)
+        );
     }
 
     #[tokio::test(start_paused = true)]

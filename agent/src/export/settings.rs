@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::form::Form;
 use super::queue::Limits;
+pub use super::spool::{Fsync, Settings as Spool, SpoolError};
 
 mod configured;
 
-pub use configured::endpoints;
+pub use configured::{endpoints, spool};
 
 /// How an endpoint is spoken to: `OTEL_EXPORTER_OTLP_PROTOCOL`, and what is not OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,9 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
+    /// A spool that cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// Certificate without key or key without certificate.
     #[error("a client certificate and its key are only of use together: set both, or neither")]
     HalfIdentity,

@@ -27,6 +27,7 @@ use super::{Exporter, Handle};
 use crate::health::{Counter, Health};
 use crate::span::{Attribute, Value};
 
+mod spool;
 mod tls;
 mod trouble;
 mod ways;
@@ -208,7 +209,7 @@ fn settings(endpoint: &str, protocol: Protocol) -> Settings {
 
 fn start(settings: Settings) -> (Handle, Arc<Health>) {
     let health = Arc::new(Health::default());
-    (Exporter::start(vec![settings], &health).unwrap(), health)
+    (Exporter::start(vec![settings], None, &health).unwrap(), health)
 }
 
 fn counts(health: &Health) -> [u64; 3] {
@@ -352,7 +353,7 @@ async fn rejected_spans_are_counted_as_lost() {
 #[tokio::test]
 async fn settings_that_cannot_work_say_why() {
     let health = Arc::new(Health::default());
-    let start = |settings: Settings| Exporter::start(vec![settings], &health).unwrap_err();
+    let start = |settings: Settings| Exporter::start(vec![settings], None, &health).unwrap_err();
     for endpoint in [
         "",
         "localhost:4317",

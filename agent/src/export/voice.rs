@@ -17,6 +17,7 @@ const QUIET: Duration = Duration::from_mins(1);
 pub(super) struct Voice {
     endpoint: String,
     queue_size: usize,
+    is_spooled: bool,
     outage: Option<Outage>,
     last_warning: Option<Instant>,
     last_silence: Option<Instant>,
@@ -30,10 +31,11 @@ struct Outage {
 }
 
 impl Voice {
-    pub(super) fn new(endpoint: String, queue_size: usize) -> Self {
+    pub(super) fn new(endpoint: String, queue_size: usize, is_spooled: bool) -> Self {
         Self {
             endpoint,
             queue_size,
+            is_spooled,
             outage: None,
             last_warning: None,
             last_silence: None,
@@ -65,7 +67,12 @@ impl Voice {
             lost,
             said,
         });
-        if said && failure.retryable {
+        if said && failure.retryable && self.is_spooled {
+            warn!(
+                "cannot export spans to {}: {}; they wait on disk while it is tried again",
+                self.endpoint, failure.message,
+            );
+        } else if said && failure.retryable {
             warn!(
                 "cannot export spans to {}: {}; up to {} wait in memory while it is tried again, the rest is dropped \
                  and counted",

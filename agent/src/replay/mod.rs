@@ -30,7 +30,7 @@ use crate::cli::{Exit, Replay};
 use crate::config::Config;
 use crate::connection::Address;
 use crate::export::Exporter;
-use crate::export::settings::{SettingsError, endpoints};
+use crate::export::settings::{SettingsError, endpoints, spool};
 use crate::health::{Counter, Health};
 use crate::pipeline::Rules;
 use crate::span::exchange::Seen;
@@ -129,7 +129,7 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
     };
     let _entered = runtime.as_ref().map(Runtime::enter);
     let exporter = (!endpoints.is_empty())
-        .then(|| Exporter::start(endpoints, &health))
+        .then(|| Exporter::start(endpoints, spool(config).as_ref(), &health))
         .transpose()?;
     let mut replayer = Replayer {
         rules: run::rules(config, command.no_redact, quiet),

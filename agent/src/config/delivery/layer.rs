@@ -1,13 +1,16 @@
 //! What one source says of delivery, beside its OTLP endpoint.
 
+use crate::config::choice::Fsync;
 use crate::config::endpoint::Endpoint;
 use crate::config::layer::keys;
-use crate::config::value::{Invalid, Period, parsed};
+use crate::config::value::{Invalid, Period, Size, parsed};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 keys! {
     /// A Zipkin endpoint (second API, JSON).
@@ -30,6 +33,36 @@ keys! {
         pub https: Option<ProxyUrl>,
         /// Hosts, domains (with all below them), addresses and ranges of addresses that are reached without; `*` for all.
         pub except: Option<Vec<String>>,
+    }
+}
+
+keys! {
+    /// Requests on disk while an endpoint is away; sent oldest first when it is back. Bounds are for each endpoint.
+    pub struct Spool {
+        /// The directory, which has to belong to the user that spanwire runs as, and to be closed to others; made where it is
+        /// missing. No spool unless set.
+        pub directory: Option<PathBuf>,
+        /// Most bytes on disk; where there are more, the oldest are dropped, and counted. At least 16M.
+        pub max_size: Option<Size>,
+        /// Longest that spans wait there; 0 is no limit.
+        pub max_age: Option<Period>,
+        /// When what is written is made safe against a power failure. A SIGKILL takes nothing of it in any case.
+        pub fsync: Option<Fsync>,
+        /// Most bytes a second, before compression, that are sent of it beside what is new; 0 is no limit.
+        pub rate: Option<Size>,
+    }
+}
+
+impl Spool {
+    /// What holds where a directory is all that is set.
+    pub(in crate::config) fn defaults() -> Self {
+        Self {
+            directory: None,
+            max_size: Some(Size(256 << 20)),
+            max_age: Some(Period(Duration::from_hours(24))),
+            fsync: Some(Fsync::Interval),
+            rate: Some(Size(4 << 20)),
+        }
     }
 }
 

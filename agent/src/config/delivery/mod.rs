@@ -6,8 +6,9 @@ use super::build::{Rules, limit, settled};
 use super::endpoint::Endpoint;
 use super::layer as whole;
 use super::value::Invalid;
-use super::{ClientIdentity, Error, Otlp, Protocol, Warning};
+use super::{ClientIdentity, Error, Fsync, Otlp, Protocol, Warning};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where spans are sent.
@@ -19,6 +20,8 @@ pub struct Export {
     pub zipkin: Option<Zipkin>,
     /// Proxies.
     pub proxy: Proxy,
+    /// Where spans wait while an endpoint is away.
+    pub spool: Option<Spool>,
 }
 
 impl Export {
@@ -36,6 +39,21 @@ pub struct Zipkin {
     pub url: String,
     /// Longest wait for an answer; `None` is no limit.
     pub timeout: Option<Duration>,
+}
+
+/// Where spans wait while an endpoint is away; bounds are for each endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Most bytes on disk.
+    pub max_size: u64,
+    /// Longest wait there.
+    pub max_age: Duration,
+    /// When what is written is safe against a power failure.
+    pub fsync: Fsync,
+    /// Most bytes a second that are sent of it; 0 is no limit.
+    pub rate: u64,
 }
 
 /// Proxies to reach endpoints by.
@@ -81,6 +99,7 @@ pub(super) fn export(
         otlp: Vec::new(),
         zipkin: zipkin(rules, &section.zipkin)?,
         proxy: proxy(rules, &section.proxy)?,
+        spool: spool(rules, &section.spool)?,
     };
     for (index, further) in section.fan_out.iter().flatten().enumerate() {
         let defaults = whole::Layer::defaults().export.otlp;
@@ -228,6 +247,36 @@ fn proxy(rules: &Rules<'_>, section: &layer::Proxy) -> Result<Proxy, Error> {
         https: url("export.proxy.https", &section.https)?,
         except: section.except.clone().unwrap_or_default().join(","),
     })
+}
+
+/// Below, a batch or two would fill it.
+const LEAST_SPOOL: u64 = 16 << 20;
+
+fn spool(rules: &Rules<'_>, section: &layer::Spool) -> Result<Option<Spool>, Error> {
+    let Some(directory) = &section.directory else {
+        return Ok(None);
+    };
+    if !directory.is_absolute() {
+        let problem = format!(
+            "is {}; give a whole path, such as /var/lib/spanwire/spool",
+            directory.display()
+        );
+        return Err(rules.conflict("export.spool.directory", problem));
+    }
+    let max_size = settled(section.max_size);
+    if max_size.0 < LEAST_SPOOL {
+        return Err(rules.conflict(
+            "export.spool.max_size",
+            format!("is {max_size}; the least is 16M"),
+        ));
+    }
+    Ok(Some(Spool {
+        directory: directory.clone(),
+        max_size: max_size.0,
+        max_age: limit(settled(section.max_age)).unwrap_or(Duration::MAX),
+        fsync: settled(section.fsync),
+        rate: settled(section.rate).0,
+    }))
 }
 
 fn incomplete(rules: &Rules<'_>, key: &'static str, problem: &Invalid) -> Error {

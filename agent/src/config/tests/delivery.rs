@@ -143,3 +143,36 @@ export:
     let again = from(&resolved.yaml(), &[], "").unwrap();
     assert_eq!(again.config.export.otlp.len(), 1);
 }
+
+#[test]
+fn a_spool_is_there_where_its_directory_is_named() {
+    let endpoint = "export: {otlp: {endpoint: 'http://a:4318'}";
+    let spool = |rest: &str, variables: &[_]| from(&format!("{endpoint}{rest}}}"), variables, "");
+    assert_eq!(spool("", &[]).unwrap().config.export.spool, None);
+    let found = spool(
+        ", spool: {max_age: 2h, fsync: always, rate: 0}",
+        &[("SPANWIRE_SPOOL", "/var/s")],
+    )
+    .unwrap();
+    let expect = Spool {
+        directory: "/var/s".into(),
+        max_size: 256 << 20,
+        max_age: Duration::from_hours(2),
+        fsync: Fsync::Always,
+        rate: 0,
+    };
+    assert_eq!(found.config.export.spool, Some(expect));
+    let problem = |rest: &str| spool(rest, &[]).unwrap_err().to_string();
+    assert_eq!(
+        problem(", spool: {directory: s}"),
+        "`export.spool.directory` (from spanwire.yaml) is s; give a whole path, such as /var/lib/spanwire/spool"
+    );
+    assert_eq!(
+        problem(", spool: {directory: /s, max_size: 1M}"),
+        "`export.spool.max_size` (from spanwire.yaml) is 1M; the least is 16M"
+    );
+    assert_eq!(
+        problem(", spool: {fsync: often}"),
+        "wrong value for `export.spool.fsync` at spanwire.yaml:1: `often` is not one of always, interval, never"
+    );
+}

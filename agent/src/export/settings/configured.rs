@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Compression, Protocol, Proxy, Settings, Tls};
+use super::{Compression, Fsync, Protocol, Proxy, Settings, Spool, Tls};
 use crate::config::{self, Config};
 use crate::export::queue::Limits;
 
@@ -61,4 +61,21 @@ pub fn endpoints(config: &Config) -> Vec<Settings> {
             ..settings
         })
         .collect()
+}
+
+/// The spool that the configuration names, if it names one.
+#[must_use]
+pub fn spool(config: &Config) -> Option<Spool> {
+    let spool = config.export.spool.as_ref()?;
+    Some(Spool {
+        directory: spool.directory.clone(),
+        max_size: spool.max_size,
+        max_age: spool.max_age,
+        fsync: match spool.fsync {
+            config::Fsync::Always => Fsync::Always,
+            config::Fsync::Interval => Fsync::Interval,
+            config::Fsync::Never => Fsync::Never,
+        },
+        rate: spool.rate,
+    })
 }

@@ -317,7 +317,7 @@ async fn a_slow_endpoint_holds_up_no_other() {
         fast,
         settings(&format!("http://{address}/v1/traces"), Protocol::HttpJson),
     ];
-    let handle = Exporter::start(endpoints, &health).unwrap();
+    let handle = Exporter::start(endpoints, None, &health).unwrap();
     for _ in 0..8 {
         handle.push(&spans(50));
         let before = collector.requests();
