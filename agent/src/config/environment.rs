@@ -53,6 +53,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
     ("SPANWIRE_OTLP_HEADERS_FILE", "export.otlp.headers_file"),
+    ("SPANWIRE_EXPORT_FILE", "export.file.path"),
     ("SPANWIRE_SPOOL", "export.spool.directory"),
     ("SPANWIRE_SPOOL_SIZE", "export.spool.max_size"),
 ];
@@ -180,6 +181,7 @@ impl<'a> Reader<'a> {
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;
         layer.export.otlp.headers_file = self.one("export.otlp.headers_file")?;
+        layer.export.file.path = self.one("export.file.path")?;
         layer.export.spool.directory = self.one("export.spool.directory")?;
         layer.export.spool.max_size = self.one("export.spool.max_size")?;
         Ok(layer)

@@ -4,7 +4,7 @@
 //! editors show.
 
 use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
-pub use super::delivery::layer::{Proxy, Spool, Zipkin};
+pub use super::delivery::layer::{ExportFile, Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
 use super::value::{
     AddressRange, FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
@@ -210,6 +210,9 @@ pub struct Export {
     /// A Zipkin endpoint, which gets all spans as well.
     #[serde(deserialize_with = "section")]
     pub zipkin: Zipkin,
+    /// A file, which gets all spans as well.
+    #[serde(deserialize_with = "section")]
+    pub file: ExportFile,
     /// Proxies to reach endpoints by.
     #[serde(deserialize_with = "section")]
     pub proxy: Proxy,
@@ -277,6 +280,7 @@ impl Layer {
                 otlp: self.export.otlp.over(lower.export.otlp),
                 fan_out: self.export.fan_out.or(lower.export.fan_out),
                 zipkin: self.export.zipkin.over(lower.export.zipkin),
+                file: self.export.file.over(lower.export.file),
                 proxy: self.export.proxy.over(lower.export.proxy),
                 spool: self.export.spool.over(lower.export.spool),
             },
@@ -327,6 +331,7 @@ impl Layer {
                     timeout: milliseconds(10_000),
                     ..Zipkin::default()
                 },
+                file: ExportFile::defaults(),
                 spool: Spool::defaults(),
                 ..Export::default()
             },

@@ -17,7 +17,7 @@ pub mod value;
 
 pub use choice::{Color, Compression, Covered, Format, Fsync, Hooks, Injected, KernelLog, Protocol};
 pub use command::run;
-pub use delivery::{Export, Proxy, Spool, Zipkin};
+pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;

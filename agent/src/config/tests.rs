@@ -343,6 +343,9 @@ export:
     compression: none  # default
   zipkin:
     timeout: 10s  # default
+  file:
+    max_size: 64M  # default
+    max_files: 4  # default
   spool:
     max_size: 256M  # default
     max_age: 86400s  # default

@@ -16,7 +16,7 @@ use super::deliver::Delivery;
 use super::form::{Chunk, Form};
 use super::link::Link;
 use super::queue::Queue;
-use super::settings::{Settings, SettingsError};
+use super::settings::{Protocol, Settings, SettingsError};
 use super::spool::{self, Directory, Spool};
 use super::voice::Voice;
 use crate::health::{Counter, Health};
@@ -266,7 +266,6 @@ impl Outlet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::settings::Protocol;
 
     #[test]
     fn a_folder_is_one_endpoint_s_in_one_form_and_shows_no_secret() {

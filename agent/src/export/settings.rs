@@ -23,6 +23,17 @@ pub enum Protocol {
     HttpJson,
     /// Zipkin's second API, in JSON over HTTP.
     Zipkin,
+    /// OTLP in JSON into a file, a request a line.
+    File(Rotation),
+}
+
+/// When a file is full, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Most bytes of a file, unless one line is larger.
+    pub max_size: u64,
+    /// Most files, the one that is written to among them.
+    pub max_files: u32,
 }
 
 impl Protocol {
@@ -30,7 +41,7 @@ impl Protocol {
     pub(super) fn form(self) -> Form {
         match self {
             Self::Grpc | Self::HttpProtobuf => Form::Protobuf,
-            Self::HttpJson => Form::Json,
+            Self::HttpJson | Self::File(_) => Form::Json,
             Self::Zipkin => Form::Zipkin,
         }
     }
@@ -73,7 +84,8 @@ pub struct Tls {
 /// Where spans go, and how. Without `Debug`: the headers hold tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// URL; for HTTP the whole one, with `/v1/traces` where the specification appends that. Or `unix:PATH` of a socket.
+    /// URL; for HTTP the whole one, with `/v1/traces` where the specification appends that. Or `unix:PATH` of a socket. Of a
+    /// file, its path.
     pub endpoint: String,
     /// Protocol.
     pub protocol: Protocol,
@@ -118,6 +130,9 @@ impl Settings {
     /// The endpoint as it is named in the log: without a user's part and without the values of a query, which may be secrets.
     #[must_use]
     pub fn shown(&self) -> String {
+        if matches!(self.protocol, Protocol::File(_)) {
+            return self.endpoint.clone();
+        }
         let url = self.endpoint.split(['?', '#']).next().unwrap_or_default();
         let Some((scheme, rest)) = url.split_once("://") else {
             return url.to_owned();
@@ -176,6 +191,14 @@ pub enum SettingsError {
         expected: &'static str,
         /// Why.
         reason: String,
+    },
+    /// A file that cannot be written to.
+    #[error("cannot write spans to {}: {source}", path.display())]
+    File {
+        /// Path as it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A spool that cannot be used.
     #[error(transparent)]

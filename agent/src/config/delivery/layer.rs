@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,6 +22,29 @@ keys! {
         pub endpoint: Option<Endpoint>,
         /// Longest wait for an answer; 0 is no limit.
         pub timeout: Option<Period>,
+    }
+}
+
+keys! {
+    /// A file of OTLP in JSON, a request a line, as the collector's file exporter writes it.
+    pub struct ExportFile {
+        /// Its path. No file unless set.
+        pub path: Option<String>,
+        /// Most bytes; when it is full, it becomes PATH.1, what was that PATH.2, and so on.
+        pub max_size: Option<Size>,
+        /// Most files in all, from 1.
+        pub max_files: Option<NonZeroU32>,
+    }
+}
+
+impl ExportFile {
+    /// What holds where a path is all that is set.
+    pub(in crate::config) fn defaults() -> Self {
+        Self {
+            path: None,
+            max_size: Some(Size(64 << 20)),
+            max_files: NonZeroU32::new(4),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Export {
     pub otlp: Vec<Otlp>,
     /// A Zipkin endpoint.
     pub zipkin: Option<Zipkin>,
+    /// A file of OTLP in JSON.
+    pub file: Option<ExportFile>,
     /// Proxies.
     pub proxy: Proxy,
     /// Where spans wait while an endpoint is away.
@@ -28,7 +30,7 @@ impl Export {
     /// Whether nothing is sent anywhere.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.otlp.is_empty() && self.zipkin.is_none()
+        self.otlp.is_empty() && self.zipkin.is_none() && self.file.is_none()
     }
 }
 
@@ -39,6 +41,17 @@ pub struct Zipkin {
     pub url: String,
     /// Longest wait for an answer; `None` is no limit.
     pub timeout: Option<Duration>,
+}
+
+/// A file of OTLP in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportFile {
+    /// Its path, absolute.
+    pub path: String,
+    /// Most bytes.
+    pub max_size: u64,
+    /// Most files in all, from 1.
+    pub max_files: u32,
 }
 
 /// Where spans wait while an endpoint is away; bounds are for each endpoint.
@@ -98,6 +111,7 @@ pub(super) fn export(
     let mut export = Export {
         otlp: Vec::new(),
         zipkin: zipkin(rules, &section.zipkin)?,
+        file: file(rules, &section.file)?,
         proxy: proxy(rules, &section.proxy)?,
         spool: spool(rules, &section.spool)?,
     };
@@ -125,7 +139,7 @@ pub(super) fn export(
     if let Some(first) = otlp(rules, &section.otlp, wanted, Place::First, warnings)? {
         export.otlp.insert(0, first);
     }
-    if export.otlp.is_empty() && export.zipkin.is_none() {
+    if export.is_empty() {
         return Ok(Export::default());
     }
     Ok(export)
@@ -233,6 +247,21 @@ fn zipkin(rules: &Rules<'_>, section: &layer::Zipkin) -> Result<Option<Zipkin>, 
     Ok(Some(Zipkin {
         url,
         timeout: limit(settled(section.timeout)),
+    }))
+}
+
+fn file(rules: &Rules<'_>, section: &layer::ExportFile) -> Result<Option<ExportFile>, Error> {
+    let Some(path) = &section.path else {
+        return Ok(None);
+    };
+    if !path.starts_with('/') {
+        let problem = format!("is {path}; give a whole path, such as /var/log/spanwire/traces.jsonl");
+        return Err(rules.conflict("export.file.path", problem));
+    }
+    Ok(Some(ExportFile {
+        path: path.clone(),
+        max_size: settled(section.max_size).0,
+        max_files: settled(section.max_files).get(),
     }))
 }
 

@@ -176,3 +176,24 @@ fn a_spool_is_there_where_its_directory_is_named() {
         "wrong value for `export.spool.fsync` at spanwire.yaml:1: `often` is not one of always, interval, never"
     );
 }
+
+#[test]
+fn a_file_is_written_where_its_path_is_named() {
+    let file = |text: &str, variables: &[_]| export(text, variables).file;
+    assert_eq!(file("", &[]), None);
+    let found = file("export: {file: {path: /a/b.jsonl, max_files: 1}}", &[]).unwrap();
+    assert_eq!(
+        (found.path.as_str(), found.max_size, found.max_files),
+        ("/a/b.jsonl", 64 << 20, 1)
+    );
+    let named = file("", &[("SPANWIRE_EXPORT_FILE", "/c")]).unwrap();
+    assert_eq!(named.path, "/c");
+    assert_eq!(
+        problem("export: {file: {path: b.jsonl}}"),
+        "`export.file.path` (from spanwire.yaml) is b.jsonl; give a whole path, such as /var/log/spanwire/traces.jsonl"
+    );
+    assert_eq!(
+        problem("export: {file: {max_files: 0}}"),
+        "wrong value for `export.file.max_files` at spanwire.yaml:1: integer `0`, expected a number from 1"
+    );
+}

@@ -1,4 +1,4 @@
-//! Clients: one request in an endpoint's form, over gRPC or HTTP.
+//! Clients: one request in an endpoint's form, over gRPC or HTTP, or into a file.
 //!
 //! `opentelemetry-otlp` is not used: it sends one request a resource, keeps the number of spans that a partial
 //! success rejected to itself (they would be lost uncounted), encodes again for each attempt, has no TLS for HTTP with
@@ -18,6 +18,7 @@ use super::settings::{Protocol, Settings, SettingsError};
 use stamp::Stamp;
 
 mod connect;
+mod file;
 mod grpc;
 mod headers;
 mod http1;
@@ -87,17 +88,20 @@ struct Held {
 enum Transport {
     Grpc(Box<grpc::Client>),
     Http(Box<http1::Client>),
+    File(file::Client),
 }
 
 impl Transport {
     fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        if let Protocol::File(rotation) = settings.protocol {
+            let client = file::Client::new(Path::new(&settings.endpoint), rotation)?;
+            return Ok(Self::File(client));
+        }
         let address = Address::new(settings)?;
         let headers = headers::headers(settings)?;
         Ok(match settings.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(&address, headers, settings)?)),
-            Protocol::HttpProtobuf | Protocol::HttpJson | Protocol::Zipkin => {
-                Self::Http(Box::new(http1::Client::new(&address, headers, settings)?))
-            }
+            _ => Self::Http(Box::new(http1::Client::new(&address, headers, settings)?)),
         })
     }
 }
@@ -126,6 +130,7 @@ impl Client {
         match &*self.transport() {
             Transport::Grpc(client) => client.send(request, ends).await,
             Transport::Http(client) => client.send(request, ends).await,
+            Transport::File(client) => client.send(request).await,
         }
     }
 
@@ -179,7 +184,9 @@ impl Address {
             }
             let uri = match settings.protocol {
                 Protocol::Grpc => "http://localhost",
-                Protocol::HttpProtobuf | Protocol::HttpJson => "http://localhost/v1/traces",
+                Protocol::HttpProtobuf | Protocol::HttpJson | Protocol::File(_) => {
+                    "http://localhost/v1/traces"
+                }
                 Protocol::Zipkin => "http://localhost/api/v2/spans",
             };
             return Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Compression, Fsync, Protocol, Proxy, Settings, Spool, Tls};
+use super::{Compression, Fsync, Protocol, Proxy, Rotation, Settings, Spool, Tls};
 use crate::config::{self, Config};
 use crate::export::queue::Limits;
 
@@ -44,7 +44,15 @@ pub fn endpoints(config: &Config) -> Vec<Settings> {
         timeout: zipkin.timeout.unwrap_or(LONGEST),
         ..Settings::new(zipkin.url.clone(), Protocol::Zipkin)
     });
+    let file = export.file.iter().map(|file| {
+        let rotation = Rotation {
+            max_size: file.max_size,
+            max_files: file.max_files,
+        };
+        Settings::new(file.path.clone(), Protocol::File(rotation))
+    });
     otlp.chain(zipkin)
+        .chain(file)
         .map(|settings| Settings {
             export_timeout: config.batch.export_timeout.unwrap_or(LONGEST),
             proxy: Proxy {

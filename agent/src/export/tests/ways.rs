@@ -5,7 +5,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 
 use super::*;
-use crate::export::settings::Proxy;
+use crate::export::settings::{Proxy, Rotation};
 
 /// A fake server over HTTP that keeps each request, head and body, and gives the same answer to all.
 #[derive(Clone)]
@@ -351,4 +351,27 @@ async fn what_is_refused_as_too_large_is_split_until_it_is_taken() {
     handle.shutdown(LIMIT).await;
     // A span that is too large by itself is lost.
     assert_eq!((collector.requests(), counts(&health)), (5, [0, 3, 0]));
+}
+
+#[tokio::test]
+async fn a_file_has_a_request_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("traces.jsonl");
+    let rotation = Rotation {
+        max_size: 1 << 20,
+        max_files: 2,
+    };
+    let (handle, health) = start(settings(path.to_str().unwrap(), Protocol::File(rotation)));
+    handle.push(&spans(70));
+    handle.shutdown(LIMIT).await;
+    assert_eq!(counts(&health), [70, 0, 0]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let sizes: Vec<usize> = text
+        .lines()
+        .map(|line| {
+            let request: ExportTraceServiceRequest = serde_json::from_str(line).unwrap();
+            request.resource_spans[0].scope_spans[0].spans.len()
+        })
+        .collect();
+    assert_eq!(sizes, [50, 20]);
 }
