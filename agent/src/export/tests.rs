@@ -27,6 +27,7 @@ use super::{Exporter, Handle};
 use crate::health::{Counter, Health};
 use crate::span::{Attribute, Value};
 
+mod hostile;
 mod spool;
 mod tls;
 mod trouble;
