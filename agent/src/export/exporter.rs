@@ -46,7 +46,9 @@ impl Exporter {
         let mut made = Vec::with_capacity(endpoints.len());
         for (settings, name) in endpoints.into_iter().zip(&names) {
             let client = Client::new(settings.clone())?;
-            let spool = match (&directory, spool) {
+            // A file is as near as a spool is.
+            let is_away = !matches!(settings.protocol, Protocol::File(_));
+            let spool = match (&directory, spool.filter(|_| is_away)) {
                 (Some(directory), Some(spool)) => {
                     Some((Spool::open(directory, name, spool, health)?, spool.rate))
                 }

@@ -31,7 +31,7 @@ async fn endlessly(mut stream: TcpStream, begin: &str, part: &[u8]) {
 fn nothing(stream: TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let _held = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
 }
 
@@ -205,7 +205,7 @@ async fn an_answer_that_is_late_or_has_no_end_takes_nothing_from_its_status() {
             let _ = stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")
                 .await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
     }
     fn endless(mut stream: TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> {

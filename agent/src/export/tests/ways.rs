@@ -11,8 +11,11 @@ use crate::export::settings::{Proxy, Rotation};
 #[derive(Clone)]
 struct Keeper {
     answer: &'static str,
-    requests: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    requests: Arc<Mutex<Vec<Kept>>>,
 }
+
+/// Head and body.
+type Kept = (String, Vec<u8>);
 
 impl Keeper {
     fn new(answer: &'static str) -> Self {
@@ -20,7 +23,7 @@ impl Keeper {
         Self { answer, requests }
     }
 
-    fn requests(&self) -> Vec<(String, Vec<u8>)> {
+    fn requests(&self) -> Vec<Kept> {
         self.requests.lock().unwrap().clone()
     }
 
