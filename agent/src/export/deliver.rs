@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Accepted, Failure};
 use super::form::{Form, Request, Slice};
@@ -19,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often what was stored is looked at that is not safe yet.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the disk may take at the end.
+const SETTLES: Duration = Duration::from_secs(1);
 
 /// Longest that a request is tried that has nowhere else to go.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -38,6 +42,9 @@ pub(super) struct Delivery {
     pub(super) health: Arc<Health>,
     /// Spans of the batches in hand that are neither exported, stored nor lost yet.
     pub(super) in_hand: AtomicU64,
+    /// Held from a change of the spool until it is counted: who ends a task takes it before, so that nothing is counted twice or
+    /// not at all.
+    pub(super) settling: Mutex<()>,
 }
 
 /// What became of a request.
@@ -147,8 +154,14 @@ impl Delivery {
 
     /// Stores a request. Where the disk is full, and memory too, what is oldest on it makes room.
     async fn store(&self, spool: &Spool, request: &Request) -> bool {
+        let _settling = self.settling.lock().await;
         spool.store(request).await
             || self.queue.is_crowded() && spool.drop_oldest().await && spool.store(request).await
+    }
+
+    async fn store_only(&self, spool: &Spool, request: &Request) -> bool {
+        let _settling = self.settling.lock().await;
+        spool.store(request).await
     }
 
     /// Sends once. An endpoint that takes its time must not make the queue overflow while there is room on the disk.
@@ -169,7 +182,7 @@ impl Delivery {
                 batch = self.queue.overflow(), if behind.is_empty() => batch,
             };
             for request in self.take(batch) {
-                if behind.is_empty() && spool.store(&request).await {
+                if behind.is_empty() && self.store_only(spool, &request).await {
                     self.in_hand.fetch_sub(request.spans, Ordering::AcqRel);
                 } else {
                     behind.push(request);
@@ -206,38 +219,53 @@ impl Delivery {
 
     async fn resend(&self, spool: &Spool, stored: Stored) {
         let request = stored.request.clone();
-        match self.link.attempt(&request, Instant::now() + LONGEST).await {
+        let answer = self.link.attempt(&request, Instant::now() + LONGEST).await;
+        let settling = self.settling.lock().await;
+        match answer {
             Ok(accepted) => {
-                spool.done(stored).await;
                 self.taken(request.spans, &accepted);
-                if self.rate > 0 {
-                    let share = Duration::from_secs(request.bytes.len() as u64)
-                        / u32::try_from(self.rate).unwrap_or(u32::MAX);
-                    self.link.wait_until(Instant::now() + share).await;
-                }
+                spool.done(stored).await;
+                drop(settling);
+                self.slow_down(&request).await;
             }
             Err(failure) if failure.retryable => {
                 self.link.failed(&failure, 0);
                 spool.keep(stored).await;
             }
             Err(failure) => {
+                let mut lost = request.spans;
                 if failure.too_large
                     && let Some([first, second]) = self.form.split(&request)
                     && spool.store(&first).await
                 {
                     // Where only the first finds room, the second is lost.
-                    let is_whole = spool.store(&second).await;
-                    spool.done(stored).await;
-                    if !is_whole {
-                        self.health.add(Counter::SpansExportFailed, second.spans);
-                    }
-                    return;
+                    lost = if spool.store(&second).await {
+                        0
+                    } else {
+                        second.spans
+                    };
                 }
+                self.health.add(Counter::SpansExportFailed, lost);
                 spool.done(stored).await;
-                self.health.add(Counter::SpansExportFailed, request.spans);
-                self.link.failed(&failure, request.spans);
+                if lost > 0 {
+                    self.link.failed(&failure, lost);
+                }
             }
         }
+    }
+
+    /// Waits as the rate has it.
+    async fn slow_down(&self, request: &Request) {
+        if let Some(rate) = u32::try_from(self.rate).ok().filter(|rate| *rate > 0) {
+            let share = Duration::from_secs(request.bytes.len() as u64) / rate;
+            self.link.wait_until(Instant::now() + share).await;
+        }
+    }
+
+    /// Acts when nothing is half done; a disk that does not answer is not waited for.
+    pub(super) async fn settle(&self, act: impl FnOnce()) {
+        let _settled = timeout(SETTLES, self.settling.lock()).await;
+        act();
     }
 
     /// What is in the spool is sent on at the end for as long as the endpoint takes it. How many spans stay in it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -219,6 +219,7 @@ impl Outlet {
             rate: rate.unwrap_or_default(),
             health: Arc::clone(health),
             in_hand: AtomicU64::new(0),
+            settling: Mutex::default(),
         });
         let (live, drain) = (Arc::clone(&delivery), Arc::clone(&delivery));
         Self {
@@ -235,7 +236,7 @@ impl Outlet {
     async fn end(mut self, deadline: Instant) -> u64 {
         let mut left = 0;
         if timeout_at(deadline, &mut self.live).await.is_err() {
-            self.live.abort();
+            self.delivery.settle(|| self.live.abort()).await;
             // Only once it is gone is what it had in hand known.
             let _ = self.live.await;
             left = self.queue.len() as u64 + self.delivery.in_hand.load(Ordering::Acquire);
@@ -249,7 +250,7 @@ impl Outlet {
             );
         }
         let stored = self.delivery.empty(deadline).await;
-        self.drain.abort();
+        self.delivery.settle(|| self.drain.abort()).await;
         let _ = self.drain.await;
         if let Some(spool) = &self.delivery.spool {
             spool.sync(true).await;
