@@ -31,7 +31,7 @@ const QUEUE: u64 = 2048;
 /// How long nothing may come until all is taken to have come.
 const QUIET: Duration = Duration::from_secs(3);
 /// A disk that an outage of seconds fills.
-const SMALL_DISK: &str = "320k";
+const SMALL_DISK: &str = "64k";
 
 /// What happens beside the outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
