@@ -30,8 +30,24 @@ counters! {
     SpansQueueFull => "lost.spans.queue_full",
     /// Spans the endpoint refused, or that could not be delivered in time.
     SpansExportFailed => "lost.spans.export_failed",
+    /// Spans dropped to make room in the spool for newer ones.
+    SpansSpoolFull => "lost.spans.spool_full",
+    /// Spans that were in the spool for too long.
+    SpansSpoolExpired => "lost.spans.spool_expired",
+    /// Spans in the spool that were damaged there, or not written whole.
+    SpansSpoolDamaged => "lost.spans.spool_damaged",
     /// Spans not shown because whoever reads standard output is too slow, or gone.
     SpansNotShown => "lost.spans.not_shown",
+    /// Spans that were in the spool at the start.
+    SpoolFound => "spool.spans.found",
+    /// Spans written to the spool.
+    SpoolStored => "spool.spans.stored",
+    /// Spans in the spool at the end.
+    SpoolLeft => "spool.spans.left",
+    /// Times that the spool could not be written to.
+    SpoolFailures => "spool.failures",
+    /// Damaged places in the spool that nothing is known of, such as how many spans were there.
+    SpoolGaps => "spool.gaps",
     /// Receiving ends of spanwire's own exports: left out, or each export would make the next.
     OwnExports => "spans.own_exports",
     /// Spans left to the SDK of their service.

@@ -69,11 +69,11 @@ impl Sinks {
     fn push(&self, spans: Vec<Redacted>) {
         match (&self.stdout, &self.exporter) {
             (Some(stdout), Some(exporter)) => {
-                exporter.push(spans.clone());
+                exporter.push(&spans);
                 stdout.push(spans);
             }
             (Some(stdout), None) => stdout.push(spans),
-            (None, Some(exporter)) => exporter.push(spans),
+            (None, Some(exporter)) => exporter.push(&spans),
             (None, None) => {}
         }
     }

@@ -4,10 +4,10 @@ use crate::cli::{Exit, Run};
 use crate::command::{Running, StartError};
 use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
+use crate::export::Exporter;
 use crate::export::console::{Look, Width};
-use crate::export::settings::{self, Settings, SettingsError};
+use crate::export::settings::{Settings, SettingsError, endpoints, spool};
 use crate::export::stdout::{Format, Stdout};
-use crate::export::{Exporter, queue};
 use crate::health::Health;
 use crate::instance::{Instance, InstanceError};
 use crate::kernel::inspect;
@@ -270,47 +270,11 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
         .map(|format| Stdout::start(format, io::stdout(), Arc::clone(health)))
         .transpose()
         .map_err(system("start a thread"))?;
-    let exporter = export(config)
-        .map(|settings| Exporter::start(settings, Arc::clone(health)))
+    let endpoints = endpoints(config);
+    let exporter = (!endpoints.is_empty())
+        .then(|| Exporter::start(endpoints, spool(config).as_ref(), health))
         .transpose()?;
     Ok(Sinks::new(stdout, exporter))
-}
-
-/// The endpoint that the configuration names, if it names one.
-#[must_use]
-pub fn export(config: &Config) -> Option<Settings> {
-    let otlp = config.export.as_ref()?;
-    /// No timeout at all would keep a batch for ever that an endpoint has swallowed.
-    const LONGEST: Duration = Duration::from_secs(3600);
-    let protocol = match otlp.protocol {
-        config::Protocol::Grpc => settings::Protocol::Grpc,
-        config::Protocol::HttpProtobuf => settings::Protocol::HttpProtobuf,
-    };
-    let client = otlp.client.as_ref();
-    Some(Settings {
-        headers: otlp
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-            .collect(),
-        timeout: otlp.timeout.unwrap_or(LONGEST),
-        export_timeout: config.batch.export_timeout.unwrap_or(LONGEST),
-        compression: match otlp.compression {
-            config::Compression::None => settings::Compression::None,
-            config::Compression::Gzip => settings::Compression::Gzip,
-        },
-        tls: settings::Tls {
-            certificate: otlp.certificate.clone(),
-            client_certificate: client.map(|client| client.certificate.clone()),
-            client_key: client.map(|client| client.key.clone()),
-        },
-        limits: queue::Limits {
-            queue_size: config.batch.max_queue_size,
-            batch_size: config.batch.max_export_batch_size,
-            schedule_delay: config.batch.schedule_delay,
-        },
-        ..Settings::new(otlp.url.clone(), protocol)
-    })
 }
 
 const fn log_level(choice: KernelLog) -> LevelFilter {
@@ -401,10 +365,11 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Rules {
 /// Says that everything is in place: to people, and to systemd.
 fn announce(config: &Config, hooks: HookSet, quiet: bool) {
     if !quiet {
-        let export = config
-            .export
-            .as_ref()
-            .map_or(String::new(), |otlp| format!(", exporting to {}", otlp.url));
+        let names: Vec<String> = endpoints(config).iter().map(Settings::shown).collect();
+        let export = match &*names {
+            [] => String::new(),
+            names => format!(", exporting to {}", names.join(" and ")),
+        };
         eprintln!("spanwire ready: {hooks} hooks{export}");
     }
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

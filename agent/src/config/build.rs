@@ -1,13 +1,12 @@
 //! The typed configuration out of the layers: rounding, and the rules that span several keys.
 
-use super::choice::Protocol;
-use super::endpoint::Endpoint;
+use super::delivery;
 use super::layer::{self, Layer};
 use super::print::{Origin, Origins};
 use super::value::Period;
 use super::{
-    Batch, Capture, ClientIdentity, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Otlp, Output,
-    Propagate, Sdk, Warning, Watch,
+    Batch, Capture, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Output, Propagate, Sdk, Warning,
+    Watch,
 };
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             color: settled(layer.output.color),
             open_after: layer.output.open_after.and_then(limit),
         },
-        export: rules.export(&layer.export, warnings)?,
+        export: delivery::export(&rules, &layer.export, warnings)?,
         batch: batch(&layer.batch, warnings),
         limits: Limits {
             attribute_value_length: layer.limits.attribute_value_length,
@@ -57,12 +56,12 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
 }
 
 /// A key that `Layer::defaults` gives a value, so that one is always there.
-fn settled<T>(value: Option<T>) -> T {
+pub(super) fn settled<T>(value: Option<T>) -> T {
     value.expect("the defaults have this key")
 }
 
 /// Timeouts: 0 is no limit.
-fn limit(period: Period) -> Option<Duration> {
+pub(super) fn limit(period: Period) -> Option<Duration> {
     Some(period.0).filter(|duration| !duration.is_zero())
 }
 
@@ -103,6 +102,8 @@ fn batch(section: &layer::Batch, warnings: &mut Vec<Warning>) -> Batch {
         export_timeout: limit(settled(section.export_timeout)),
         max_queue_size: queue,
         max_export_batch_size: batch,
+        max_export_batch_bytes: usize::try_from(settled(section.max_export_batch_bytes).0)
+            .unwrap_or(usize::MAX),
     }
 }
 
@@ -123,12 +124,12 @@ fn resource(layer: &Layer, warnings: &mut Vec<Warning>) -> Vec<(String, String)>
     shared
 }
 
-struct Rules<'a> {
+pub(super) struct Rules<'a> {
     origins: &'a Origins,
 }
 
 impl Rules<'_> {
-    fn conflict(&self, key: &'static str, problem: impl Into<String>) -> Error {
+    pub(super) fn conflict(&self, key: &'static str, problem: impl Into<String>) -> Error {
         let origin = self.origins.get(key).unwrap_or(&Origin::Default).to_string();
         Error::Conflict {
             key,
@@ -173,68 +174,5 @@ impl Rules<'_> {
             probes: settled(section.probes),
             kernel_log: settled(section.kernel_log),
         })
-    }
-
-    /// Exports where an endpoint is set, or where it is asked for: then to the specification's default endpoint.
-    fn export(&self, section: &layer::Export, warnings: &mut Vec<Warning>) -> Result<Option<Otlp>, Error> {
-        let otlp = &section.otlp;
-        let protocol = settled(otlp.protocol);
-        let (key, endpoint, base) = match (&otlp.traces_endpoint, &otlp.endpoint) {
-            (Some(endpoint), _) => ("export.otlp.traces_endpoint", Some(endpoint.clone()), false),
-            (None, Some(endpoint)) => ("export.otlp.endpoint", Some(endpoint.clone()), true),
-            (None, None) => ("export.otlp.endpoint", None, true),
-        };
-        let endpoint = match (section.enabled, endpoint) {
-            (Some(false), _) | (None, None) => return Ok(None),
-            (_, Some(endpoint)) => endpoint,
-            (Some(true), None) => Endpoint::standard(protocol),
-        };
-        let insecure = otlp.insecure.unwrap_or(false);
-        let url = endpoint.url(protocol, base, insecure).map_err(|problem| {
-            self.conflict(
-                key,
-                format!("is not complete: {problem}, or set `export.otlp.protocol` to `grpc`"),
-            )
-        })?;
-        let (usual, other) = match protocol {
-            Protocol::HttpProtobuf => (4317, "grpc"),
-            Protocol::Grpc => (4318, "http/protobuf"),
-        };
-        if endpoint.port() == Some(usual) {
-            let problem =
-                format!("port {usual} is usually {other}'s; if nothing arrives, set `export.otlp.protocol`");
-            warnings.push(Warning::Key { key, problem });
-        }
-        let client = match (&otlp.client_certificate, &otlp.client_key) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some(ClientIdentity {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            }),
-            (Some(_), None) => {
-                return Err(self.conflict(
-                    "export.otlp.client_certificate",
-                    "needs `export.otlp.client_key` as well",
-                ));
-            }
-            (None, Some(_)) => {
-                return Err(self.conflict(
-                    "export.otlp.client_key",
-                    "needs `export.otlp.client_certificate` as well",
-                ));
-            }
-        };
-        let headers = otlp.headers.iter().flatten();
-        Ok(Some(Otlp {
-            url,
-            protocol,
-            headers: headers
-                .map(|(name, value)| (name.as_str().to_owned(), value.clone()))
-                .collect(),
-            timeout: limit(settled(otlp.timeout)),
-            compression: settled(otlp.compression),
-            certificate: otlp.certificate.clone(),
-            client,
-        }))
     }
 }

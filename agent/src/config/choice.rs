@@ -124,6 +124,8 @@ choice! {
         HttpProtobuf = "http/protobuf",
         /// Protobuf over gRPC
         Grpc = "grpc",
+        /// JSON over HTTP/1.1
+        HttpJson = "http/json",
     }
 }
 
@@ -134,5 +136,19 @@ choice! {
         None = "none",
         /// gzip
         Gzip = "gzip",
+        /// Zstandard, which the collector takes, and other endpoints may not
+        Zstd = "zstd",
+    }
+}
+
+choice! {
+    /// When what is in the spool is made safe against a power failure.
+    pub enum Fsync {
+        /// With each request
+        Always = "always",
+        /// Once a second
+        Interval = "interval",
+        /// When the kernel finds time
+        Never = "never",
     }
 }

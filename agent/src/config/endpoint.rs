@@ -11,15 +11,31 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-/// An endpoint as it was written: a URL, or, for gRPC, `HOST:PORT` alone.
+/// An endpoint as it was written: a URL, the path of a Unix socket, or, for gRPC, `HOST:PORT` alone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
+pub struct Endpoint(Target);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Target {
+    Url(Uri),
+    /// After `unix:`, absolute.
+    Socket(String),
+}
 
 impl FromStr for Endpoint {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let example = "give a URL such as http://localhost:4318";
+        if let Some(path) = text.strip_prefix("unix:") {
+            // `unix:/PATH` or `unix:///PATH`, as gRPC names sockets.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if !path.starts_with('/') || path.len() == 1 {
+                let problem = "a Unix socket needs its whole path, as in unix:/run/otlp.sock";
+                return Err(Invalid::new(problem));
+            }
+            return Ok(Self(Target::Socket(path.to_owned())));
+        }
         // The text itself is not repeated: it may carry a password.
         let uri = text
             .parse::<Uri>()
@@ -28,9 +44,9 @@ impl FromStr for Endpoint {
             return Err(Invalid::new(format!("there is no host in it; {example}")));
         }
         match uri.scheme_str() {
-            None | Some("http" | "https") => Ok(Self(uri)),
+            None | Some("http" | "https") => Ok(Self(Target::Url(uri))),
             Some(scheme) => Err(Invalid::new(format!(
-                "the scheme `{scheme}` is not http or https; {example}"
+                "the scheme `{scheme}` is not http, https or unix; {example}"
             ))),
         }
     }
@@ -39,28 +55,32 @@ impl FromStr for Endpoint {
 impl Endpoint {
     /// What a specification's default of `protocol` is.
     pub(super) fn standard(protocol: Protocol) -> Self {
-        Self(Uri::from_static(match protocol {
-            Protocol::HttpProtobuf => "http://localhost:4318",
+        Self(Target::Url(Uri::from_static(match protocol {
+            Protocol::HttpProtobuf | Protocol::HttpJson => "http://localhost:4318",
             Protocol::Grpc => "http://localhost:4317",
-        }))
+        })))
     }
 
     /// The URL to send traces to. `base`: the signal's path is to be appended (HTTP only); `insecure` counts where no
     /// scheme was written.
     pub(super) fn url(&self, protocol: Protocol, base: bool, insecure: bool) -> Result<String, Invalid> {
-        let scheme = match (self.0.scheme_str(), protocol) {
+        let uri = match &self.0 {
+            Target::Url(uri) => uri,
+            Target::Socket(path) => return Ok(format!("unix:{path}")),
+        };
+        let scheme = match (uri.scheme_str(), protocol) {
             (Some(scheme), _) => scheme,
             (None, Protocol::Grpc) if insecure => "http",
             (None, Protocol::Grpc) => "https",
-            (None, Protocol::HttpProtobuf) => {
+            (None, Protocol::HttpProtobuf | Protocol::HttpJson) => {
                 return Err(Invalid::new(
                     "an endpoint for http/protobuf begins with http:// or https://",
                 ));
             }
         };
-        let authority = self.0.authority().map_or("", |authority| authority.as_str());
-        let mut path = self.0.path().to_owned();
-        if base && protocol == Protocol::HttpProtobuf {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let mut path = uri.path().to_owned();
+        if base && protocol != Protocol::Grpc {
             if !path.ends_with('/') {
                 path.push('/');
             }
@@ -68,35 +88,47 @@ impl Endpoint {
         } else if path.is_empty() {
             path.push('/');
         }
-        let query = self
-            .0
-            .query()
-            .map(|query| format!("?{query}"))
-            .unwrap_or_default();
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         Ok(format!("{scheme}://{authority}{path}{query}"))
+    }
+
+    /// As it was written, which has to be complete: for what is not OTLP, and for proxies.
+    pub(super) fn complete(&self) -> Result<String, Invalid> {
+        match &self.0 {
+            Target::Url(uri) if uri.scheme().is_some() => Ok(uri.to_string()),
+            Target::Url(_) => Err(Invalid::new("it begins with http:// or https://")),
+            Target::Socket(path) => Ok(format!("unix:{path}")),
+        }
     }
 
     /// The port, where one was written.
     pub(super) fn port(&self) -> Option<u16> {
-        self.0.port_u16()
+        match &self.0 {
+            Target::Url(uri) => uri.port_u16(),
+            Target::Socket(_) => None,
+        }
     }
 }
 
 /// As written, with credentials (a user part, query values) masked.
 impl Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(scheme) = self.0.scheme_str() {
+        let uri = match &self.0 {
+            Target::Url(uri) => uri,
+            Target::Socket(path) => return write!(formatter, "unix:{path}"),
+        };
+        if let Some(scheme) = uri.scheme_str() {
             write!(formatter, "{scheme}://")?;
         }
-        let authority = self.0.authority().map_or("", |authority| authority.as_str());
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
         match authority.rsplit_once('@') {
             Some((_, host)) => write!(formatter, "********@{host}")?,
             None => formatter.write_str(authority)?,
         }
-        if self.0.path() != "/" {
-            formatter.write_str(self.0.path())?;
+        if uri.path() != "/" {
+            formatter.write_str(uri.path())?;
         }
-        if self.0.query().is_some() {
+        if uri.query().is_some() {
             formatter.write_str("?********")?;
         }
         Ok(())
@@ -127,7 +159,7 @@ impl JsonSchema for Endpoint {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "A URL such as http://localhost:4318." })
+        json_schema!({ "type": "string", "description": "A URL such as http://localhost:4318, or unix:PATH of a socket." })
     }
 }
 
@@ -200,7 +232,7 @@ mod tests {
         let http = Protocol::HttpProtobuf;
         let problem = "an endpoint for http/protobuf begins with http:// or https://";
         check("collector:4318", http, true, false, Err(problem));
-        let problem = "the scheme `ftp` is not http or https; give a URL such as http://localhost:4318";
+        let problem = "the scheme `ftp` is not http, https or unix; give a URL such as http://localhost:4318";
         check("ftp://collector", http, true, false, Err(problem));
         let problem = "there is no host in it; give a URL such as http://localhost:4318";
         check("/v1/traces", http, true, false, Err(problem));
@@ -209,6 +241,19 @@ mod tests {
                 .parse::<Endpoint>()
                 .is_err_and(|error| !error.to_string().contains("hunter2"))
         );
+    }
+
+    #[test]
+    fn a_socket_is_named_by_its_path() {
+        for written in ["unix:/run/otlp.sock", "unix:///run/otlp.sock"] {
+            for protocol in [Protocol::Grpc, Protocol::HttpProtobuf, Protocol::HttpJson] {
+                check(written, protocol, true, false, Ok("unix:/run/otlp.sock"));
+            }
+        }
+        let problem = "a Unix socket needs its whole path, as in unix:/run/otlp.sock";
+        for written in ["unix:", "unix:otlp.sock", "unix://otlp.sock", "unix:/"] {
+            check(written, Protocol::Grpc, true, false, Err(problem));
+        }
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
+    ("SPANWIRE_OTLP_HEADERS_FILE", "export.otlp.headers_file"),
+    ("SPANWIRE_EXPORT_FILE", "export.file.path"),
+    ("SPANWIRE_SPOOL", "export.spool.directory"),
+    ("SPANWIRE_SPOOL_SIZE", "export.spool.max_size"),
 ];
 
 /// The environment of this process. Variables that are not UTF-8 mean nothing to us.
@@ -176,6 +180,10 @@ impl<'a> Reader<'a> {
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;
+        layer.export.otlp.headers_file = self.one("export.otlp.headers_file")?;
+        layer.export.file.path = self.one("export.file.path")?;
+        layer.export.spool.directory = self.one("export.spool.directory")?;
+        layer.export.spool.max_size = self.one("export.spool.max_size")?;
         Ok(layer)
     }
 
@@ -216,6 +224,17 @@ impl<'a> Reader<'a> {
         otlp.client_certificate = self.otlp("client_certificate", path);
         otlp.client_key = self.otlp("client_key", path);
         otlp.insecure = self.otlp("insecure", boolean);
+
+        let zipkin = &mut layer.export.zipkin;
+        zipkin.endpoint = self.otel("export.zipkin.endpoint", &["OTEL_EXPORTER_ZIPKIN_ENDPOINT"], text);
+        let name = "OTEL_EXPORTER_ZIPKIN_TIMEOUT";
+        zipkin.timeout = self.otel("export.zipkin.timeout", &[name], milliseconds);
+        // As curl has it: in small letters first, and HTTP_PROXY in small letters only, since servers set the other for
+        // programs that they start, to what a request says (httpoxy.org).
+        let proxy = &mut layer.export.proxy;
+        proxy.http = self.otel("export.proxy.http", &["http_proxy"], text);
+        proxy.https = self.otel("export.proxy.https", &["https_proxy", "HTTPS_PROXY"], text);
+        proxy.except = self.otel("export.proxy.except", &["no_proxy", "NO_PROXY"], hosts);
 
         let batch = &mut layer.batch;
         batch.schedule_delay = self.otel("batch.schedule_delay", &["OTEL_BSP_SCHEDULE_DELAY"], milliseconds);
@@ -265,16 +284,22 @@ impl<'a> Reader<'a> {
         {
             match exporter.as_str() {
                 "" => {}
-                "otlp" | "console" | "otlp/stdout" | "none" => known.push(exporter),
+                "otlp" | "zipkin" | "console" | "otlp/stdout" | "none" => known.push(exporter),
                 _ => self.warn(
                     name,
-                    Invalid::choice(&exporter, &["otlp", "console", "otlp/stdout", "none"]).to_string(),
+                    Invalid::choice(&exporter, &["otlp", "zipkin", "console", "otlp/stdout", "none"])
+                        .to_string(),
                 ),
             }
         }
         if !known.is_empty() {
-            layer.export.enabled = Some(known.iter().any(|exporter| exporter == "otlp"));
-            self.origin("export.enabled", name);
+            let has = |wanted: &str| known.iter().any(|exporter| exporter == wanted);
+            layer.export.otlp.enabled = Some(has("otlp"));
+            layer.export.zipkin.enabled = Some(has("zipkin"));
+            layer.export.enabled = Some(has("otlp") || has("zipkin"));
+            for key in ["export.enabled", "export.otlp.enabled", "export.zipkin.enabled"] {
+                self.origin(key, name);
+            }
         }
         // The specification leaves the form of `console` open. SPANWIRE_OUTPUT is nearer to us and goes before.
         let format = known.iter().find_map(|exporter| match exporter.as_str() {
@@ -399,6 +424,11 @@ fn methods(value: &str) -> Result<Vec<Method>, Invalid> {
         .map(str::parse)
         .collect::<Result<_, Invalid>>()
         .map_err(|problem| Invalid::new(format!("{problem}; all of it is ignored")))
+}
+
+fn hosts(value: &str) -> Result<Vec<String>, Invalid> {
+    let hosts = value.split(',').map(str::trim).filter(|host| !host.is_empty());
+    Ok(hosts.map(str::to_owned).collect())
 }
 
 fn headers(value: &str) -> Result<BTreeMap<FieldName, Secret>, Invalid> {

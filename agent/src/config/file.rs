@@ -140,7 +140,7 @@ impl File {
 
 /// serde's words for Rust programmers, in a user's.
 fn reworded(path: &str, what: &str) -> String {
-    if path.starts_with("export.otlp.headers") {
+    if path.starts_with("export.") && path.contains(".headers") && !path.contains(".headers_file") {
         return "expected header names, each with a value".to_owned(); // What was found may be a credential.
     }
     let what = what
@@ -220,8 +220,8 @@ mod tests {
         );
         check(
             "export:\n  otlp:\n    zzz: 1\n",
-            "unknown key `zzz` at spanwire.yaml:3; known there: endpoint, traces_endpoint, protocol, headers, timeout, \
-             compression, certificate, client_certificate, client_key, insecure",
+            "unknown key `zzz` at spanwire.yaml:3; known there: enabled, endpoint, traces_endpoint, protocol, headers, \
+             headers_file, timeout, compression, certificate, client_certificate, client_key, insecure",
         );
     }
 

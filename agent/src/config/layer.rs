@@ -4,6 +4,7 @@
 //! editors show.
 
 use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
+pub use super::delivery::layer::{ExportFile, Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
 use super::value::{
     AddressRange, FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
@@ -21,19 +22,24 @@ macro_rules! section {
         pub struct $name:ident { $($(#[$doc:meta])* pub $key:ident: Option<$type:ty>,)* }
     ) => {
         $(#[$about])*
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[derive(
+            Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+        )]
         #[serde(deny_unknown_fields, default, expecting = "a mapping of keys to values")]
         pub struct $name {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
         }
 
         impl $name {
-            fn over(self, lower: Self) -> Self {
+            pub(in crate::config) fn over(self, lower: Self) -> Self {
                 Self { $($key: self.$key.or(lower.$key),)* }
             }
         }
     };
 }
+
+/// For the sections that are elsewhere.
+pub(super) use section as keys;
 
 section! {
     /// What is watched: everything, unless a key here narrows it. A service is watched when, for each key that is given,
@@ -129,7 +135,10 @@ section! {
 section! {
     /// An OTLP endpoint, and how to speak to it.
     pub struct Otlp {
-        /// Base URL of the collector, such as http://localhost:4318; over HTTP, `/v1/traces` is appended to its path.
+        /// Whether to export there. Unless set: when there is an endpoint.
+        pub enabled: Option<bool>,
+        /// Base URL of the collector, such as http://localhost:4318; over HTTP, `/v1/traces` is appended to its path. Or
+        /// unix:PATH of a socket.
         pub endpoint: Option<Endpoint>,
         /// URL for traces, taken as it is; goes before `endpoint`.
         pub traces_endpoint: Option<Endpoint>,
@@ -137,6 +146,9 @@ section! {
         pub protocol: Option<Protocol>,
         /// Headers of each request, such as credentials.
         pub headers: Option<BTreeMap<FieldName, Secret>>,
+        /// File with headers of each request, one a line as `Name: value`, which go before `headers`. It is read again when it
+        /// changes.
+        pub headers_file: Option<PathBuf>,
         /// Longest wait for an answer; 0 is no limit.
         pub timeout: Option<Period>,
         /// Compression of requests.
@@ -163,6 +175,8 @@ section! {
         pub max_queue_size: Option<NonZeroUsize>,
         /// Spans in one request at most.
         pub max_export_batch_size: Option<NonZeroUsize>,
+        /// Bytes of one request at most, before compression, unless one span has more.
+        pub max_export_batch_bytes: Option<Size>,
     }
 }
 
@@ -184,12 +198,27 @@ section! {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping of keys to values")]
 pub struct Export {
-    /// Whether to export. Unless set: when there is an endpoint.
+    /// Whether to export at all. Unless set: when there is an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// The OTLP endpoint.
     #[serde(deserialize_with = "section")]
     pub otlp: Otlp,
+    /// More OTLP endpoints, which get all spans as well. Each has a queue of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fan_out: Option<Vec<Otlp>>,
+    /// A Zipkin endpoint, which gets all spans as well.
+    #[serde(deserialize_with = "section")]
+    pub zipkin: Zipkin,
+    /// A file, which gets all spans as well.
+    #[serde(deserialize_with = "section")]
+    pub file: ExportFile,
+    /// Proxies to reach endpoints by.
+    #[serde(deserialize_with = "section")]
+    pub proxy: Proxy,
+    /// What becomes of spans while an endpoint is away.
+    #[serde(deserialize_with = "section")]
+    pub spool: Spool,
 }
 
 /// spanwire's configuration.
@@ -249,6 +278,11 @@ impl Layer {
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
                 otlp: self.export.otlp.over(lower.export.otlp),
+                fan_out: self.export.fan_out.or(lower.export.fan_out),
+                zipkin: self.export.zipkin.over(lower.export.zipkin),
+                file: self.export.file.over(lower.export.file),
+                proxy: self.export.proxy.over(lower.export.proxy),
+                spool: self.export.spool.over(lower.export.spool),
             },
             batch: self.batch.over(lower.batch),
             limits: self.limits.over(lower.limits),
@@ -293,12 +327,20 @@ impl Layer {
                     compression: Some(Compression::None),
                     ..Otlp::default()
                 },
+                zipkin: Zipkin {
+                    timeout: milliseconds(10_000),
+                    ..Zipkin::default()
+                },
+                file: ExportFile::defaults(),
+                spool: Spool::defaults(),
+                ..Export::default()
             },
             batch: Batch {
                 schedule_delay: milliseconds(5_000),
                 export_timeout: milliseconds(30_000),
                 max_queue_size: number(2_048),
                 max_export_batch_size: number(512),
+                max_export_batch_bytes: Some(Size(3 << 20)),
             },
             limits: Limits {
                 attribute_value_length: None,

@@ -6,6 +6,7 @@
 mod build;
 pub mod choice;
 mod command;
+pub mod delivery;
 mod endpoint;
 pub mod environment;
 mod file;
@@ -14,8 +15,9 @@ pub mod pairs;
 mod print;
 pub mod value;
 
-pub use choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
+pub use choice::{Color, Compression, Covered, Format, Fsync, Hooks, Injected, KernelLog, Protocol};
 pub use command::run;
+pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
@@ -46,7 +48,7 @@ pub struct Config {
     /// What is written to standard output.
     pub output: Output,
     /// Where spans are sent, if anywhere.
-    pub export: Option<Otlp>,
+    pub export: Export,
     /// Batches on their way there.
     pub batch: Batch,
     /// Limits of what a span carries.
@@ -143,6 +145,8 @@ pub struct Otlp {
     pub protocol: Protocol,
     /// Headers of each request, names in lower case.
     pub headers: Vec<(String, Secret)>,
+    /// A file with more of them.
+    pub headers_file: Option<PathBuf>,
     /// Longest wait for an answer; `None` is no limit.
     pub timeout: Option<Duration>,
     /// Compression of requests.
@@ -173,6 +177,8 @@ pub struct Batch {
     pub max_queue_size: usize,
     /// Spans in one request at most; not above `max_queue_size`.
     pub max_export_batch_size: usize,
+    /// Bytes of one request at most, before compression.
+    pub max_export_batch_bytes: usize,
 }
 
 /// Limits of what a span carries.

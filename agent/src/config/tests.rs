@@ -1,5 +1,6 @@
 //! Sources into configurations, as a user would meet them.
 
+mod delivery;
 mod otlp;
 
 use super::environment::Environment;
@@ -73,12 +74,13 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             color: Color::Auto,
             open_after: None,
         },
-        export: None,
+        export: Export::default(),
         batch: Batch {
             schedule_delay: Duration::from_secs(5),
             export_timeout: Some(Duration::from_secs(30)),
             max_queue_size: 2_048,
             max_export_batch_size: 512,
+            max_export_batch_bytes: 3 << 20,
         },
         limits: Limits {
             attribute_value_length: None,
@@ -339,11 +341,22 @@ export:
       authorization: '********'
     timeout: 1500ms  # from spanwire.yaml
     compression: none  # default
+  zipkin:
+    timeout: 10s  # default
+  file:
+    max_size: 64M  # default
+    max_files: 4  # default
+  spool:
+    max_size: 256M  # default
+    max_age: 86400s  # default
+    fsync: interval  # default
+    rate: 4M  # default
 batch:
   schedule_delay: 5s  # default
   export_timeout: 30s  # default
   max_queue_size: 2048  # default
   max_export_batch_size: 512  # default
+  max_export_batch_bytes: 3M  # default
 limits:
   attribute_count: 128  # default
   event_count: 128  # default
@@ -355,7 +368,13 @@ resource:
     );
     let debug = format!(
         "{:?}",
-        from(text, &variables, "").unwrap().config.export.unwrap().headers
+        from(text, &variables, "")
+            .unwrap()
+            .config
+            .export
+            .otlp
+            .remove(0)
+            .headers
     );
     assert!(!debug.contains("hunter2"));
 }

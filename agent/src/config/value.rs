@@ -150,6 +150,7 @@ impl FromStr for Period {
             "" | "ms" => 1,
             "s" => 1_000,
             "m" | "min" => 60_000,
+            "h" => 3_600_000,
             _ => return Err(Self::invalid(text)),
         };
         let milliseconds = digits
@@ -184,7 +185,7 @@ impl Display for Period {
 scalar!(
     Period,
     ["string", "integer"],
-    "^[0-9]+ ?(ms|s|m|min)?$",
+    "^[0-9]+ ?(ms|s|m|min|h)?$",
     "A time with its unit; a bare number is milliseconds."
 );
 
@@ -507,7 +508,8 @@ mod tests {
         check::<Period>("0", Ok("0ms"));
         let hint = "is not a time, such as 500ms, 10s or 2m; a bare number is milliseconds";
         check::<Period>("-1", Err(&format!("`-1` {hint}")));
-        check::<Period>("1h", Err(&format!("`1h` {hint}")));
+        check::<Period>("1h", Ok("3600s"));
+        check::<Period>("1d", Err(&format!("`1d` {hint}")));
         check::<Period>(
             "99999999999999999999s",
             Err(&format!("`99999999999999999999s` {hint}")),
@@ -563,7 +565,7 @@ mod tests {
             problem,
             "`sokcet` is not one of auto, socket, trampoline, syscall; did you mean `socket`?"
         );
-        let problem = "http/json".parse::<Protocol>().unwrap_err().to_string();
-        assert_eq!(problem, "`http/json` is not one of http/protobuf, grpc");
+        let problem = "http/xml".parse::<Protocol>().unwrap_err().to_string();
+        assert_eq!(problem, "`http/xml` is not one of http/protobuf, grpc, http/json");
     }
 }

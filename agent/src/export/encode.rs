@@ -1,17 +1,15 @@
 //! Spans to the bytes of an `ExportTraceServiceRequest` (opentelemetry-proto 1.x, `trace_service.proto`).
 //!
-//! Written straight into the buffer that is sent. Measured with 512 spans of 3 resources, 14 attributes each, in
+//! Each span is written once, and a request is put together of such bytes. Measured with 512 spans of 3 resources, 14 attributes each, in
 //! nanoseconds a span: 420, against 2,900 by way of the generated messages and 3,900 by way of the SDK's `SpanData`, as
 //! `opentelemetry-otlp` does. The bytes are kept for retries. The tests read them back with the generated messages,
 //! which nobody here wrote.
 
-use std::sync::Arc;
-
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use crate::redact::Redacted;
+use super::form::Group;
 use crate::span::semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
-use crate::span::{Attribute, Event, Kind, Link, Resource, Span, Status, Value};
+use crate::span::{Attribute, Event, Kind, Link, Span, Status, Value};
 
 /// Field numbers, by message.
 mod field {
@@ -69,55 +67,67 @@ const STATUS_ERROR: u64 = 2;
 const FLAGS_SAMPLED: u32 = 1;
 
 /// About what a span takes, so that the buffer rarely grows.
-const SPAN_BYTES: usize = 768;
+pub(super) const SPAN_BYTES: usize = 768;
 
-/// One request with all of `spans`, grouped by resource.
-pub(super) fn request(spans: &[Redacted]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(spans.len() * SPAN_BYTES);
-    for (resource, spans) in by_resource(spans) {
-        message(&mut bytes, field::REQUEST_RESOURCE_SPANS, |bytes| {
-            resource_spans(bytes, resource, &spans);
-        });
+/// About what a resource takes.
+const RESOURCE_BYTES: usize = 1024;
+
+/// One request with the spans of all groups, each as [`span_of_scope`] wrote it.
+pub(super) fn request(groups: &[Group<'_>]) -> Vec<u8> {
+    let size: usize = groups
+        .iter()
+        .flat_map(|group| &group.spans)
+        .map(|span| span.len())
+        .sum();
+    let mut bytes = Vec::with_capacity(size + groups.len() * RESOURCE_BYTES);
+    for group in groups {
+        resource_spans(&mut bytes, group);
     }
     bytes
 }
 
-/// Spans by resource, in order of first appearance. A process's spans share one resource: its address is its identity.
-pub(super) fn by_resource(spans: &[Redacted]) -> Vec<(&Resource, Vec<&Span>)> {
-    let mut groups: Vec<(&Arc<Resource>, Vec<&Span>)> = Vec::new();
-    let mut last = 0;
-    for redacted in spans {
-        let span = redacted.span();
-        let same = |group: &(&Arc<Resource>, _)| Arc::ptr_eq(group.0, &span.resource);
-        if !groups.get(last).is_some_and(same) {
-            last = groups.iter().position(same).unwrap_or_else(|| {
-                groups.push((&span.resource, Vec::new()));
-                groups.len() - 1
-            });
-        }
-        groups[last].1.push(span);
+/// Lengths are known before anything is written, so that nothing is moved.
+fn resource_spans(bytes: &mut Vec<u8>, group: &Group<'_>) {
+    let mut resource = Vec::with_capacity(RESOURCE_BYTES);
+    message(&mut resource, field::RESOURCE_SPANS_RESOURCE, |bytes| {
+        attributes(bytes, field::RESOURCE_ATTRIBUTES, &group.resource.attributes);
+    });
+    let mut scope = Vec::new();
+    message(&mut scope, field::SCOPE_SPANS_SCOPE, |bytes| {
+        text(bytes, field::SCOPE_NAME, SCOPE_NAME);
+        text(bytes, field::SCOPE_VERSION, SCOPE_VERSION);
+    });
+    let mut scope_schema = Vec::new();
+    text(&mut scope_schema, field::SCOPE_SPANS_SCHEMA_URL, SCHEMA_URL);
+    let mut schema = Vec::new();
+    text(&mut schema, field::RESOURCE_SPANS_SCHEMA_URL, SCHEMA_URL);
+    let spans: usize = group.spans.iter().map(|span| span.len()).sum();
+    let in_scope = scope.len() + spans + scope_schema.len();
+    let of_scope = 1 + encoded_len_varint(in_scope as u64) + in_scope;
+    begin(
+        bytes,
+        field::REQUEST_RESOURCE_SPANS,
+        resource.len() + of_scope + schema.len(),
+    );
+    bytes.extend_from_slice(&resource);
+    begin(bytes, field::RESOURCE_SPANS_SCOPE_SPANS, in_scope);
+    bytes.extend_from_slice(&scope);
+    for span in &group.spans {
+        bytes.extend_from_slice(span);
     }
-    groups
-        .into_iter()
-        .map(|(resource, spans)| (&**resource, spans))
-        .collect()
+    bytes.extend_from_slice(&scope_schema);
+    bytes.extend_from_slice(&schema);
 }
 
-fn resource_spans(bytes: &mut Vec<u8>, resource: &Resource, spans: &[&Span]) {
-    message(bytes, field::RESOURCE_SPANS_RESOURCE, |bytes| {
-        attributes(bytes, field::RESOURCE_ATTRIBUTES, &resource.attributes);
-    });
-    message(bytes, field::RESOURCE_SPANS_SCOPE_SPANS, |bytes| {
-        message(bytes, field::SCOPE_SPANS_SCOPE, |bytes| {
-            text(bytes, field::SCOPE_NAME, SCOPE_NAME);
-            text(bytes, field::SCOPE_VERSION, SCOPE_VERSION);
-        });
-        for one in spans {
-            message(bytes, field::SCOPE_SPANS_SPANS, |bytes| span(bytes, one));
-        }
-        text(bytes, field::SCOPE_SPANS_SCHEMA_URL, SCHEMA_URL);
-    });
-    text(bytes, field::RESOURCE_SPANS_SCHEMA_URL, SCHEMA_URL);
+/// Key and length of a nested message. All fields here that have one are below 16, whose key is one byte.
+fn begin(bytes: &mut Vec<u8>, field: u32, length: usize) {
+    encode_key(field, WireType::LengthDelimited, bytes);
+    encode_varint(length as u64, bytes);
+}
+
+/// One span as a field of its `ScopeSpans`.
+pub(super) fn span_of_scope(bytes: &mut Vec<u8>, one: &Span) {
+    message(bytes, field::SCOPE_SPANS_SPANS, |bytes| span(bytes, one));
 }
 
 fn span(bytes: &mut Vec<u8>, span: &Span) {
@@ -256,9 +266,12 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::redact::Redactor;
-    use crate::span::{SpanId, TraceId, UnixNanoseconds};
+    use crate::export::form::{Form, slices};
+    use crate::redact::{Redacted, Redactor};
+    use crate::span::{Resource, SpanId, TraceId, UnixNanoseconds};
 
     /// The same request by way of the generated messages.
     fn expected(spans: &[Redacted]) -> ExportTraceServiceRequest {
@@ -442,7 +455,8 @@ mod tests {
                 .into_iter()
                 .map(|(span, group)| Redactor::default().span(Span { resource: resources[group].clone(), ..span }))
                 .collect();
-            let bytes = request(&spans);
+            let requests = Form::Protobuf.requests(slices(Form::Protobuf, &spans), usize::MAX);
+            let bytes = requests[0].bytes.clone();
             prop_assert_eq!(ExportTraceServiceRequest::decode(&*bytes).unwrap(), expected(&spans));
             // Not one byte longer than the generated encoder's: no padding, no doubled field.
             prop_assert_eq!(bytes.len(), expected(&spans).encoded_len());

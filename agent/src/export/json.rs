@@ -3,11 +3,13 @@
 //! OTLP specification, "JSON Protobuf Encoding": lowerCamelCase keys, ids in hexadecimal, enums as numbers, 64-bit
 //! integers as strings. What has its default is left out.
 
+use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::encode::by_resource;
+use super::form::Group;
 use crate::redact::Redacted;
 use crate::span::semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use crate::span::{self, Kind, Status};
@@ -20,9 +22,67 @@ pub fn write(spans: &[Redacted], out: &mut impl Write) -> io::Result<()> {
     if spans.is_empty() {
         return Ok(());
     }
-    serde_json::to_writer(&mut *out, &request(spans)).map_err(io::Error::from)?;
+    serde_json::to_writer(&mut *out, &whole(spans)).map_err(io::Error::from)?;
     out.write_all(b"\n")
 }
+
+/// Appends one span as an object.
+pub(super) fn encode(bytes: &mut Vec<u8>, one: &span::Span) {
+    append(bytes, &span(one));
+}
+
+/// One request with the spans of all groups, each as [`encode`] wrote it.
+pub(super) fn request(groups: &[Group<'_>]) -> Vec<u8> {
+    let size: usize = groups
+        .iter()
+        .flat_map(|group| &group.spans)
+        .map(|span| span.len() + 1)
+        .sum();
+    let mut bytes = Vec::with_capacity(size + groups.len() * 1024 + 64);
+    bytes.extend_from_slice(b"{\"resourceSpans\":[");
+    for (index, group) in groups.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        // The same objects as [`write`] has them, around spans that are text already.
+        bytes.extend_from_slice(b"{\"resource\":");
+        let attributes = attributes(&group.resource.attributes);
+        append(&mut bytes, &Resource { attributes });
+        bytes.extend_from_slice(b",\"scopeSpans\":[{\"scope\":");
+        append(&mut bytes, &SCOPE);
+        bytes.extend_from_slice(b",\"spans\":[");
+        list(&mut bytes, &group.spans);
+        bytes.extend_from_slice(b"],\"schemaUrl\":");
+        append(&mut bytes, &SCHEMA_URL);
+        bytes.extend_from_slice(b"}],\"schemaUrl\":");
+        append(&mut bytes, &SCHEMA_URL);
+        bytes.push(b'}');
+    }
+    bytes.extend_from_slice(b"]}");
+    bytes
+}
+
+/// Appends `value` as JSON.
+pub(super) fn append(bytes: &mut Vec<u8>, value: &impl Serialize) {
+    if let Err(error) = serde_json::to_writer(bytes, value) {
+        unreachable!("writing texts, numbers and lists to a vector failed: {error}");
+    }
+}
+
+/// Appends values that are text already, with commas between them.
+pub(super) fn list(bytes: &mut Vec<u8>, values: &[&[u8]]) {
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(value);
+    }
+}
+
+const SCOPE: Scope = Scope {
+    name: SCOPE_NAME,
+    version: SCOPE_VERSION,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -131,15 +191,17 @@ enum Value<'a> {
 }
 
 /// Bytes as lower-case hexadecimal.
-struct Hex<'a>(&'a [u8]);
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Hex<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let text: String = digits
-            .filter_map(|digit| char::from_digit(digit.into(), 16))
-            .collect();
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
@@ -152,7 +214,26 @@ impl<T: ToString> Serialize for Decimal<T> {
     }
 }
 
-fn request(spans: &[Redacted]) -> Request<'_> {
+/// Spans by resource, in order of first appearance.
+fn by_resource(spans: &[Redacted]) -> Vec<(&span::Resource, Vec<&span::Span>)> {
+    let mut groups: Vec<(&Arc<span::Resource>, Vec<&span::Span>)> = Vec::new();
+    for redacted in spans {
+        let span = redacted.span();
+        match groups
+            .iter_mut()
+            .find(|group| Arc::ptr_eq(group.0, &span.resource))
+        {
+            Some(group) => group.1.push(span),
+            None => groups.push((&span.resource, vec![span])),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(resource, spans)| (&**resource, spans))
+        .collect()
+}
+
+fn whole(spans: &[Redacted]) -> Request<'_> {
     let resource_spans = by_resource(spans)
         .into_iter()
         .map(|(resource, spans)| ResourceSpans {
@@ -160,10 +241,7 @@ fn request(spans: &[Redacted]) -> Request<'_> {
                 attributes: attributes(&resource.attributes),
             },
             scope_spans: [ScopeSpans {
-                scope: Scope {
-                    name: SCOPE_NAME,
-                    version: SCOPE_VERSION,
-                },
+                scope: SCOPE,
                 spans: spans.into_iter().map(span).collect(),
                 schema_url: SCHEMA_URL,
             }],
@@ -253,7 +331,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::export::encode;
+    use crate::export::form::{Form, slices};
     use crate::export::sample::{integer, redacted, resource, span, text};
     use crate::span::{SpanId, Value};
 
@@ -331,9 +409,20 @@ mod tests {
         {
             span.status = span.status.take().filter(|status| status.code != 0);
         }
+        let requests = Form::Protobuf.requests(slices(Form::Protobuf, &spans), usize::MAX);
         assert_eq!(
             read,
-            ExportTraceServiceRequest::decode(&*encode::request(&spans)).unwrap()
+            ExportTraceServiceRequest::decode(&*requests[0].bytes).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_request_is_a_line_without_its_end() {
+        let spans = samples();
+        let requests = Form::Json.requests(slices(Form::Json, &spans), usize::MAX);
+        assert_eq!(
+            line(&spans),
+            format!("{}\n", str::from_utf8(&requests[0].bytes).unwrap())
         );
     }
 

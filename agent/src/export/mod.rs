@@ -1,18 +1,24 @@
 //! Out: to an OTLP endpoint, to the terminal, to a pipe. Everything takes [`Redacted`](crate::redact::Redacted) spans.
 
+mod client;
 pub mod console;
 mod deliver;
 mod encode;
+mod exporter;
+mod form;
 pub mod json;
 mod line;
-mod otlp;
+mod link;
 pub mod queue;
 #[cfg(test)]
 mod sample;
 pub mod settings;
+mod spool;
 pub mod stdout;
 #[cfg(test)]
 mod tests;
+mod voice;
+mod zipkin;
 
-pub use deliver::{Exporter, Handle};
-pub(crate) use otlp::USER_AGENT;
+pub(crate) use client::USER_AGENT;
+pub use exporter::{Exporter, Handle};

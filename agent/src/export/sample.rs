@@ -1,5 +1,7 @@
 //! Spans for the tests of this module.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::redact::{Redacted, Redactor};
@@ -71,4 +73,35 @@ pub(super) fn redacted(span: Span) -> Redacted {
 pub(super) fn spans(count: u8) -> Vec<Redacted> {
     let resource = resource("shop");
     (1..=count).map(|id| redacted(span(id, id, &resource))).collect()
+}
+
+/// A small file system in memory, gone when dropped; `None` where we may not mount one.
+pub(super) struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    pub(super) fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args([
+            "-t",
+            "tmpfs",
+            "-o",
+            &format!("size={size},mode=0700"),
+            "spanwire-test",
+        ]);
+        let status = mount.arg(folder.path()).stderr(Stdio::null()).status();
+        status
+            .is_ok_and(|status| status.success())
+            .then_some(Self(folder))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
 }

@@ -4,15 +4,47 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::form::Form;
 use super::queue::Limits;
+pub use super::spool::{Fsync, Settings as Spool, SpoolError};
 
-/// Transport of OTLP (`OTEL_EXPORTER_OTLP_PROTOCOL`).
+mod configured;
+
+pub use configured::{endpoints, spool};
+
+/// How an endpoint is spoken to: `OTEL_EXPORTER_OTLP_PROTOCOL`, and what is not OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `grpc`
     Grpc,
     /// `http/protobuf`
     HttpProtobuf,
+    /// `http/json`
+    HttpJson,
+    /// Zipkin's second API, in JSON over HTTP.
+    Zipkin,
+    /// OTLP in JSON into a file, a request a line.
+    File(Rotation),
+}
+
+/// When a file is full, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Most bytes of a file, unless one line is larger.
+    pub max_size: u64,
+    /// Most files, the one that is written to among them.
+    pub max_files: u32,
+}
+
+impl Protocol {
+    /// What spans are written in.
+    pub(super) fn form(self) -> Form {
+        match self {
+            Self::Grpc | Self::HttpProtobuf => Form::Protobuf,
+            Self::HttpJson | Self::File(_) => Form::Json,
+            Self::Zipkin => Form::Zipkin,
+        }
+    }
 }
 
 /// Compression of requests (`OTEL_EXPORTER_OTLP_COMPRESSION`).
@@ -23,6 +55,19 @@ pub enum Compression {
     None,
     /// `gzip`
     Gzip,
+    /// `zstd`, which the specification does not know, and the collector does.
+    Zstd,
+}
+
+/// Proxies to go through. Without `Debug`: a URL may hold a password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// URL of the one for endpoints without TLS (`HTTP_PROXY`).
+    pub http: Option<String>,
+    /// URL of the one for endpoints with TLS (`HTTPS_PROXY`).
+    pub https: Option<String>,
+    /// Hosts, domains and ranges of addresses that are reached without (`NO_PROXY`), with commas between them.
+    pub except: String,
 }
 
 /// PEM files for TLS; used where the endpoint is `https`.
@@ -39,12 +84,15 @@ pub struct Tls {
 /// Where spans go, and how. Without `Debug`: the headers hold tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// URL. For HTTP the whole one, with `/v1/traces` where the specification appends that.
+    /// URL; for HTTP the whole one, with `/v1/traces` where the specification appends that. Or `unix:PATH` of a socket. Of a
+    /// file, its path.
     pub endpoint: String,
     /// Protocol.
     pub protocol: Protocol,
     /// Further headers of each request.
     pub headers: Vec<(String, String)>,
+    /// A file with more of them, a line each: `Name: value`. They go before `headers`, and are read again when it changes.
+    pub headers_file: Option<PathBuf>,
     /// Longest that one attempt takes (`OTEL_EXPORTER_OTLP_TIMEOUT`).
     pub timeout: Duration,
     /// Longest that a batch takes with all its attempts (`OTEL_BSP_EXPORT_TIMEOUT`); then it is lost.
@@ -53,6 +101,8 @@ pub struct Settings {
     pub compression: Compression,
     /// TLS.
     pub tls: Tls,
+    /// Proxies.
+    pub proxy: Proxy,
     /// Batching.
     pub limits: Limits,
 }
@@ -65,12 +115,31 @@ impl Settings {
             endpoint: endpoint.into(),
             protocol,
             headers: Vec::new(),
+            headers_file: None,
             timeout: Duration::from_secs(10),
             export_timeout: Duration::from_secs(30),
             compression: Compression::None,
             tls: Tls::default(),
+            proxy: Proxy::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The endpoint as it is named in the log: without a user's part and without the values of a query, which may be secrets.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if matches!(self.protocol, Protocol::File(_)) {
+            return self.endpoint.clone();
+        }
+        let url = self.endpoint.split(['?', '#']).next().unwrap_or_default();
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return url.to_owned();
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}{path}")
     }
 }
 
@@ -78,21 +147,35 @@ impl Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// Not a URL that can be connected to.
-    #[error("the OTLP endpoint {endpoint:?} is no URL to export to: {reason}")]
+    #[error("the endpoint {endpoint:?} is no URL to export to: {reason}")]
     Endpoint {
         /// As it was given.
         endpoint: String,
         /// What is wrong with it.
         reason: String,
     },
+    /// Not a proxy that can be gone through. Its URL may hold a password and is not shown.
+    #[error("the proxy for {scheme} endpoints is none to go through: give it as http://HOST:PORT")]
+    Proxy {
+        /// Scheme of the endpoints that it is for.
+        scheme: &'static str,
+    },
+    /// A line of the file of headers that is none. It may be a secret and is not shown.
+    #[error("line {line} of {} is no header: give a header a line, as `Name: value`", path.display())]
+    HeaderLine {
+        /// Path as it was given.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
     /// Name or value is not one that HTTP allows. The value may be a secret and is not shown.
-    #[error("the OTLP header {name:?} has a name or a value that HTTP does not allow")]
+    #[error("the header {name:?} has a name or a value that HTTP does not allow")]
     Header {
         /// Its name.
         name: String,
     },
-    /// A PEM file that cannot be read.
-    #[error("cannot read {} for OTLP over TLS: {source}", path.display())]
+    /// A file that cannot be read.
+    #[error("cannot read {} for export: {source}", path.display())]
     Read {
         /// Path as it was given.
         path: PathBuf,
@@ -109,8 +192,19 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
+    /// A file that cannot be written to.
+    #[error("cannot write spans to {}: {source}", path.display())]
+    File {
+        /// Path as it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A spool that cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// Certificate without key or key without certificate.
-    #[error("a client certificate and its key are only of use together: set both for OTLP, or neither")]
+    #[error("a client certificate and its key are only of use together: set both, or neither")]
     HalfIdentity,
     /// TLS itself refused.
     #[error("cannot set up TLS for {endpoint:?}: {reason}")]
@@ -120,4 +214,24 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_named_without_credentials() {
+        for (endpoint, expect) in [
+            (
+                "https://me:hunter2@collector:4318/a/v1/traces?key=abc#d",
+                "https://collector:4318/a/v1/traces",
+            ),
+            ("http://collector", "http://collector"),
+            ("http://a/b@c", "http://a/b@c"),
+            ("unix:/run/otlp.sock", "unix:/run/otlp.sock"),
+        ] {
+            assert_eq!(Settings::new(endpoint, Protocol::Grpc).shown(), expect);
+        }
+    }
 }

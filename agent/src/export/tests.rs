@@ -27,8 +27,11 @@ use super::{Exporter, Handle};
 use crate::health::{Counter, Health};
 use crate::span::{Attribute, Value};
 
+mod hostile;
+mod spool;
 mod tls;
 mod trouble;
+mod ways;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -196,6 +199,7 @@ fn settings(endpoint: &str, protocol: Protocol) -> Settings {
     let limits = Limits {
         queue_size: 200,
         batch_size: 50,
+        batch_bytes: 3 << 20,
         schedule_delay: Duration::from_millis(20),
     };
     Settings {
@@ -206,7 +210,7 @@ fn settings(endpoint: &str, protocol: Protocol) -> Settings {
 
 fn start(settings: Settings) -> (Handle, Arc<Health>) {
     let health = Arc::new(Health::default());
-    (Exporter::start(settings, health.clone()).unwrap(), health)
+    (Exporter::start(vec![settings], None, &health).unwrap(), health)
 }
 
 fn counts(health: &Health) -> [u64; 3] {
@@ -236,7 +240,7 @@ async fn a_batch_of_several_services_is_one_request() {
         vec![span(1, 1, &shop), span(2, 2, &stock), span(3, 3, &shop)]
             .into_iter()
             .map(redacted)
-            .collect()
+            .collect::<Vec<_>>()
     };
     for compression in [Compression::None, Compression::Gzip] {
         let tenant = vec![("x-tenant".to_owned(), "blue".to_owned())];
@@ -248,7 +252,7 @@ async fn a_batch_of_several_services_is_one_request() {
             headers: tenant.clone(),
             ..settings
         });
-        handle.push(batch());
+        handle.push(&batch());
         assert_eq!(handle.shutdown(LIMIT).await, 0);
         assert_eq!(collector.received(), expected);
         assert_eq!(counts(&health), [3, 0, 0]);
@@ -269,7 +273,7 @@ async fn a_batch_of_several_services_is_one_request() {
             headers: tenant,
             ..settings
         });
-        handle.push(batch());
+        handle.push(&batch());
         assert_eq!(handle.shutdown(LIMIT).await, 0);
         assert_eq!(collector.received(), expected);
         assert_eq!(counts(&health), [3, 0, 0]);
@@ -284,7 +288,7 @@ async fn a_batch_of_several_services_is_one_request() {
 async fn what_was_pushed_goes_without_a_shutdown() {
     let (collector, settings) = grpc(&[Ok(taken())]).await;
     let (handle, health) = start(settings);
-    handle.push(spans(120));
+    handle.push(&spans(120));
     until("three batches", || counts(&health)[0] == 120).await;
     let sizes: Vec<usize> = collector.received().iter().map(|request| request[0].1).collect();
     assert_eq!(sizes, [50, 50, 20]);
@@ -307,11 +311,11 @@ async fn a_batch_too_large_for_the_receiver_is_sent_in_parts() {
         ];
         redacted(large)
     };
-    handle.push((1..=50).map(large).collect());
+    handle.push(&(1..=50).map(large).collect::<Vec<_>>());
     handle.shutdown(LIMIT).await;
     assert_eq!(counts(&health), [50, 0, 0]);
     let sizes: Vec<usize> = collector.received().iter().map(|request| request[0].1).collect();
-    assert_eq!(sizes, [25, 25]);
+    assert_eq!(sizes, [23, 23, 4]);
     let requests = collector.requests.lock().unwrap();
     let spans = requests
         .iter()
@@ -323,7 +327,7 @@ async fn a_batch_too_large_for_the_receiver_is_sent_in_parts() {
 async fn rejected_spans_are_counted_as_lost() {
     let (_collector, settings) = grpc(&[Ok(rejected(2))]).await;
     let (handle, health) = start(settings);
-    handle.push(spans(5));
+    handle.push(&spans(5));
     handle.shutdown(LIMIT).await;
     assert_eq!(counts(&health), [3, 2, 0]);
 
@@ -341,7 +345,7 @@ async fn rejected_spans_are_counted_as_lost() {
         &format!("http://{address}"),
         Protocol::HttpProtobuf,
     ));
-    handle.push(spans(5));
+    handle.push(&spans(5));
     handle.shutdown(LIMIT).await;
     // More than were sent cannot have been rejected.
     assert_eq!(counts(&health), [0, 5, 0]);
@@ -350,7 +354,7 @@ async fn rejected_spans_are_counted_as_lost() {
 #[tokio::test]
 async fn settings_that_cannot_work_say_why() {
     let health = Arc::new(Health::default());
-    let start = |settings: Settings| Exporter::start(settings, health.clone()).unwrap_err();
+    let start = |settings: Settings| Exporter::start(vec![settings], None, &health).unwrap_err();
     for endpoint in [
         "",
         "localhost:4317",

@@ -30,7 +30,7 @@ use crate::cli::{Exit, Replay};
 use crate::config::Config;
 use crate::connection::Address;
 use crate::export::Exporter;
-use crate::export::settings::SettingsError;
+use crate::export::settings::{SettingsError, endpoints, spool};
 use crate::health::{Counter, Health};
 use crate::pipeline::Rules;
 use crate::span::exchange::Seen;
@@ -122,13 +122,14 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
         Box::new(File::open(path).map_err(open)?)
     };
     let health = Arc::new(Health::default());
-    let runtime = match config.export {
-        Some(_) => Some(exporting().map_err(ReplayError::Threads)?),
-        None => None,
+    let endpoints = endpoints(config);
+    let runtime = match &*endpoints {
+        [] => None,
+        _ => Some(exporting().map_err(ReplayError::Threads)?),
     };
     let _entered = runtime.as_ref().map(Runtime::enter);
-    let exporter = run::export(config)
-        .map(|settings| Exporter::start(settings, Arc::clone(&health)))
+    let exporter = (!endpoints.is_empty())
+        .then(|| Exporter::start(endpoints, spool(config).as_ref(), &health))
         .transpose()?;
     let mut replayer = Replayer {
         rules: run::rules(config, command.no_redact, quiet),

@@ -81,7 +81,7 @@ impl<W: Write> Outlet<W> {
     fn hand_on(&mut self) -> io::Result<()> {
         let spans = std::mem::take(&mut self.waiting);
         if let Some(exporter) = &self.exporter {
-            exporter.push_all(spans.clone());
+            exporter.push_all(&spans);
         }
         match &mut self.form {
             Some(Form::Tree(tree)) => tree.push(spans, self.clock),

@@ -36,7 +36,13 @@ pub(super) enum Start {
 impl Agent {
     /// `spanwire run ARGUMENTS` with `environment`.
     pub(super) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Start> {
-        let binary = workspace::target().join("release/spanwire");
+        // Built as this is.
+        let profile = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
+        let binary = workspace::target().join(profile).join("spanwire");
         let started = Instant::now();
         let mut child = Command::new(&binary)
             .arg("run")

@@ -6,12 +6,14 @@
 
 mod agent;
 mod causality;
+mod collector;
 mod goal;
 mod injection;
 mod load;
 mod loops;
 mod micro;
 mod nginx;
+mod outage;
 mod overhead;
 mod programs;
 mod protocols;
@@ -24,6 +26,7 @@ use crate::{run, setup, shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -36,6 +39,12 @@ pub(crate) struct Arguments {
     /// Hook sets to compare in `micro`; one that does not load here is left out, and said.
     #[arg(long, value_delimiter = ',', default_value = "socket,trampoline,syscall")]
     hooks: Vec<String>,
+    /// Requests a second in `outage`.
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// Seconds of each run of `outage`.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
     /// Runtimes to load in `causality`; all when none is named.
     #[arg(long, value_delimiter = ',')]
     runtimes: Vec<String>,
@@ -55,6 +64,8 @@ enum Part {
     Protocols,
     /// Contexts put into requests: throughput, latency and time in the kernel, against capture alone.
     Injection,
+    /// A collector that is away, with a kill and a full disk in between: every span is received or counted.
+    Outage,
     /// Captures: bytes a second of CPU.
     Replay,
     /// Requests of each runtime whose trees are known: how many come out right, at 1 to 200 at a time.
@@ -63,7 +74,9 @@ enum Part {
 
 /// Measures what was asked for, prints tables, and writes `target/bench/*.json`.
 pub(crate) fn command(arguments: &Arguments) -> Result<()> {
-    if cfg!(debug_assertions) {
+    // An outage is about counts, not costs: it runs as this is built.
+    let is_counted = arguments.parts == [Part::Outage];
+    if cfg!(debug_assertions) && !is_counted {
         return again_optimised();
     }
     if !shell::is_root() {
@@ -76,7 +89,11 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
         );
     }
     setup::bench()?;
-    run::build()?;
+    if cfg!(debug_assertions) {
+        shell::run(setup::cargo()?.args(["build", "--quiet", "-p", "spanwire"]))?;
+    } else {
+        run::build()?;
+    }
     for part in Part::value_variants() {
         if !arguments.parts.is_empty() && !arguments.parts.contains(part) {
             continue;
@@ -87,6 +104,10 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
                 let table = causality::measure(&arguments.runtimes)?;
                 table.print();
                 table.write(&folder)?;
+                continue;
+            }
+            Part::Outage => {
+                outage::measure(arguments.rate, Duration::from_secs(arguments.seconds), &folder)?;
                 continue;
             }
             Part::Micro => micro::measure(&arguments.hooks, arguments.rounds)?,

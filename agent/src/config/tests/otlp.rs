@@ -3,7 +3,12 @@
 use super::*;
 
 fn url(variables: &[(&str, &str)]) -> Option<String> {
-    of_variables(variables).config.export.map(|otlp| otlp.url)
+    of_variables(variables)
+        .config
+        .export
+        .otlp
+        .pop()
+        .map(|otlp| otlp.url)
 }
 
 #[test]
@@ -23,8 +28,9 @@ fn an_endpoint_or_a_wish_exports() {
     );
     assert_eq!(url(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), None);
     assert_eq!(url(&[endpoint, ("OTEL_TRACES_EXPORTER", "console")]), None);
+    assert_eq!(url(&[endpoint, ("OTEL_TRACES_EXPORTER", "zipkin")]), None);
     assert_eq!(
-        url(&[endpoint, ("OTEL_TRACES_EXPORTER", "zipkin")]).unwrap(),
+        url(&[endpoint, ("OTEL_TRACES_EXPORTER", "jaeger")]).unwrap(),
         "http://c:4318/v1/traces"
     );
     assert_eq!(url(&[endpoint, ("OTEL_SDK_DISABLED", "True")]), None);
@@ -61,6 +67,7 @@ fn the_signal_s_own_variables_go_before() {
         url: "https://traces/here".into(),
         protocol: Protocol::HttpProtobuf,
         headers: vec![("d".into(), secret("2")), ("x-key".into(), secret("b c"))],
+        headers_file: None,
         timeout: None,
         compression: Compression::Gzip,
         certificate: Some("/ca.pem".into()),
@@ -69,7 +76,7 @@ fn the_signal_s_own_variables_go_before() {
             key: "/me.key".into(),
         }),
     };
-    assert_eq!(found.config.export, Some(expect));
+    assert_eq!(found.config.export.otlp, [expect]);
     assert_eq!(found.warnings, []);
 }
 
@@ -78,19 +85,19 @@ fn values_that_cannot_be_taken_are_warnings_and_the_next_source_counts() {
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://c"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/xml"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "-5"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "token hunter2"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c"),
         ("OTEL_SDK_DISABLED", "yes"),
-        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_EXPORTER", "jaeger"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "many"),
     ];
-    let found = from("batch: {schedule_delay: 2s}\n", &variables, "").unwrap();
-    let otlp = found.config.export.unwrap();
+    let mut found = from("batch: {schedule_delay: 2s}\n", &variables, "").unwrap();
+    let otlp = found.config.export.otlp.remove(0);
     assert_eq!(
         (otlp.url.as_str(), otlp.timeout),
         ("http://c:4318/v1/traces", Some(Duration::from_secs(10)))
@@ -116,15 +123,17 @@ fn values_that_cannot_be_taken_are_warnings_and_the_next_source_counts() {
             "environment variable OTEL_ATTRIBUTE_COUNT_LIMIT: `many` is not a number from 0; it is ignored",
             "environment variable OTEL_BSP_MAX_QUEUE_SIZE: `0` is not a number from 1; it is ignored",
             "environment variable OTEL_BSP_SCHEDULE_DELAY: `5s` is not a number of milliseconds; it is ignored",
-            "environment variable OTEL_EXPORTER_OTLP_COMPRESSION: `zstd` is not one of none, gzip",
+            "environment variable OTEL_EXPORTER_OTLP_COMPRESSION: `brotli` is not one of none, gzip, zstd",
             "environment variable OTEL_EXPORTER_OTLP_HEADERS: entry 1 has no `=`; all of it is ignored",
             "environment variable OTEL_EXPORTER_OTLP_TIMEOUT: `-5` is not a number of milliseconds; it is ignored",
-            "environment variable OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: the scheme `ftp` is not http or https; give a \
-             URL such as http://localhost:4318",
-            "environment variable OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: `http/json` is not one of http/protobuf, grpc",
+            "environment variable OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: the scheme `ftp` is not http, https or unix; \
+             give a URL such as http://localhost:4318",
+            "environment variable OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: `http/xml` is not one of http/protobuf, grpc, \
+             http/json",
             "environment variable OTEL_RESOURCE_ATTRIBUTES: entry 2 has no `=`; all of it is ignored",
             "environment variable OTEL_SDK_DISABLED: `yes` is not true or false; false is taken",
-            "environment variable OTEL_TRACES_EXPORTER: `zipkin` is not one of otlp, console, otlp/stdout, none",
+            "environment variable OTEL_TRACES_EXPORTER: `jaeger` is not one of otlp, zipkin, console, otlp/stdout, \
+             none",
         ]
     );
 }
@@ -176,6 +185,7 @@ fn batches_and_limits() {
         export_timeout: None,
         max_queue_size: 100,
         max_export_batch_size: 100,
+        max_export_batch_bytes: 3 << 20,
     };
     let limits = Limits {
         attribute_value_length: Some(20),

@@ -12,12 +12,17 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use super::*;
 
 /// Files of an authority, and of a server and a client that it vouches for; gone when dropped.
-struct Files {
+pub(super) struct Files {
     folder: PathBuf,
 }
 
 impl Files {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
+        Self::valid_until(name, 4000)
+    }
+
+    /// Whose certificates of server and client end with that year.
+    pub(super) fn valid_until(name: &str, year: i32) -> Self {
         let folder = std::env::temp_dir().join(format!("spanwire-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let files = Self { folder };
@@ -28,14 +33,15 @@ impl Files {
         let issuer = Issuer::new(params, key);
         for end in ["server", "client"] {
             let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 12, 31);
             files.put(end, &params.signed_by(&key, &issuer).unwrap().pem());
             files.put(&format!("{end}-key"), &key.serialize_pem());
         }
         files
     }
 
-    fn put(&self, name: &str, text: &str) {
+    pub(super) fn put(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
@@ -43,7 +49,7 @@ impl Files {
         self.folder.join(name).with_extension("pem")
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
@@ -71,6 +77,19 @@ fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
 
 /// A server that wants a certificate from its client, and takes one request a connection.
 fn serve(files: &Files) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_on(listener, files, &[], usize::MAX);
+    address
+}
+
+/// The same, which speaks these protocols, and is gone after so many connections.
+pub(super) fn serve_on(
+    listener: std::net::TcpListener,
+    files: &Files,
+    protocols: &[&str],
+    connections: usize,
+) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots
@@ -80,17 +99,16 @@ fn serve(files: &Files) -> SocketAddr {
         .build()
         .unwrap();
     let key = PrivateKeyDer::from_pem_file(files.path("server-key")).unwrap();
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(clients)
         .with_single_cert(certificates(&files.path("server")), key)
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let config = Arc::new(config);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
+        for stream in listener.incoming().take(connections) {
             let connection = ServerConnection::new(config.clone()).unwrap();
             let mut stream = StreamOwned::new(connection, stream.unwrap());
             let mut request = [0; 64 * 1024];
@@ -99,10 +117,9 @@ fn serve(files: &Files) -> SocketAddr {
             }
         }
     });
-    address
 }
 
-fn secured(files: &Files, address: SocketAddr, protocol: Protocol) -> Settings {
+pub(super) fn secured(files: &Files, address: SocketAddr, protocol: Protocol) -> Settings {
     Settings {
         tls: files.tls(),
         ..settings(
@@ -130,7 +147,7 @@ async fn both_transports_know_their_authority_and_show_their_certificate() {
         (serve(&files), Protocol::HttpProtobuf),
     ] {
         let (handle, health) = start(secured(&files, address, protocol));
-        handle.push(spans(5));
+        handle.push(&spans(5));
         until("exported", || counts(&health) == [5, 0, 0]).await;
         handle.shutdown(LIMIT).await;
     }
@@ -154,9 +171,49 @@ async fn a_server_that_nobody_vouches_for_gets_nothing() {
         (serve(&others), Protocol::HttpProtobuf),
     ] {
         let (handle, health) = start(secured(&files, address, protocol));
-        handle.push(spans(5));
+        handle.push(&spans(5));
         assert_eq!(handle.shutdown(LIMIT).await, 0);
         assert_eq!(counts(&health), [0, 5, 0]);
     }
     assert_eq!(collector.requests(), 0);
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_when_they_are_rotated() {
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+        let name = format!("rotated-{protocol:?}");
+        let (theirs, ours) = (
+            Files::new(&format!("{name}-theirs")),
+            Files::new(&format!("{name}-ours")),
+        );
+        let address = match protocol {
+            Protocol::Grpc => {
+                let (listener, address) = listen().await;
+                let tls = ServerTlsConfig::new()
+                    .identity(Identity::from_pem(
+                        theirs.text("server"),
+                        theirs.text("server-key"),
+                    ))
+                    .client_ca_root(Certificate::from_pem(theirs.text("authority")));
+                let server = Server::builder()
+                    .tls_config(tls)
+                    .unwrap()
+                    .add_service(TraceServiceServer::new(Grpc::new(&[Ok(taken())])));
+                tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+                address
+            }
+            _ => serve(&theirs),
+        };
+        let (handle, health) = start(secured(&ours, address, protocol));
+        handle.push(&spans(5));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(counts(&health), [0, 0, 0]);
+        // One file after the other, so that there are times at which they do not fit together.
+        for file in ["authority", "client", "client-key"] {
+            ours.put(file, &theirs.text(file));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        until("exported", || counts(&health) == [5, 0, 0]).await;
+        handle.shutdown(LIMIT).await;
+    }
 }

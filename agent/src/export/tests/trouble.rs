@@ -56,7 +56,7 @@ fn log() -> Lines {
 async fn what_may_pass_is_tried_again() {
     let (collector, settings) = grpc(&[Err(Status::unavailable("soon")), Ok(taken())]).await;
     let (handle, health) = start(settings);
-    handle.push(spans(5));
+    handle.push(&spans(5));
     until("a second attempt", || counts(&health) == [5, 0, 0]).await;
     assert_eq!(collector.received(), vec![vec![("shop".to_owned(), 5)]; 2]);
     handle.shutdown(LIMIT).await;
@@ -67,7 +67,7 @@ async fn what_may_pass_is_tried_again() {
     ] {
         let (collector, settings) = http(&[throttled, OK]).await;
         let (handle, health) = start(settings);
-        handle.push(spans(5));
+        handle.push(&spans(5));
         until("a second attempt", || counts(&health) == [5, 0, 0]).await;
         assert_eq!(collector.requests(), 2);
         handle.shutdown(LIMIT).await;
@@ -78,17 +78,17 @@ async fn what_may_pass_is_tried_again() {
 async fn what_is_refused_for_good_is_not_tried_again() {
     let (collector, settings) = grpc(&[Err(Status::invalid_argument("no")), Ok(taken())]).await;
     let (handle, health) = start(settings);
-    handle.push(spans(5));
+    handle.push(&spans(5));
     until("a refusal", || counts(&health) == [0, 5, 0]).await;
-    handle.push(spans(3));
+    handle.push(&spans(3));
     handle.shutdown(LIMIT).await;
     assert_eq!((collector.requests(), counts(&health)), (2, [3, 5, 0]));
 
     let (collector, settings) = http(&["HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n", OK]).await;
     let (handle, health) = start(settings);
-    handle.push(spans(5));
+    handle.push(&spans(5));
     until("a refusal", || counts(&health) == [0, 5, 0]).await;
-    handle.push(spans(3));
+    handle.push(&spans(3));
     handle.shutdown(LIMIT).await;
     assert_eq!((collector.requests(), counts(&health)), (2, [3, 5, 0]));
 }
@@ -101,9 +101,9 @@ async fn an_endpoint_that_wants_to_be_left_alone_is() {
     ])
     .await;
     let (handle, health) = start(settings);
-    handle.push(spans(50));
+    handle.push(&spans(50));
     until("the first batch is given up", || counts(&health)[1] == 50).await;
-    handle.push(spans(250));
+    handle.push(&spans(250));
     // What is not sent waits in the bounded queue, and no request was made for it.
     assert_eq!((collector.requests(), counts(&health)), (1, [0, 50, 50]));
     // The end is the last chance.
@@ -118,7 +118,7 @@ async fn an_absent_endpoint_costs_bounded_memory_and_is_found_when_it_comes() {
         drop(listener);
         let (handle, health) = start(settings(&format!("http://{address}/v1/traces"), protocol));
         for _ in 0..10 {
-            handle.push(spans(100));
+            handle.push(&spans(100));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // 200 wait, 50 are in hand.
@@ -134,7 +134,7 @@ async fn an_absent_endpoint_costs_bounded_memory_and_is_found_when_it_comes() {
                         .serve_with_incoming(incoming),
                 );
             }
-            Protocol::HttpProtobuf => {
+            _ => {
                 tokio::spawn(serve_http(listener, Http::new(&[OK])));
             }
         }
@@ -148,7 +148,7 @@ async fn a_shutdown_without_an_endpoint_tries_each_batch_once_and_counts() {
     let (listener, address) = listen().await;
     drop(listener);
     let (handle, health) = start(settings(&format!("http://{address}"), Protocol::Grpc));
-    handle.push(spans(120));
+    handle.push(&spans(120));
     assert_eq!(handle.shutdown(LIMIT).await, 0);
     assert_eq!(counts(&health), [0, 120, 0]);
 }
@@ -165,7 +165,7 @@ async fn an_endpoint_that_hangs_loses_batches_by_the_timeout() {
             ..settings(&format!("http://{address}"), protocol)
         };
         let (handle, health) = start(settings);
-        handle.push(spans(60));
+        handle.push(&spans(60));
         until("both batches time out", || counts(&health) == [0, 60, 0]).await;
         handle.shutdown(LIMIT).await;
     }
@@ -175,7 +175,7 @@ async fn an_endpoint_that_hangs_loses_batches_by_the_timeout() {
 async fn a_shutdown_ends_while_the_endpoint_hangs_and_every_span_is_accounted_for() {
     let (_listener, address) = listen().await;
     let (handle, health) = start(settings(&format!("http://{address}"), Protocol::HttpProtobuf));
-    handle.push(spans(230));
+    handle.push(&spans(230));
     assert_eq!(handle.shutdown(Duration::from_millis(100)).await, 200);
     assert_eq!(counts(&health), [0, 200, 30]);
 }
@@ -187,7 +187,7 @@ async fn an_outage_is_one_line_and_its_end_another() {
     let (_collector, settings) = grpc(&[refused.clone(), refused.clone(), refused, Ok(taken())]).await;
     let endpoint = settings.endpoint.clone();
     let (handle, health) = start(settings);
-    handle.push(spans(200));
+    handle.push(&spans(200));
     handle.shutdown(LIMIT).await;
     assert_eq!(counts(&health), [50, 150, 0]);
     let text = lines.text();
@@ -213,7 +213,7 @@ async fn an_endpoint_that_hangs_is_named_while_it_does_and_at_the_end() {
     let (_listener, address) = listen().await;
     let endpoint = format!("http://{address}/v1/traces");
     let (handle, _) = start(settings(&endpoint, Protocol::HttpProtobuf));
-    handle.push(spans(50));
+    handle.push(&spans(50));
     let silence = format!("{endpoint} has not answered for 3 s");
     until("the warning", || lines.text().contains(&silence)).await;
     assert_eq!(handle.shutdown(Duration::from_secs(1)).await, 50);
