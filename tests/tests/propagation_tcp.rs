@@ -65,7 +65,7 @@ address, threads, count, longest = sys.argv[1], *map(int, sys.argv[2:])
 failed = []
 def ask(name):
     try:
-        connection = http.client.HTTPConnection(address)
+        connection = http.client.HTTPConnection(address, timeout=30)
         for number in range(count):
             path = f'/{name}/{number}'
             body = (b'%08d' % number) * (number * 997 % (longest // 8))
