@@ -31,6 +31,7 @@ pub struct Seen<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     rules: HttpRules,
+    message_headers: Vec<String>,
     summaries: Memo<Summary>,
 }
 
@@ -40,7 +41,17 @@ impl Builder {
     pub fn new(rules: HttpRules) -> Self {
         Self {
             rules,
+            message_headers: Vec::new(),
             summaries: Memo::default(),
+        }
+    }
+
+    /// Records these headers of messages. None by default: headers hold secrets.
+    #[must_use]
+    pub fn capturing(self, message_headers: Vec<String>) -> Self {
+        Self {
+            message_headers,
+            ..self
         }
     }
 
@@ -55,7 +66,7 @@ impl Builder {
             Exchange::Http1(exchange) => http1::span(exchange, seen, time, &self.rules),
             Exchange::Http2(exchange) => http2::span(exchange, seen, time, &self.rules),
             Exchange::Postgres(exchange) => postgres::span(exchange, seen, time, &mut self.summaries),
-            Exchange::Amqp(exchange) => messaging::span(exchange, seen, time),
+            Exchange::Amqp(exchange) => messaging::span(exchange, seen, time, &self.message_headers),
         }
     }
 }

@@ -20,17 +20,6 @@ pub const KNOWN_METHODS: &[&str] = &[
     "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY",
 ];
 
-/// Query keys whose values are redacted unless configuration says otherwise (`url.query`, `url.full`).
-pub const SENSITIVE_QUERY_KEYS: &[&str] = &[
-    "AWSAccessKeyId",
-    "Signature",
-    "X-Amz-Credential",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
-    "X-Goog-Signature",
-    "sig",
-];
-
 /// Event of ours, not of the conventions: the first byte of the final response was seen.
 pub const EVENT_FIRST_BYTE: &str = "http.response.first_byte";
 
@@ -74,6 +63,8 @@ pub const MESSAGING_DESTINATION_ANONYMOUS: &str = "messaging.destination.anonymo
 pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
 /// Length of the message's body in bytes.
 pub const MESSAGING_MESSAGE_BODY_SIZE: &str = "messaging.message.body.size";
+/// Prefix of a message header's attribute; the name follows. As OpenTelemetry's own agents have it: the conventions have none.
+pub const MESSAGING_HEADER: &str = "messaging.header.";
 /// What question and answer have in common.
 pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
 /// Id of the message.
