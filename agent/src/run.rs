@@ -371,7 +371,7 @@ pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
 /// The key for hashes cannot be read.
 pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, RuleError> {
     if no_redact && !quiet {
-        eprintln!("spanwire: --no-redact: spans show credentials and whatever else URLs and SQL hold");
+        eprintln!("spanwire: --no-redact: spans show credentials and whatever else was on the wire");
     }
     let length = config.limits.attribute_value_length;
     let http = config.http.clone();

@@ -22,11 +22,15 @@ pub(super) fn of_scheme(text: &[u8], space: usize) -> Option<Range<usize>> {
     let length = text[start..].iter().take_while(|byte| is_token68(**byte)).count();
     let word = &text[start..start + length];
     // `Bearer realm="x"` names what is wanted, and `bearer authentication` is prose.
-    let is_parameter = word.ends_with(b"=") && text.get(start + length) == Some(&b'"');
-    let has = |is: fn(&u8) -> bool| word.iter().any(is);
-    let is_mixed =
-        word.len() > 1 && has(u8::is_ascii_lowercase) && word[1..].iter().any(u8::is_ascii_uppercase);
-    let is_secret = has(u8::is_ascii_digit) || is_mixed || word.ends_with(b"=");
+    let is_parameter = word
+        .strip_suffix(b"=")
+        .is_some_and(|name| name.iter().all(u8::is_ascii_lowercase));
+    // A path behind a word of prose has no such part either.
+    let is_random = |part: &[u8]| {
+        let has_upper = part.iter().skip(1).any(u8::is_ascii_uppercase);
+        part.iter().any(u8::is_ascii_digit) || has_upper && part.iter().any(u8::is_ascii_lowercase)
+    };
+    let is_secret = word.split(|byte| *byte == b'/').any(is_random) || word.ends_with(b"=");
     (length >= SHORTEST && is_secret && !is_parameter).then_some(start..start + length)
 }
 
@@ -67,7 +71,9 @@ pub(super) fn of_name(text: &[u8], sign: usize, keys: &Keys) -> Option<Range<usi
         |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'[' | b']');
     let length = text[..end].iter().rev().take_while(is_name).count();
     let name = &text[end - length..end];
-    if length == 0 || !keys.has(name) {
+    // `http://token:8080` is a host and its port.
+    let is_host = text[sign] == b':' && text[..end - length].ends_with(b"//");
+    if length == 0 || is_host || !keys.has(name) {
         return None;
     }
     let mut start = sign + 1;

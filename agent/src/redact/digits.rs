@@ -100,8 +100,8 @@ pub(super) fn international(text: &[u8], start: usize) -> Option<Range<usize>> {
                 (count, separators) = (count + 1, 0);
                 end = place + 1;
             }
-            // As in `+49 (0) 30-1234`: at most `) ` or ` (` between two digits.
-            b' ' | b'-' | b'.' | b'(' | b')' | b'/' if separators < 2 => separators += 1,
+            // As in `+49 (0) 30 / 1234`: at most three between two digits.
+            b' ' | b'-' | b'.' | b'(' | b')' | b'/' if separators < 3 => separators += 1,
             _ => break,
         }
         place += 1;

@@ -17,6 +17,8 @@ use shapes::Shapes;
 use url::Urls;
 
 mod attribute;
+#[cfg(test)]
+mod corpus;
 mod credentials;
 mod decode;
 mod digits;

@@ -1,6 +1,7 @@
 //! What the conventions want out of URLs: user information, and the values of keys that are credentials
 //! (`url.full` and `url.query` of the attribute registry); and what looks like a secret anywhere in them.
 
+use super::IN_IDS;
 use super::decode::Decoded;
 use super::keys::Keys;
 use super::scan::{self, REDACTED};
@@ -31,44 +32,57 @@ impl Urls<'_> {
             .rfind('@')
             .filter(|_| self.shapes.has(Shape::UserInformation))
             .map(|at| &url[authority..authority + at]);
+        let host = user.map_or(authority, |user| authority + user.len());
+        let redacted_host = scan::text(&url[host..path], self.shapes.without(IN_IDS), &Keys::default());
         let redacted_path = self.path(&url[path..question]);
         let redacted_query = self.query(&url[question..]);
-        if user.is_none() && redacted_path.is_none() && redacted_query.is_none() {
+        let redacted_parts = [&redacted_host, &redacted_path, &redacted_query];
+        if user.is_none() && redacted_parts.iter().all(|part| part.is_none()) {
             return None;
         }
         let mut redacted = String::with_capacity(url.len() + 2 * REDACTED.len());
         redacted.push_str(&url[..authority]);
-        let host = match user {
-            Some(user) => {
+        if let Some(user) = user {
+            redacted.push_str(REDACTED);
+            if user.contains(':') {
+                redacted.push(':');
                 redacted.push_str(REDACTED);
-                if user.contains(':') {
-                    redacted.push(':');
-                    redacted.push_str(REDACTED);
-                }
-                authority + user.len()
             }
-            None => authority,
-        };
-        redacted.push_str(&url[host..path]);
+        }
+        redacted.push_str(redacted_host.as_deref().unwrap_or(&url[host..path]));
         redacted.push_str(redacted_path.as_deref().unwrap_or(&url[path..question]));
         redacted.push_str(redacted_query.as_deref().unwrap_or(&url[question..]));
         Some(redacted)
     }
 
-    /// `path` redacted, `None` where there was nothing to take out.
+    /// `path` redacted, `None` where there was nothing to take out. What is called a secret ends with its segment.
     pub(super) fn path(self, path: &str) -> Option<String> {
-        let redacted = scan::text(path, self.shapes, self.keys);
-        // As a whole segment, a number of any length is an id.
-        let is_number =
-            |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
-        let shown = redacted.as_deref().unwrap_or(path);
-        if !self.shapes.has(Shape::Number) || !shown.split('/').any(is_number) {
-            return redacted;
+        let mut redacted: Option<String> = None;
+        let mut read = 0;
+        for segment in path.split('/') {
+            let found = self.segment(segment);
+            if found.is_some() && redacted.is_none() {
+                redacted = Some(path[..read].to_owned());
+            }
+            if let Some(redacted) = &mut redacted {
+                redacted.push_str(found.as_deref().unwrap_or(segment));
+                redacted.push_str(
+                    path.get(read + segment.len()..=read + segment.len())
+                        .unwrap_or_default(),
+                );
+            }
+            read += segment.len() + 1;
         }
-        let segments = shown
-            .split('/')
-            .map(|segment| if is_number(segment) { REDACTED } else { segment });
-        Some(segments.collect::<Vec<_>>().join("/"))
+        redacted
+    }
+
+    fn segment(self, segment: &str) -> Option<Cow<'static, str>> {
+        // As a whole segment, a number of any length is an id.
+        let is_number = || !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if self.shapes.has(Shape::Number) && is_number() {
+            return Some(Cow::Borrowed(REDACTED));
+        }
+        scan::text(segment, self.shapes, self.keys).map(Cow::Owned)
     }
 
     /// `query`, with or without `?`, redacted, `None` where there was nothing to take out. Keys stay, a fragment stays.
@@ -102,7 +116,7 @@ impl Urls<'_> {
     fn pair<'a>(self, pair: &'a str) -> Option<&'a str> {
         let equals = pair.find('=');
         let (key, value) = equals.map_or(("", pair), |at| (&pair[..at], &pair[at + 1..]));
-        if value == REDACTED {
+        if matches!(value, REDACTED | "?") {
             return None;
         }
         let kept = &pair[..pair.len() - value.len()];
