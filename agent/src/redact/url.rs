@@ -113,7 +113,7 @@ impl Urls<'_> {
     }
 
     /// What stays of `pair` in front of what is taken out: its key and `=`, or nothing.
-    fn pair<'a>(self, pair: &'a str) -> Option<&'a str> {
+    fn pair(self, pair: &str) -> Option<&str> {
         let equals = pair.find('=');
         let (key, value) = equals.map_or(("", pair), |at| (&pair[..at], &pair[at + 1..]));
         if matches!(value, REDACTED | "?") {
