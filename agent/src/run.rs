@@ -12,6 +12,7 @@ use crate::health::Health;
 use crate::instance::{Instance, InstanceError};
 use crate::kernel::inspect;
 use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
+use crate::naming;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
@@ -137,7 +138,9 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
-        causality: Causality::new(Arc::clone(&health)).refusing(refused(config)),
+        causality: Causality::new(Arc::clone(&health))
+            .refusing(refused(config))
+            .dropping(rules.drop.clone()),
         processes: process::Table::new(Proc::host(), config.resource.clone())
             .probing(config.capture.probes)
             .propagating(settled.policy)
@@ -392,7 +395,10 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
             request_headers: http.captured_request_headers,
             response_headers: http.captured_response_headers,
         })
-        .capturing(config.messaging.captured_headers.clone()),
+        .capturing(config.messaging.captured_headers.clone())
+        .with_baggage(config.baggage.clone())
+        .naming(naming::routes(config)?, naming::renames(config)?),
+        drop: naming::drops(config)?,
         limits: Limits {
             attributes: config.limits.attribute_count,
             events: config.limits.event_count,

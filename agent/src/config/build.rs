@@ -3,11 +3,12 @@
 use super::choice::Protocol;
 use super::endpoint::Endpoint;
 use super::layer::{self, Layer};
+use super::naming::BaggageKey;
 use super::print::{Origin, Origins};
 use super::value::{FieldName, HeaderName, Period};
 use super::{
     Batch, Capture, ClientIdentity, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Otlp, Output,
-    Propagate, Redaction, Sdk, Warning, Watch,
+    Propagate, Sdk, Warning, Watch,
 };
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             kept: layer.sdk.kept.clone().unwrap_or_default(),
             covers: settled(layer.sdk.covers.clone()),
         },
-        redaction: rules.redaction(&layer.redaction)?,
+        baggage: captured(layer.baggage.attributes.as_deref(), BaggageKey::as_str),
+        routes: rules.whole(&layer.routes, layer.routes.conflict())?,
+        spans: rules.whole(&layer.spans, layer.spans.conflict())?,
+        redaction: rules.whole(&layer.redaction, layer.redaction.conflict())?,
         output: Output {
             format: settled(layer.output.format),
             color: settled(layer.output.color),
@@ -161,8 +165,9 @@ impl Rules<'_> {
         })
     }
 
-    fn redaction(&self, section: &Redaction) -> Result<Redaction, Error> {
-        match section.conflict() {
+    /// A section as it is, unless something in it does not go together.
+    fn whole<T: Clone>(&self, section: &T, conflict: Option<(&'static str, String)>) -> Result<T, Error> {
+        match conflict {
             Some((key, problem)) => Err(self.conflict(key, problem)),
             None => Ok(section.clone()),
         }

@@ -270,7 +270,7 @@ mod tests {
         );
         check(
             "a: b",
-            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, redaction, output, export, batch, limits, resource",
+            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, baggage, routes, spans, redaction, output, export, batch, limits, resource",
         );
     }
 

@@ -5,6 +5,7 @@
 
 use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol, RuleSet};
 use super::endpoint::Endpoint;
+use super::naming::{Baggage, Routes, Spans};
 use super::redaction::Redaction;
 use super::value::{
     AddressRange, FieldName, HeaderName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
@@ -219,6 +220,15 @@ pub struct Layer {
     /// Services that make spans themselves, by an OpenTelemetry SDK.
     #[serde(deserialize_with = "optional")]
     pub sdk: Sdk,
+    /// What is taken of the `baggage` that comes with a request.
+    #[serde(deserialize_with = "optional")]
+    pub baggage: Baggage,
+    /// `http.route` of requests that a service is asked, after which their spans are named.
+    #[serde(deserialize_with = "optional")]
+    pub routes: Routes,
+    /// Which spans are left out, and what others are called.
+    #[serde(deserialize_with = "optional")]
+    pub spans: Spans,
     /// What is taken out of spans before they are shown, kept or sent.
     #[serde(deserialize_with = "optional")]
     pub redaction: Redaction,
@@ -252,6 +262,9 @@ impl Layer {
             messaging: self.messaging.over(lower.messaging),
             propagate: self.propagate.over(lower.propagate),
             sdk: self.sdk.over(lower.sdk),
+            baggage: self.baggage.over(lower.baggage),
+            routes: self.routes.over(lower.routes),
+            spans: self.spans.over(lower.spans),
             redaction: self.redaction.over(lower.redaction),
             output: self.output.over(lower.output),
             export: Export {
@@ -289,6 +302,12 @@ impl Layer {
                 covers: Some(vec![Covered::Http, Covered::Database, Covered::Messaging]),
                 ..Sdk::default()
             },
+            routes: Routes {
+                learn: Some(true),
+                max_per_service: NonZeroU32::new(200),
+                templates: None,
+            },
+            spans: Spans::defaults(),
             redaction: Redaction {
                 set: Some(RuleSet::Standard),
                 ..Redaction::default()

@@ -11,6 +11,7 @@ pub mod environment;
 pub mod expression;
 mod file;
 pub mod layer;
+pub mod naming;
 pub mod pairs;
 mod print;
 pub mod redaction;
@@ -24,6 +25,7 @@ pub use command::run;
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
+pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};
 use print::{Origin, Origins};
 pub use redaction::{AttributeRule, Redaction};
 use std::fmt::{self, Display};
@@ -49,6 +51,12 @@ pub struct Config {
     pub propagate: Propagate,
     /// Services that make spans themselves.
     pub sdk: Sdk,
+    /// Entries of baggage that become attributes.
+    pub baggage: Vec<String>,
+    /// Routes.
+    pub routes: Routes,
+    /// Which spans are left out, and what others are called.
+    pub spans: Spans,
     /// What is taken out of spans: every key that follows from the set is there.
     pub redaction: Redaction,
     /// What is written to standard output.

@@ -1,5 +1,6 @@
 //! Sources into configurations, as a user would meet them.
 
+mod naming;
 mod otlp;
 mod redaction;
 
@@ -72,6 +73,13 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             kept: Vec::new(),
             covers: vec![Covered::Http, Covered::Database, Covered::Messaging],
         },
+        baggage: Vec::new(),
+        routes: Routes {
+            learn: Some(true),
+            max_per_service: std::num::NonZeroU32::new(200),
+            templates: None,
+        },
+        spans: Spans::defaults(),
         redaction: Redaction {
             set: Some(RuleSet::Standard),
             ..Redaction::standard()
@@ -339,6 +347,14 @@ sdk:
   - http
   - database
   - messaging
+routes:
+  learn: true  # default
+  max_per_service: 200  # default
+spans:
+  drop:  # default
+  - user_agents:
+    - kube-probe/*
+    - Prometheus/*
 output:
   format: none  # from the command line
   color: auto  # default

@@ -4,6 +4,7 @@
 //! `tracestate`. First the rules for single attributes, then the set of rules, by what an attribute is ([`Place`]).
 
 use smol_str::SmolStr;
+use std::borrow::Cow;
 
 use crate::config::redaction::{SPAN_NAME, SPAN_STATUS_MESSAGE};
 use crate::config::{self, Shape};
@@ -136,7 +137,7 @@ enum Place<'a> {
     Host,
     /// An id by which people find what belongs together: numbers, hexadecimal ones too, are what it is for.
     Id,
-    /// Values of the header of this name.
+    /// Values of the header, or of the entry of baggage, of this name.
     Header(&'a str),
     /// Any other text.
     Text,
@@ -157,6 +158,15 @@ const IDS: &[&str] = &[
     "x-cloud-trace-context",
     "x-correlation-id",
     "x-request-id",
+];
+
+/// What names of attributes begin with that end with the name of a header.
+const HEADERS: [&str; 5] = [
+    name::HTTP_REQUEST_HEADER,
+    name::HTTP_RESPONSE_HEADER,
+    name::MESSAGING_HEADER,
+    name::RPC_REQUEST_METADATA,
+    name::RPC_RESPONSE_METADATA,
 ];
 
 /// What ids are not asked for.
@@ -193,17 +203,22 @@ impl<'a> Place<'a> {
             name::SERVER_ADDRESS => Self::Host,
             name::MESSAGING_MESSAGE_ID | name::MESSAGING_MESSAGE_CONVERSATION_ID => Self::Id,
             _ => {
-                let prefixes = [
-                    name::HTTP_REQUEST_HEADER,
-                    name::HTTP_RESPONSE_HEADER,
-                    name::MESSAGING_HEADER,
-                ];
+                let prefixes = &HEADERS;
                 match prefixes.iter().find_map(|prefix| key.strip_prefix(prefix)) {
-                    Some(header) if IDS.contains(&header) => Self::Id,
-                    Some(header) => Self::Header(header),
+                    Some(header) => Self::named(header),
                     None => Self::Text,
                 }
             }
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Of what whoever sent it has given a name.
+    fn named(name: &'a str) -> Self {
+        match IDS.contains(&name) {
+            true => Self::Id,
+            false => Self::Header(name),
         }
     }
 }
@@ -266,7 +281,7 @@ impl Redactor {
     /// What becomes of a part of the span itself, if it does not stay.
     fn part(
         &mut self,
-        key: &str,
+        key: &'static str,
         text: &SmolStr,
         follow: impl Fn(&str, &mut Value) -> Outcome,
     ) -> Option<SmolStr> {
@@ -275,7 +290,7 @@ impl Redactor {
         }
         let mut value = Value::Text(text.clone());
         match follow(key, &mut value) {
-            Outcome::GoesOn => self.value(key, &mut value),
+            Outcome::GoesOn => self.value(&Cow::Borrowed(key), &mut value),
             Outcome::Settled => {}
             Outcome::Dropped => return Some(SmolStr::default()),
         }
@@ -286,18 +301,22 @@ impl Redactor {
     }
 
     /// Takes out of an attribute's value what the set of rules says.
-    fn value(&mut self, key: &str, value: &mut Value) {
-        if self.rules.are_none() {
+    fn value(&mut self, key: &Cow<'static, str>, value: &mut Value) {
+        if self.rules.are_none() || matches!(value, Value::Integer(_) | Value::Boolean(_)) {
             return;
         }
+        let place = match (key, Place::of(key)) {
+            // Names of the conventions are ours; what else there is has come with a request.
+            (Cow::Owned(name), Place::Text) => Place::named(name),
+            (_, place) => place,
+        };
         match value {
             Value::Text(text) => {
-                if let Some(redacted) = self.text(Place::of(key), text) {
+                if let Some(redacted) = self.text(place, text) {
                     *text = redacted;
                 }
             }
             Value::Texts(texts) => {
-                let place = Place::of(key);
                 for text in texts {
                     if let Some(redacted) = self.text(place, text) {
                         *text = redacted.into();

@@ -140,6 +140,27 @@ fn names_of_headers_tell_what_their_values_are() {
 }
 
 #[test]
+fn names_that_came_with_a_request_tell_it_too() {
+    let attribute = |key: &str, text: &str| Attribute {
+        key: key.to_owned().into(),
+        value: Value::Text(text.into()),
+    };
+    let mut one = span();
+    one.attributes = vec![
+        attribute("access_token", "x"),
+        attribute("user.mail", "jane@example.com"),
+        attribute("tier", "gold"),
+    ];
+    let Redacted(one) = Redactor::default().span(one);
+    let expect = [
+        attribute("access_token", "REDACTED"),
+        attribute("user.mail", "REDACTED"),
+        attribute("tier", "gold"),
+    ];
+    assert_eq!(one.attributes, expect);
+}
+
+#[test]
 fn what_a_span_says_of_itself_is_redacted_too() {
     let mut one = span();
     one.name = "publish jane@example.com".into();

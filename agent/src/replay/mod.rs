@@ -257,6 +257,11 @@ impl<W: Write> Replayer<'_, W> {
     /// Makes spans of exchanges, and hands them to the outlet.
     fn hand_on(&mut self, finished: &mut Vec<Finished>, time: Time) -> Result<(), ReplayError> {
         for one in finished.drain(..) {
+            let rules = self.rules.drop.of(|| Arc::clone(&self.resource));
+            if self.rules.drop.take(rules, one.exchange.request()) {
+                self.health.add(Counter::SpansDropped, 1);
+                continue;
+            }
             let mut span = self.span(&one);
             self.rules.limits.apply(&mut span);
             let span = self.rules.redact.span(span);

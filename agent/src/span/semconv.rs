@@ -57,6 +57,8 @@ pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 pub const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 /// Status code of the final response.
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// Route that the request's path is of, in the words of the server.
+pub const HTTP_ROUTE: &str = "http.route";
 /// The destination's name was made up for the occasion.
 pub const MESSAGING_DESTINATION_ANONYMOUS: &str = "messaging.destination.anonymous";
 /// Where a message goes, or came from.
@@ -105,6 +107,10 @@ pub const CLIENT_PORT: &str = "client.port";
 pub const RPC_METHOD: &str = "rpc.method";
 /// Method as the client named it, where `rpc.method` is another.
 pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
+/// Prefix of the attribute of a call's metadata; the lower-case name follows.
+pub const RPC_REQUEST_METADATA: &str = "rpc.request.metadata.";
+/// Prefix of the attribute of an answer's metadata; the lower-case name follows.
+pub const RPC_RESPONSE_METADATA: &str = "rpc.response.metadata.";
 /// Name of the status that a call ended with.
 pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
 /// Which protocol of calls.
