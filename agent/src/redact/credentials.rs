@@ -14,6 +14,10 @@ const RARE: &[&[u8]] = &[b"token", b"apikey", b"digest", b"hmac"];
 
 /// The credential in front of which the space at `space` and a scheme are.
 pub(super) fn of_scheme(text: &[u8], space: usize) -> Option<Range<usize>> {
+    // Their last letters, which most words do not end with.
+    if !matches!(text[..space].last()?.to_ascii_lowercase(), b'r' | b'c' | b'e') {
+        return None;
+    }
     let scheme = &text[word_before(text, space)];
     if !SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
         return None;

@@ -14,6 +14,8 @@ pub(super) struct Decoded {
 impl Decoded {
     /// Undoes the encoding of `text`; `None` where there is none, or the text is longer than 4 GiB.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
+        // Before anything is copied: hardly any text has one.
+        memchr::memchr(b'%', text)?;
         let length = u32::try_from(text.len()).ok()?;
         let mut decoded = Self {
             bytes: text.to_vec(),

@@ -12,6 +12,37 @@ pub(crate) struct Keys {
     whole: HashSet<Box<[u8]>>,
     ends: Vec<Box<[u8]>>,
     kept: HashSet<Box<[u8]>>,
+    /// The last two letters of all of them, a bit for each pair: nearly no other name ends so.
+    tails: Tails,
+}
+
+/// A bit for each pair of letters and digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tails([u64; 21]);
+
+impl Tails {
+    /// Word and bit of the last two letters of `name`; `None` where it has fewer.
+    fn place(name: &[u8]) -> Option<(usize, u64)> {
+        let mut letters = name
+            .iter()
+            .rev()
+            .filter_map(|byte| char::from(*byte).to_digit(36));
+        let (last, before) = (letters.next()?, letters.next()?);
+        let number = before * 36 + last;
+        Some((number as usize / 64, 1 << (number % 64)))
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        match Self::place(name) {
+            Some((word, bit)) => self.0[word] |= bit,
+            None => self.0 = [u64::MAX; 21],
+        }
+    }
+
+    /// Whether one of them may end as `name` does.
+    fn may_have(&self, name: &[u8]) -> bool {
+        Self::place(name).is_none_or(|(word, bit)| self.0[word] & bit != 0)
+    }
 }
 
 impl Keys {
@@ -24,6 +55,7 @@ impl Keys {
         for name in names {
             let name = name.as_ref();
             let letters = letters(name);
+            keys.tails.add(&letters);
             match name.starts_with('*') {
                 true => keys.ends.push(letters),
                 false => {
@@ -37,6 +69,9 @@ impl Keys {
 
     /// Whether what is called `name` is a secret.
     pub(super) fn has(&self, name: &[u8]) -> bool {
+        if !self.tails.may_have(name) {
+            return false;
+        }
         let mut letters = [0; LONGEST];
         let mut length = 0;
         for byte in name.iter().filter(|byte| byte.is_ascii_alphanumeric()) {

@@ -341,6 +341,7 @@ impl Redactor {
                     .of(text, |text| statement(rules, text).map(SmolStr::from));
             }
             Place::Host => scan::text(text, rules.shapes.without(IN_IDS), &rules.keys),
+            Place::Id if is_hexadecimal(text) => None,
             Place::Id => scan::text(text, rules.shapes.without(IN_IDS), &rules.keys),
             Place::Header(name) if rules.keys.has(name.as_bytes()) => {
                 (!text.is_empty()).then(|| REDACTED.to_owned())
@@ -396,6 +397,12 @@ fn statement(rules: &Rules, text: &str) -> Option<String> {
 fn entry_is_secret(entry: &str, shapes: Shapes, keys: &Keys) -> bool {
     let (vendor, value) = entry.split_once('=').unwrap_or(("", entry));
     scan::is_secret(value, shapes, keys) || scan::is_secret(vendor, shapes, &Keys::default())
+}
+
+/// Whether `text` is a UUID, or another number that is hexadecimal by what it is written in.
+fn is_hexadecimal(text: &str) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
+    text.as_bytes().iter().all(is_digit) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Where `text` is cut if it has more than `limit` characters.

@@ -40,7 +40,9 @@ const COUNTS: [u32; 2] = [ONE_LETTER - 1, (ONE_LETTER - 1) << 12];
 const AT: u32 = 1 << 24;
 const PERCENT: u32 = 1 << 25;
 const SIGN: u32 = 1 << 26;
-const SPACE: u32 = 1 << 27;
+/// What may be the end of a scheme, or a space. Where one follows the other, their sum is the next bit, [`SCHEME`].
+const SCHEME_ENDS: u32 = 1 << 28;
+const SCHEME: u32 = 1 << 29;
 
 const STEPS: [Step; 256] = {
     let mut steps = [Step { keep: 0, add: 0 }; 256];
@@ -49,8 +51,10 @@ const STEPS: [Step; 256] = {
         #[expect(clippy::cast_possible_truncation, reason = "below 256")]
         let step = match byte as u8 {
             b'0'..=b'9' => (COUNTS[0] | COUNTS[1], ONE_DIGIT + ONE_LETTER),
+            // `Bearer`, `Basic`, `Negotiate`.
+            b'r' | b'R' | b'c' | b'C' | b'e' | b'E' => (COUNTS[1], ONE_LETTER + SCHEME_ENDS),
             b'a'..=b'z' | b'A'..=b'Z' => (COUNTS[1], ONE_LETTER),
-            b' ' => (COUNTS[0], SPACE),
+            b' ' => (COUNTS[0] | SCHEME_ENDS, SCHEME_ENDS),
             b'-' => (COUNTS[0] | COUNTS[1], 0),
             b'_' => (COUNTS[1], 0),
             b'.' | b'(' | b')' | b'/' => (COUNTS[0], 0),
@@ -95,7 +99,7 @@ impl Signs {
 
     /// Nothing of what any of `shapes`, or a name with a value, has.
     const fn are_none(self, shapes: Shapes) -> bool {
-        !(self.has(AT | PERCENT | SIGN | SPACE) || self.has_number() || self.has_word() || shapes.have_ids())
+        !(self.has(AT | PERCENT | SIGN | SCHEME) || self.has_number() || self.has_word() || shapes.have_ids())
     }
 }
 
@@ -172,7 +176,7 @@ fn find(text: &[u8], signs: Signs, shapes: Shapes, keys: &Keys) -> Vec<Range<usi
             found.extend(ats.filter_map(|at| email::address(text, at)));
         }
     }
-    if signs.has(SPACE) && shapes.has(Shape::Credentials) {
+    if signs.has(SCHEME) && shapes.has(Shape::Credentials) {
         found.extend(memchr_iter(b' ', text).filter_map(|space| credentials::of_scheme(text, space)));
     }
     if signs.has(SIGN) && !keys.is_empty() {
@@ -186,7 +190,9 @@ fn find(text: &[u8], signs: Signs, shapes: Shapes, keys: &Keys) -> Vec<Range<usi
         numbers(text, shapes, &mut found);
     }
     if (signs.has_number() || signs.has_word()) && shapes.has(Shape::Iban) {
-        found.extend((0..text.len()).filter_map(|start| iban::account(text, start)));
+        let starts = (0..text.len())
+            .filter(|start| text[*start].is_ascii_alphabetic() && !digits::is_within_word(text, *start));
+        found.extend(starts.filter_map(|start| iban::account(text, start)));
     }
     found
 }
@@ -203,17 +209,17 @@ fn words(text: &[u8], shapes: Shapes, found: &mut Vec<Range<usize>>) {
     let mut place = 0;
     while place < text.len() {
         let end = token::end(text, place);
+        if shapes.has(Shape::ApiKey)
+            && let Some(key) = token::private_key(text, place..end)
+        {
+            found.push(key);
+            return;
+        }
         if end - place >= token::SHORTEST {
             let looks = LOOKS.iter().filter(|(shape, _)| shapes.has(*shape));
             found.extend(looks.filter_map(|(_, look)| look(text, place..end)));
         }
         place = end + 1;
-    }
-    if shapes.has(Shape::ApiKey)
-        && let Some(start) = memmem::find(text, b"PRIVATE KEY-----")
-    {
-        // All of it: what is behind the end of a key has never been seen to matter.
-        found.push(start..text.len());
     }
 }
 

@@ -60,21 +60,33 @@ pub(super) const fn is_part(byte: u8) -> bool {
 /// A JSON Web Token in the word at `word`, with its parts behind it. Half of one is one, too: it was cut.
 pub(super) fn web_token(text: &[u8], word: Range<usize>) -> Option<Range<usize>> {
     // `{"` and a letter, in base 64.
-    let at = memchr::memmem::find(&text[word.clone()], b"eyJ")?;
-    let start = word.start + at;
+    let mut starts = pieces(text, word.clone()).map(|piece| piece.start);
+    let start = starts.find(|start| text[*start..].starts_with(b"eyJ"))?;
     (word.end - start > SHORTEST).then(|| start..parts(text, word.end))
+}
+
+/// A private key (RFC 7468, section 10) whose first line begins in the word at `word`, with all that is behind it.
+pub(super) fn private_key(text: &[u8], word: Range<usize>) -> Option<Range<usize>> {
+    if !text[word.clone()].starts_with(b"-----") {
+        return None;
+    }
+    memchr::memmem::find(&text[word.start..], b"PRIVATE KEY-----")?;
+    Some(word.start..text.len())
 }
 
 /// A key of a service that marks its keys, in the word at `word`.
 pub(super) fn service_key(text: &[u8], word: Range<usize>) -> Option<Range<usize>> {
     // What ends with a point is in front of the word.
+    let has_point = word.start > 0 && text[word.start - 1] == b'.';
     let dotted = |prefix: &[u8]| {
         text[..word.start]
             .ends_with(prefix)
             .then(|| word.start - prefix.len())
     };
     let starts = pieces(text, word.clone()).map(|piece| piece.start);
-    let before = SERVICES.iter().filter(|(prefix, _)| prefix.ends_with(b"."));
+    let before = SERVICES
+        .iter()
+        .filter(|(prefix, _)| has_point && prefix.ends_with(b"."));
     let mut before = before.filter_map(|known| Some((dotted(known.0)?, known)));
     let within = || {
         starts.flat_map(|start| {
