@@ -1,7 +1,7 @@
 //! Redaction: the one door between building spans and everything that shows, keeps or sends them.
 //!
 //! Every text of a span that came by the wire goes through it: attributes, the span's name, what is said of an error, and
-//! `tracestate`. First the rules for single attributes, then the set of rules, by what an attribute is ([`Place`]).
+//! `tracestate`. First the rules for single attributes, then the set of rules, by what an attribute is (`Place`).
 
 use smol_str::SmolStr;
 use std::borrow::Cow;
@@ -251,8 +251,14 @@ impl Redactor {
         };
         let redact = |this: &mut Self, attribute: &mut Attribute| {
             let outcome = follow(&attribute.key, &mut attribute.value);
-            if outcome == Outcome::GoesOn {
-                this.value(&attribute.key, &mut attribute.value);
+            if outcome == Outcome::GoesOn && !matches!(attribute.value, Value::Integer(_) | Value::Boolean(_))
+            {
+                let place = match (&attribute.key, Place::of(&attribute.key)) {
+                    // Names of the conventions are ours; what else there is has come with a request.
+                    (Cow::Owned(name), Place::Text) => Place::named(name),
+                    (_, place) => place,
+                };
+                this.value(place, &mut attribute.value);
             }
             this.cut(&mut attribute.value);
             outcome != Outcome::Dropped
@@ -290,7 +296,7 @@ impl Redactor {
         }
         let mut value = Value::Text(text.clone());
         match follow(key, &mut value) {
-            Outcome::GoesOn => self.value(&Cow::Borrowed(key), &mut value),
+            Outcome::GoesOn => self.value(Place::Text, &mut value),
             Outcome::Settled => {}
             Outcome::Dropped => return Some(SmolStr::default()),
         }
@@ -301,15 +307,10 @@ impl Redactor {
     }
 
     /// Takes out of an attribute's value what the set of rules says.
-    fn value(&mut self, key: &Cow<'static, str>, value: &mut Value) {
-        if self.rules.are_none() || matches!(value, Value::Integer(_) | Value::Boolean(_)) {
+    fn value(&mut self, place: Place<'_>, value: &mut Value) {
+        if self.rules.are_none() {
             return;
         }
-        let place = match (key, Place::of(key)) {
-            // Names of the conventions are ours; what else there is has come with a request.
-            (Cow::Owned(name), Place::Text) => Place::named(name),
-            (_, place) => place,
-        };
         match value {
             Value::Text(text) => {
                 if let Some(redacted) = self.text(place, text) {

@@ -441,7 +441,7 @@ fn what_is_done_for_a_request_is_dropped_with_it() {
         |request| host.causality.judge(id(1), request),
     );
     asked("GET / HTTP/1.1\r\nuser-agent: curl/8\r\n\r\n", |request| {
-        host.causality.judge(id(6), request)
+        host.causality.judge(id(6), request);
     });
     for number in 1..=6 {
         let context = (number == 5).then(|| context(trace(1), 4));
@@ -464,7 +464,7 @@ fn both_ends_of_a_dropped_request_are_dropped_by_its_rule() {
     host.received(2, 20, 1, Some(7));
     for number in [1, 2] {
         asked("GET /healthz?x=1 HTTP/1.1\r\n\r\n", |request| {
-            host.causality.judge(id(number), request)
+            host.causality.judge(id(number), request);
         });
         host.end(number, 1, None);
     }
