@@ -400,10 +400,20 @@ fn entry_is_secret(entry: &str, shapes: Shapes, keys: &Keys) -> bool {
     scan::is_secret(value, shapes, keys) || scan::is_secret(vendor, shapes, &Keys::default())
 }
 
-/// Whether `text` is a UUID, or another number that is hexadecimal by what it is written in.
+/// Whether `text` is a UUID, or 128 bits in hexadecimal, as most ids are. Of other lengths, it could be an IBAN or a card number.
 fn is_hexadecimal(text: &str) -> bool {
-    let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
-    text.as_bytes().iter().all(is_digit) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+    let bytes = text.as_bytes();
+    match bytes.len() {
+        32 => bytes.iter().all(u8::is_ascii_hexdigit),
+        36 => {
+            let fits = |(place, byte): (usize, &u8)| match place {
+                8 | 13 | 18 | 23 => *byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            };
+            bytes.iter().enumerate().all(fits)
+        }
+        _ => false,
+    }
 }
 
 /// Where `text` is cut if it has more than `limit` characters.
