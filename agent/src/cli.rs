@@ -285,6 +285,7 @@ impl Settings {
             },
             messaging: Messaging {
                 broker_spans: self.broker_spans.then_some(true),
+                ..Messaging::default()
             },
             propagate: Propagate {
                 headers: given(&self.propagate),

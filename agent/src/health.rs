@@ -52,6 +52,12 @@ counters! {
     OwnExports => "spans.own_exports",
     /// Spans left to the SDK of their service.
     LeftOut => "spans.left_to_sdk",
+    /// Spans of requests that a rule drops.
+    SpansDropped => "spans.dropped",
+    /// Spans of what was done for such requests.
+    SpansDroppedBelow => "spans.dropped_below",
+    /// Requests whose span has no route, because there are as many as are kept.
+    RoutesFull => "routes.full",
     /// Requests that carry telemetry of others, left out.
     Telemetry => "spans.telemetry",
     /// Exchanges without a span because a record of theirs was lost.

@@ -21,6 +21,7 @@ pub mod export;
 pub mod redact;
 
 pub mod command;
+mod naming;
 pub mod pipeline;
 pub mod propagation;
 pub mod replay;

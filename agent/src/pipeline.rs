@@ -19,8 +19,9 @@ use crate::redact::{Redacted, Redactor};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
-use crate::trace::causality::{Causality, Circumstances, Covered, Placed};
+use crate::trace::causality::{Causality, Circumstances, Covered, Dropped, Placed};
 use crate::trace::context::Extracted;
+use crate::trace::drop::DropRules;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ impl Sinks {
 /// What of the configuration concerns spans, and who knows what follows from it.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
+    /// Which requests are left out.
+    pub drop: DropRules,
     /// Makes the spans.
     pub spans: Builder,
     /// How much a span carries.
@@ -231,6 +234,7 @@ impl Stages {
                 is_message,
                 passes,
                 covered: self.covered(origin),
+                dropping: self.rules.drop.of(|| self.processes.resource(origin.pid)),
             };
             self.causality.began(origin, began, circumstances);
         }
@@ -436,6 +440,9 @@ impl Pipeline {
                 .add(Counter::ContextsMalformed, malformed.into());
             if let Some(ids) = finished.exchange.first().ids {
                 let ended = finished.exchange.ended().time;
+                self.stages
+                    .causality
+                    .judge(ids.span_id, finished.exchange.request());
                 self.stages.causality.finished(ids.span_id, ended, context);
             }
         }
@@ -461,8 +468,18 @@ impl Pipeline {
                 self.stages.health.add(Counter::LeftOut, 1);
                 None
             }
+            Placed::Dropped(why) => {
+                let counter = match why {
+                    Dropped::Rule => Counter::SpansDropped,
+                    Dropped::Below => Counter::SpansDroppedBelow,
+                };
+                self.stages.health.add(counter, 1);
+                None
+            }
         });
         let spans: Vec<_> = spans.collect();
+        let missed = self.stages.rules.spans.take_missed_routes();
+        self.stages.health.add(Counter::RoutesFull, missed);
         if !spans.is_empty() {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
             self.stages.sinks.push(spans);

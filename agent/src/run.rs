@@ -12,11 +12,12 @@ use crate::health::Health;
 use crate::instance::{Instance, InstanceError};
 use crate::kernel::inspect;
 use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
+use crate::naming;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::propagation;
-use crate::redact::{self, Redactor};
+use crate::redact::{self, Redactor, RuleError};
 use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
 use crate::span::exchange::Builder;
@@ -68,6 +69,9 @@ pub enum RunError {
     /// Export cannot work as configured.
     #[error(transparent)]
     Export(#[from] SettingsError),
+    /// Rules for what is taken out of spans cannot be followed.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
     /// The command after `--` does not start.
     #[error(transparent)]
     Command(#[from] StartError),
@@ -90,7 +94,7 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
+            Self::Export(_) | Self::Rules(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
             Self::Command(error) => error.exit(),
             Self::System { .. } => Exit::Failed,
         }
@@ -121,6 +125,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let _instance = Instance::claim()?;
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
+    let rules = rules(config, run.no_redact, quiet)?;
     let sinks = sinks(config, &health)?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let settled = propagation::settle(&config.propagate.headers);
@@ -134,14 +139,16 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
-        causality: Causality::new(Arc::clone(&health)).refusing(refused(config)),
+        causality: Causality::new(Arc::clone(&health))
+            .refusing(refused(config))
+            .dropping(rules.drop.clone()),
         processes: process::Table::new(Proc::host(), config.resource.clone())
             .probing(config.capture.probes)
             .propagating(settled.policy)
             .leaving(process::SdkRules::new(&config.sdk)),
         filter,
         descendants_only: !command.is_empty(),
-        rules: rules(config, run.no_redact, quiet),
+        rules,
         open_after: config.output.open_after,
         sinks: sinks.clone(),
         health: Arc::clone(&health),
@@ -330,36 +337,43 @@ pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
 
 /// What becomes of spans: what of the configuration concerns them; with `no_redact` they are as they were on the wire, which
 /// is said once unless we are to be `quiet`.
-#[must_use]
-pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Rules {
+///
+/// # Errors
+/// The key for hashes cannot be read.
+pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, RuleError> {
     if no_redact && !quiet {
-        eprintln!("spanwire: --no-redact: spans show credentials and whatever else URLs and SQL hold");
+        eprintln!("spanwire: --no-redact: spans show credentials and whatever else was on the wire");
     }
     let length = config.limits.attribute_value_length;
     let http = config.http.clone();
-    Rules {
+    let mut redact = match no_redact {
+        true => redact::Rules::none(),
+        false => redact::Rules::new(&config.redaction)?,
+    };
+    redact.value_length = length.map(|length| {
+        if no_redact {
+            length.max(UNSHORTENED)
+        } else {
+            length
+        }
+    });
+    Ok(Rules {
         spans: Builder::new(HttpRules {
             known_methods: http.known_methods.unwrap_or(HttpRules::default().known_methods),
             request_headers: http.captured_request_headers,
             response_headers: http.captured_response_headers,
-        }),
+        })
+        .capturing(config.messaging.captured_headers.clone())
+        .with_baggage(config.baggage.clone())
+        .naming(naming::routes(config)?, naming::renames(config)?),
+        drop: naming::drops(config)?,
         limits: Limits {
             attributes: config.limits.attribute_count,
             events: config.limits.event_count,
             event_attributes: config.limits.event_attribute_count,
         },
-        redact: Redactor::new(redact::Rules {
-            value_length: length.map(|length| {
-                if no_redact {
-                    length.max(UNSHORTENED)
-                } else {
-                    length
-                }
-            }),
-            secrets: !no_redact,
-            ..redact::Rules::default()
-        }),
-    }
+        redact: Redactor::new(redact),
+    })
 }
 
 /// Says that everything is in place: to people, and to systemd.

@@ -36,4 +36,5 @@ pub mod span;
 pub mod summary;
 pub mod truth;
 pub mod wait;
+pub mod wire;
 pub mod workload;

@@ -2,8 +2,9 @@
 
 use super::delivery;
 use super::layer::{self, Layer};
+use super::naming::BaggageKey;
 use super::print::{Origin, Origins};
-use super::value::Period;
+use super::value::{FieldName, HeaderName, Period};
 use super::{
     Batch, Capture, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Output, Propagate, Sdk, Warning,
     Watch,
@@ -27,6 +28,7 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         http: http(&layer.http),
         messaging: Messaging {
             broker_spans: settled(layer.messaging.broker_spans),
+            captured_headers: captured(layer.messaging.captured_headers.as_deref(), HeaderName::as_str),
         },
         propagate: Propagate {
             headers: settled(layer.propagate.headers.clone()),
@@ -38,6 +40,10 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             kept: layer.sdk.kept.clone().unwrap_or_default(),
             covers: settled(layer.sdk.covers.clone()),
         },
+        baggage: captured(layer.baggage.attributes.as_deref(), BaggageKey::as_str),
+        routes: rules.whole(&layer.routes, layer.routes.conflict())?,
+        spans: rules.whole(&layer.spans, layer.spans.conflict())?,
+        redaction: rules.whole(&layer.redaction, layer.redaction.conflict())?,
         output: Output {
             format: settled(layer.output.format),
             color: settled(layer.output.color),
@@ -69,21 +75,27 @@ pub(super) fn limit(period: Period) -> Option<Duration> {
 const CORRELATION: [&str; 2] = ["x-correlation-id", "x-request-id"];
 
 fn http(section: &layer::Http) -> Http {
-    let names = |names: &[super::value::FieldName]| {
-        let mut names: Vec<String> = names.iter().map(|name| name.as_str().to_owned()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    };
     let known_methods = section.known_methods.as_ref();
     Http {
         known_methods: known_methods.map(|methods| methods.iter().map(ToString::to_string).collect()),
-        captured_request_headers: section
-            .captured_request_headers
-            .as_deref()
-            .map_or_else(|| CORRELATION.map(str::to_owned).to_vec(), names),
-        captured_response_headers: names(section.captured_response_headers.as_deref().unwrap_or_default()),
+        captured_request_headers: section.captured_request_headers.as_deref().map_or_else(
+            || CORRELATION.map(str::to_owned).to_vec(),
+            |names| captured(Some(names), FieldName::as_str),
+        ),
+        captured_response_headers: captured(section.captured_response_headers.as_deref(), FieldName::as_str),
     }
+}
+
+/// Names of headers, each once.
+fn captured<T>(names: Option<&[T]>, text: impl Fn(&T) -> &str) -> Vec<String> {
+    let mut names: Vec<String> = names
+        .into_iter()
+        .flatten()
+        .map(|name| text(name).to_owned())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn batch(section: &layer::Batch, warnings: &mut Vec<Warning>) -> Batch {
@@ -152,6 +164,14 @@ impl Rules<'_> {
             ports: section.port.clone().unwrap_or_default(),
             containers,
         })
+    }
+
+    /// A section as it is, unless something in it does not go together.
+    fn whole<T: Clone>(&self, section: &T, conflict: Option<(&'static str, String)>) -> Result<T, Error> {
+        match conflict {
+            Some((key, problem)) => Err(self.conflict(key, problem)),
+            None => Ok(section.clone()),
+        }
     }
 
     fn capture(&self, section: &layer::Capture) -> Result<Capture, Error> {

@@ -152,3 +152,75 @@ choice! {
         Never = "never",
     }
 }
+
+choice! {
+    /// What is taken out of spans.
+    pub enum RuleSet {
+        /// Secrets, and all that could be the id of a person or a thing
+        Strict = "strict",
+        /// Secrets: what looks like one, what is called one, literals in SQL
+        Standard = "standard",
+        /// Nothing but what other keys name
+        None = "none",
+    }
+}
+
+choice! {
+    /// What a value looks like that is taken out.
+    pub enum Shape {
+        /// Card numbers with the right check digit
+        Card = "card",
+        /// E-mail addresses
+        Email = "email",
+        /// IBANs with the right check digits
+        Iban = "iban",
+        /// JSON Web Tokens
+        Jwt = "jwt",
+        /// What follows `Bearer`, `Basic` or `Negotiate`
+        Credentials = "credentials",
+        /// Telephone numbers: with `+` and country code, or as in North America
+        Phone = "phone",
+        /// Hexadecimal numbers of 128 bits and more
+        LongHex = "long_hex",
+        /// Keys that begin as those of well-known services do, and private keys
+        ApiKey = "api_key",
+        /// User and password in URLs
+        UserInformation = "user_information",
+        /// UUIDs and ULIDs
+        UniqueId = "unique_id",
+        /// Numbers of six digits and more, and segments of paths that are numbers
+        Number = "number",
+        /// Words of 20 characters and more that mix upper case, lower case and digits
+        Opaque = "opaque",
+    }
+}
+
+choice! {
+    /// What a rule does with the attributes that it names.
+    pub enum Action {
+        /// Leaves them as they are: what is taken out of all others stays
+        Keep = "keep",
+        /// Takes them away
+        Drop = "drop",
+        /// Puts their HMAC-SHA-256 in their place, in hexadecimal
+        Hash = "hash",
+        /// Leaves two characters at each end
+        Mask = "mask",
+        /// Replaces what `pattern` matches by `with`
+        Replace = "replace",
+    }
+}
+
+choice! {
+    /// What a span is about.
+    pub enum Traffic {
+        /// HTTP of any version
+        Http = "http",
+        /// gRPC
+        Grpc = "grpc",
+        /// PostgreSQL
+        Postgresql = "postgresql",
+        /// AMQP
+        Amqp = "amqp",
+    }
+}

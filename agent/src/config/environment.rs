@@ -49,6 +49,12 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_SDK_DETECT", "sdk.detect"),
     ("SPANWIRE_SDK_INSTRUMENTED", "sdk.instrumented"),
     ("SPANWIRE_SDK_KEPT", "sdk.kept"),
+    ("SPANWIRE_CAPTURED_MESSAGE_HEADERS", "messaging.captured_headers"),
+    ("SPANWIRE_BAGGAGE", "baggage.attributes"),
+    ("SPANWIRE_LEARN_ROUTES", "routes.learn"),
+    ("SPANWIRE_REDACTION", "redaction.set"),
+    ("SPANWIRE_HASH_KEY", "redaction.hash_key"),
+    ("SPANWIRE_HASH_KEY_FILE", "redaction.hash_key_file"),
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
@@ -177,6 +183,12 @@ impl<'a> Reader<'a> {
         layer.sdk.detect = self.one("sdk.detect")?;
         layer.sdk.instrumented = self.many("sdk.instrumented")?;
         layer.sdk.kept = self.many("sdk.kept")?;
+        layer.messaging.captured_headers = self.many("messaging.captured_headers")?;
+        layer.baggage.attributes = self.many("baggage.attributes")?;
+        layer.routes.learn = self.one("routes.learn")?;
+        layer.redaction.set = self.one("redaction.set")?;
+        layer.redaction.hash_key = self.one("redaction.hash_key")?;
+        layer.redaction.hash_key_file = self.one("redaction.hash_key_file")?;
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;

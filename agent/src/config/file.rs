@@ -140,6 +140,9 @@ impl File {
 
 /// serde's words for Rust programmers, in a user's.
 fn reworded(path: &str, what: &str) -> String {
+    if path.starts_with("redaction.hash_key") {
+        return "expected a text of at least 16 characters".to_owned();
+    }
     if path.starts_with("export.") && path.contains(".headers") && !path.contains(".headers_file") {
         return "expected header names, each with a value".to_owned(); // What was found may be a credential.
     }
@@ -267,7 +270,7 @@ mod tests {
         );
         check(
             "a: b",
-            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, output, export, batch, limits, resource",
+            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, baggage, routes, spans, redaction, output, export, batch, limits, resource",
         );
     }
 

@@ -3,11 +3,13 @@
 //! The file's grammar *is* this shape (serde refuses other keys), and so is its JSON schema. Doc comments here are what
 //! editors show.
 
-use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
+use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol, RuleSet};
 pub use super::delivery::layer::{ExportFile, Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
+use super::naming::{Baggage, Routes, Spans};
+use super::redaction::Redaction;
 use super::value::{
-    AddressRange, FieldName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
+    AddressRange, FieldName, HeaderName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -37,9 +39,7 @@ macro_rules! section {
         }
     };
 }
-
-/// For the sections that are elsewhere.
-pub(super) use section as keys;
+pub(super) use section;
 
 section! {
     /// What is watched: everything, unless a key here narrows it. A service is watched when, for each key that is given,
@@ -91,6 +91,8 @@ section! {
         /// Whether the broker's end of a connection makes spans, too. Unless set, its clients' end alone does: of what
         /// clients on other hosts send and get, a host that runs the broker alone shows nothing.
         pub broker_spans: Option<bool>,
+        /// Headers of messages that become attributes (`messaging.header.NAME`), names in any case. None unless listed.
+        pub captured_headers: Option<Vec<HeaderName>>,
     }
 }
 
@@ -202,22 +204,22 @@ pub struct Export {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// The OTLP endpoint.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub otlp: Otlp,
     /// More OTLP endpoints, which get all spans as well. Each has a queue of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fan_out: Option<Vec<Otlp>>,
     /// A Zipkin endpoint, which gets all spans as well.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub zipkin: Zipkin,
     /// A file, which gets all spans as well.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub file: ExportFile,
     /// Proxies to reach endpoints by.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub proxy: Proxy,
     /// What becomes of spans while an endpoint is away.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub spool: Spool,
 }
 
@@ -227,37 +229,49 @@ pub struct Export {
 #[schemars(title = "spanwire")]
 pub struct Layer {
     /// What is watched.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub watch: Watch,
     /// How the kernel captures.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub capture: Capture,
     /// What is kept of HTTP messages.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub http: Http,
     /// What becomes a span of what goes through a message broker.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub messaging: Messaging,
     /// How trace context gets to other hosts, and to services that make spans themselves.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub propagate: Propagate,
     /// Services that make spans themselves, by an OpenTelemetry SDK.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub sdk: Sdk,
+    /// What is taken of the `baggage` that comes with a request.
+    #[serde(deserialize_with = "optional")]
+    pub baggage: Baggage,
+    /// `http.route` of requests that a service is asked, after which their spans are named.
+    #[serde(deserialize_with = "optional")]
+    pub routes: Routes,
+    /// Which spans are left out, and what others are called.
+    #[serde(deserialize_with = "optional")]
+    pub spans: Spans,
+    /// What is taken out of spans before they are shown, kept or sent.
+    #[serde(deserialize_with = "optional")]
+    pub redaction: Redaction,
     /// What is written to standard output.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub output: Output,
     /// Where spans go beside standard output.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub export: Export,
     /// Batches of spans on their way to the endpoint.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub batch: Batch,
     /// Limits of what a span carries.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub limits: Limits,
     /// Resource attributes added to every service, such as `deployment.environment.name: staging`.
-    #[serde(deserialize_with = "section")]
+    #[serde(deserialize_with = "optional")]
     pub resource: BTreeMap<String, String>,
 }
 
@@ -274,6 +288,10 @@ impl Layer {
             messaging: self.messaging.over(lower.messaging),
             propagate: self.propagate.over(lower.propagate),
             sdk: self.sdk.over(lower.sdk),
+            baggage: self.baggage.over(lower.baggage),
+            routes: self.routes.over(lower.routes),
+            spans: self.spans.over(lower.spans),
+            redaction: self.redaction.over(lower.redaction),
             output: self.output.over(lower.output),
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
@@ -304,6 +322,7 @@ impl Layer {
             },
             messaging: Messaging {
                 broker_spans: Some(false),
+                captured_headers: None,
             },
             propagate: Propagate {
                 headers: Some(vec![Injected::None]),
@@ -313,6 +332,16 @@ impl Layer {
                 detect: Some(true),
                 covers: Some(vec![Covered::Http, Covered::Database, Covered::Messaging]),
                 ..Sdk::default()
+            },
+            routes: Routes {
+                learn: Some(true),
+                max_per_service: NonZeroU32::new(200),
+                templates: None,
+            },
+            spans: Spans::defaults(),
+            redaction: Redaction {
+                set: Some(RuleSet::Standard),
+                ..Redaction::default()
             },
             output: Output {
                 format: Some(Format::Tree),
@@ -354,6 +383,8 @@ impl Layer {
 }
 
 /// A section that is there but empty (`watch:` and nothing below) is one with all keys left out.
-fn section<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -9,19 +9,27 @@ mod command;
 pub mod delivery;
 mod endpoint;
 pub mod environment;
+pub mod expression;
 mod file;
 pub mod layer;
+pub mod naming;
 pub mod pairs;
 mod print;
+pub mod redaction;
 pub mod value;
 
-pub use choice::{Color, Compression, Covered, Format, Fsync, Hooks, Injected, KernelLog, Protocol};
+pub use choice::{
+    Action, Color, Compression, Covered, Format, Fsync, Hooks, Injected, KernelLog, Protocol, RuleSet, Shape,
+    Traffic,
+};
 pub use command::run;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
+pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};
 use print::{Origin, Origins};
+pub use redaction::{AttributeRule, Redaction};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +53,14 @@ pub struct Config {
     pub propagate: Propagate,
     /// Services that make spans themselves.
     pub sdk: Sdk,
+    /// Entries of baggage that become attributes.
+    pub baggage: Vec<String>,
+    /// Routes.
+    pub routes: Routes,
+    /// Which spans are left out, and what others are called.
+    pub spans: Spans,
+    /// What is taken out of spans: every key that follows from the set is there.
+    pub redaction: Redaction,
     /// What is written to standard output.
     pub output: Output,
     /// Where spans are sent, if anywhere.
@@ -101,6 +117,8 @@ pub struct Http {
 pub struct Messaging {
     /// Whether the broker's end of a connection makes spans, too.
     pub broker_spans: bool,
+    /// Headers of messages that become attributes, as they are written.
+    pub captured_headers: Vec<String>,
 }
 
 /// How trace context gets to other hosts, and to services that make spans themselves.
@@ -329,6 +347,8 @@ pub fn resolve(file: Option<&File>, environment: &Environment, flags: Layer) -> 
     layer = spoken.layer.over(layer);
     origins.extend(print::keys_of(&flags).into_iter().map(|key| (key, Origin::Flag)));
     layer = flags.over(layer);
+    let filled = layer.redaction.fill();
+    origins.extend(filled.into_iter().map(|key| (key.to_owned(), Origin::RuleSet)));
     let mut warnings = spoken.warnings;
     let config = build::config(&layer, &origins, &mut warnings)?;
     Ok(Resolved {

@@ -9,6 +9,8 @@ use std::fmt::{self, Display};
 pub(super) enum Origin {
     /// Nobody said anything.
     Default,
+    /// It follows from `redaction.set`.
+    RuleSet,
     /// A configuration file, by its name.
     File(String),
     /// An environment variable, by its name.
@@ -21,6 +23,7 @@ impl Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
+            Self::RuleSet => formatter.write_str("by redaction.set"),
             Self::File(name) => write!(formatter, "from {name}"),
             Self::Variable(name) => write!(formatter, "from ${name}"),
             Self::Flag => formatter.write_str("from the command line"),

@@ -1,7 +1,9 @@
 //! Sources into configurations, as a user would meet them.
 
 mod delivery;
+mod naming;
 mod otlp;
+mod redaction;
 
 use super::environment::Environment;
 use super::*;
@@ -58,7 +60,10 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             captured_request_headers: vec!["x-correlation-id".to_owned(), "x-request-id".to_owned()],
             ..Http::default()
         },
-        messaging: Messaging { broker_spans: false },
+        messaging: Messaging {
+            broker_spans: false,
+            captured_headers: Vec::new(),
+        },
         propagate: Propagate {
             headers: vec![Injected::None],
             refuse_from: Vec::new(),
@@ -68,6 +73,17 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             instrumented: Vec::new(),
             kept: Vec::new(),
             covers: vec![Covered::Http, Covered::Database, Covered::Messaging],
+        },
+        baggage: Vec::new(),
+        routes: Routes {
+            learn: Some(true),
+            max_per_service: std::num::NonZeroU32::new(200),
+            templates: None,
+        },
+        spans: Spans::defaults(),
+        redaction: Redaction {
+            set: Some(RuleSet::Standard),
+            ..Redaction::standard()
         },
         output: Output {
             format: Format::Tree,
@@ -306,6 +322,9 @@ fn print_shows_values_origins_and_no_secret() {
         ("OTEL_RESOURCE_ATTRIBUTES", "zone=a"),
     ];
     let yaml = from(text, &variables, "--output none").unwrap().yaml();
+    // As long as a page, and shown by a test of its own.
+    let (start, end) = (yaml.find("redaction:").unwrap(), yaml.find("output:").unwrap());
+    let yaml = [&yaml[..start], &yaml[end..]].concat();
     assert_eq!(
         yaml,
         "\
@@ -330,6 +349,14 @@ sdk:
   - http
   - database
   - messaging
+routes:
+  learn: true  # default
+  max_per_service: 200  # default
+spans:
+  drop:  # default
+  - user_agents:
+    - kube-probe/*
+    - Prometheus/*
 output:
   format: none  # from the command line
   color: auto  # default

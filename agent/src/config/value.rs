@@ -86,6 +86,7 @@ macro_rules! scalar {
         }
     };
 }
+pub(super) use scalar;
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,6 +397,45 @@ scalar!(
     "string",
     "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
     "The name of an HTTP header, in any case."
+);
+
+/// The name of a message's header, of up to 128 characters (AMQP 0-9-1, section 4.2.5.5).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeaderName(String);
+
+impl HeaderName {
+    /// The name, as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HeaderName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_name = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
+        match is_name {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Invalid::new(format!(
+                "`{text}` is not the name of a message's header, which has 1 to 128 characters"
+            ))),
+        }
+    }
+}
+
+impl Display for HeaderName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+scalar!(
+    HeaderName,
+    "string",
+    "^.{1,128}$",
+    "The name of a message's header."
 );
 
 /// An HTTP method, which is case-sensitive.

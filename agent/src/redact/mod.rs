@@ -1,35 +1,109 @@
 //! Redaction: the one door between building spans and everything that shows, keeps or sends them.
+//!
+//! Every text of a span that came by the wire goes through it: attributes, the span's name, what is said of an error, and
+//! `tracestate`. First the rules for single attributes, then the set of rules, by what an attribute is (`Place`).
 
 use smol_str::SmolStr;
+use std::borrow::Cow;
 
+use crate::config::redaction::{SPAN_NAME, SPAN_STATUS_MESSAGE};
+use crate::config::{self, Shape};
 use crate::span::semconv as name;
 use crate::span::sql::Memo;
-use crate::span::{Attribute, Span, Value};
+use crate::span::{Attribute, Span, Status, Value};
+use attribute::{AttributeRules, Outcome};
+use keys::Keys;
+use scan::REDACTED;
+use shapes::Shapes;
+use url::Urls;
 
+mod attribute;
+#[cfg(test)]
+mod corpus;
+mod credentials;
+mod decode;
+mod digits;
+mod email;
+mod iban;
+mod keys;
+mod scan;
+mod shapes;
 mod sql;
+#[cfg(test)]
+mod tests;
+mod token;
 mod url;
 
+pub use attribute::RuleError;
+
 /// What is taken out of spans.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Longest text of an attribute, in characters, `None` without limit (`OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`).
     pub value_length: Option<usize>,
-    /// Whether credentials, and literals and comments of SQL, are replaced. Where not, whoever reads the spans reads them
-    /// as well.
-    pub secrets: bool,
-    /// Query keys whose values are replaced, case-sensitive.
-    pub query_keys: Vec<String>,
+    shapes: Shapes,
+    keys: Keys,
+    all_query_values: bool,
+    sql_literals: bool,
+    attributes: AttributeRules,
+}
+
+impl Rules {
+    /// Those of the configuration. Reads the file that holds the key for hashes, if one is named.
+    ///
+    /// # Errors
+    /// That file cannot be read, or holds no key.
+    pub fn new(section: &config::Redaction) -> Result<Self, RuleError> {
+        let keys = section.keys.iter().chain(&section.extra_keys).flatten();
+        Ok(Self {
+            value_length: None,
+            shapes: Shapes::new(section.shapes.iter().flatten().copied()),
+            keys: Keys::new(
+                keys.map(config::expression::KeyName::as_str),
+                section
+                    .kept_keys
+                    .iter()
+                    .flatten()
+                    .map(config::expression::KeyName::as_str),
+            ),
+            all_query_values: section.all_query_values.unwrap_or_default(),
+            sql_literals: section.sql_literals.unwrap_or_default(),
+            attributes: AttributeRules::new(section)?,
+        })
+    }
+
+    /// None: whoever reads the spans reads what was on the wire.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            value_length: None,
+            shapes: Shapes::default(),
+            keys: Keys::default(),
+            all_query_values: false,
+            sql_literals: false,
+            attributes: AttributeRules::default(),
+        }
+    }
+
+    fn urls(&self) -> Urls<'_> {
+        Urls {
+            shapes: self.shapes,
+            keys: &self.keys,
+            all_values: self.all_query_values,
+        }
+    }
+
+    /// There is nothing that the set of rules takes out.
+    fn are_none(&self) -> bool {
+        self.shapes.are_none() && self.keys.is_empty() && !self.all_query_values && !self.sql_literals
+    }
 }
 
 impl Default for Rules {
     fn default() -> Self {
         Self {
             value_length: Some(4096),
-            secrets: true,
-            query_keys: name::SENSITIVE_QUERY_KEYS
-                .iter()
-                .map(|key| (*key).to_owned())
-                .collect(),
+            ..Self::new(&config::Redaction::standard()).expect("no file is read")
         }
     }
 }
@@ -43,6 +117,109 @@ impl Redacted {
     #[must_use]
     pub fn span(&self) -> &Span {
         &self.0
+    }
+}
+
+/// What an attribute's text is, and so what may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place<'a> {
+    /// One of a few words, or an address that was seen rather than said.
+    Fixed,
+    /// A whole URL.
+    Url,
+    /// Its path.
+    Path,
+    /// Its query.
+    Query,
+    /// A statement.
+    Statement,
+    /// The name of a host: it may well be a number, or have one in it.
+    Host,
+    /// An id by which people find what belongs together: numbers, hexadecimal ones too, are what it is for.
+    Id,
+    /// Values of the header, or of the entry of baggage, of this name.
+    Header(&'a str),
+    /// Any other text.
+    Text,
+}
+
+/// Headers that are ids.
+const IDS: &[&str] = &[
+    "b3",
+    "etag",
+    "if-match",
+    "if-none-match",
+    "traceparent",
+    "uber-trace-id",
+    "x-amzn-trace-id",
+    "x-b3-parentspanid",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-request-id",
+];
+
+/// What names of attributes begin with that end with the name of a header.
+const HEADERS: [&str; 5] = [
+    name::HTTP_REQUEST_HEADER,
+    name::HTTP_RESPONSE_HEADER,
+    name::MESSAGING_HEADER,
+    name::RPC_REQUEST_METADATA,
+    name::RPC_RESPONSE_METADATA,
+];
+
+/// What ids are not asked for.
+const IN_IDS: [Shape; 5] = [
+    Shape::LongHex,
+    Shape::UniqueId,
+    Shape::Number,
+    Shape::Opaque,
+    Shape::Phone,
+];
+
+impl<'a> Place<'a> {
+    fn of(key: &'a str) -> Self {
+        match key {
+            name::HTTP_REQUEST_METHOD
+            | name::HTTP_RESPONSE_STATUS_CODE
+            | name::NETWORK_PEER_ADDRESS
+            | name::NETWORK_PROTOCOL_NAME
+            | name::NETWORK_PROTOCOL_VERSION
+            | name::NETWORK_TRANSPORT
+            | name::CLIENT_ADDRESS
+            | name::DB_SYSTEM_NAME
+            | name::DB_RESPONSE_STATUS_CODE
+            | name::MESSAGING_SYSTEM
+            | name::MESSAGING_OPERATION_NAME
+            | name::MESSAGING_OPERATION_TYPE
+            | name::MESSAGE_SETTLEMENT
+            | name::RPC_SYSTEM_NAME
+            | name::RPC_RESPONSE_STATUS_CODE => Self::Fixed,
+            name::URL_FULL => Self::Url,
+            name::URL_PATH => Self::Path,
+            name::URL_QUERY => Self::Query,
+            name::DB_QUERY_TEXT => Self::Statement,
+            name::SERVER_ADDRESS => Self::Host,
+            name::MESSAGING_MESSAGE_ID | name::MESSAGING_MESSAGE_CONVERSATION_ID => Self::Id,
+            _ => {
+                let prefixes = &HEADERS;
+                match prefixes.iter().find_map(|prefix| key.strip_prefix(prefix)) {
+                    Some(header) => Self::named(header),
+                    None => Self::Text,
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Of what whoever sent it has given a name.
+    fn named(name: &'a str) -> Self {
+        match IDS.contains(&name) {
+            true => Self::Id,
+            false => Self::Header(name),
+        }
     }
 }
 
@@ -66,37 +243,138 @@ impl Redactor {
     /// Takes out of `span` what the rules say.
     #[must_use]
     pub fn span(&mut self, mut span: Span) -> Redacted {
-        let events = span.events.iter_mut().flat_map(|event| &mut event.attributes);
-        for attribute in span.attributes.iter_mut().chain(events) {
-            self.attribute(attribute);
+        let rules = self.rules.attributes.of(&span);
+        let follow = |key: &str, value: &mut Value| {
+            rules
+                .as_ref()
+                .map_or(Outcome::GoesOn, |rules| rules.apply(key, value))
+        };
+        let redact = |this: &mut Self, attribute: &mut Attribute| {
+            let outcome = follow(&attribute.key, &mut attribute.value);
+            if outcome == Outcome::GoesOn && !matches!(attribute.value, Value::Integer(_) | Value::Boolean(_))
+            {
+                let place = match (&attribute.key, Place::of(&attribute.key)) {
+                    // Names of the conventions are ours; what else there is has come with a request.
+                    (Cow::Owned(name), Place::Text) => Place::named(name),
+                    (_, place) => place,
+                };
+                this.value(place, &mut attribute.value);
+            }
+            this.cut(&mut attribute.value);
+            outcome != Outcome::Dropped
+        };
+        span.attributes.retain_mut(|attribute| redact(self, attribute));
+        for event in &mut span.events {
+            event.attributes.retain_mut(|attribute| redact(self, attribute));
+        }
+        if let Some(name) = self.part(SPAN_NAME, &span.name, follow) {
+            span.name = name;
+        }
+        if let Status::Error(message) = &span.status
+            && let Some(message) = self.part(SPAN_STATUS_MESSAGE, message, follow)
+        {
+            span.status = Status::Error(message);
+        }
+        let states = span.link.as_mut().map(|link| &mut link.state);
+        for state in states.into_iter().chain([&mut span.state]) {
+            if let Some(redacted) = self.state(state) {
+                *state = redacted;
+            }
         }
         Redacted(span)
     }
 
-    fn attribute(&mut self, attribute: &mut Attribute) {
-        let rules = &self.rules;
-        match &mut attribute.value {
+    /// What becomes of a part of the span itself, if it does not stay.
+    fn part(
+        &mut self,
+        key: &'static str,
+        text: &SmolStr,
+        follow: impl Fn(&str, &mut Value) -> Outcome,
+    ) -> Option<SmolStr> {
+        if text.is_empty() {
+            return None;
+        }
+        let mut value = Value::Text(text.clone());
+        match follow(key, &mut value) {
+            Outcome::GoesOn => self.value(Place::Text, &mut value),
+            Outcome::Settled => {}
+            Outcome::Dropped => return Some(SmolStr::default()),
+        }
+        match value {
+            Value::Text(redacted) if redacted != *text => Some(redacted),
+            _ => None,
+        }
+    }
+
+    /// Takes out of an attribute's value what the set of rules says.
+    fn value(&mut self, place: Place<'_>, value: &mut Value) {
+        if self.rules.are_none() {
+            return;
+        }
+        match value {
             Value::Text(text) => {
-                let redacted = match &*attribute.key {
-                    name::URL_FULL if rules.secrets => url::full(text, &rules.query_keys).map(SmolStr::from),
-                    name::URL_QUERY if rules.secrets => {
-                        url::query(text, &rules.query_keys).map(SmolStr::from)
-                    }
-                    name::DB_QUERY_TEXT if rules.secrets => self
-                        .statements
-                        .of(text, |text| sql::literals(text).map(SmolStr::from)),
-                    _ => None,
-                };
-                if let Some(redacted) = redacted {
+                if let Some(redacted) = self.text(place, text) {
                     *text = redacted;
                 }
-                if let Some(end) = end(text, rules.value_length) {
+            }
+            Value::Texts(texts) => {
+                for text in texts {
+                    if let Some(redacted) = self.text(place, text) {
+                        *text = redacted.into();
+                    }
+                }
+            }
+            Value::Integer(_) | Value::Boolean(_) => {}
+        }
+    }
+
+    /// `text` redacted, `None` where there is nothing to be taken out.
+    fn text(&mut self, place: Place<'_>, text: &str) -> Option<SmolStr> {
+        let rules = &self.rules;
+        let redacted = match place {
+            Place::Fixed => None,
+            Place::Url => rules.urls().full(text),
+            Place::Path => rules.urls().path(text),
+            Place::Query => rules.urls().query(text),
+            Place::Statement => {
+                return self
+                    .statements
+                    .of(text, |text| statement(rules, text).map(SmolStr::from));
+            }
+            Place::Host => scan::text(text, rules.shapes.without(IN_IDS), &rules.keys),
+            Place::Id if is_hexadecimal(text) => None,
+            Place::Id => scan::text(text, rules.shapes.without(IN_IDS), &rules.keys),
+            Place::Header(name) if rules.keys.has(name.as_bytes()) => {
+                (!text.is_empty()).then(|| REDACTED.to_owned())
+            }
+            Place::Header(_) | Place::Text => scan::text(text, rules.shapes, &rules.keys),
+        };
+        redacted.map(SmolStr::from)
+    }
+
+    /// `tracestate` without the entries that hold a secret. What is a number there is another tracer's id.
+    fn state(&self, state: &str) -> Option<SmolStr> {
+        let (shapes, keys) = (self.rules.shapes.without(IN_IDS), &self.rules.keys);
+        if state.is_empty() || !state.split(',').any(|entry| entry_is_secret(entry, shapes, keys)) {
+            return None;
+        }
+        let kept = state
+            .split(',')
+            .filter(|entry| !entry_is_secret(entry, shapes, keys));
+        Some(kept.collect::<Vec<_>>().join(",").into())
+    }
+
+    /// Cut last: a cut URL no longer shows where its secrets end.
+    fn cut(&self, value: &mut Value) {
+        match value {
+            Value::Text(text) => {
+                if let Some(end) = end(text, self.rules.value_length) {
                     *text = text[..end].into();
                 }
             }
             Value::Texts(texts) => {
                 for text in texts {
-                    if let Some(end) = end(text, rules.value_length) {
+                    if let Some(end) = end(text, self.rules.value_length) {
                         text.truncate(end);
                     }
                 }
@@ -106,100 +384,41 @@ impl Redactor {
     }
 }
 
-/// Where `text` is cut if it has more than `limit` characters. Cut last: a cut URL no longer shows where its secrets end.
+/// A statement without its literals, and without what looks like a secret in what is left of it: names of things.
+fn statement(rules: &Rules, text: &str) -> Option<String> {
+    let bare = sql::literals(text).filter(|_| rules.sql_literals);
+    let none = Keys::default();
+    // With its literals, a statement is a text like others.
+    let keys = if rules.sql_literals { &none } else { &rules.keys };
+    let redacted = scan::text(bare.as_deref().unwrap_or(text), rules.shapes, keys);
+    redacted.or(bare)
+}
+
+/// An entry of `tracestate`: vendor, `=`, and what the vendor likes.
+fn entry_is_secret(entry: &str, shapes: Shapes, keys: &Keys) -> bool {
+    let (vendor, value) = entry.split_once('=').unwrap_or(("", entry));
+    scan::is_secret(value, shapes, keys) || scan::is_secret(vendor, shapes, &Keys::default())
+}
+
+/// Whether `text` is a UUID, or 128 bits in hexadecimal, as most ids are. Of other lengths, it could be an IBAN or a card number.
+fn is_hexadecimal(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    match bytes.len() {
+        32 => bytes.iter().all(u8::is_ascii_hexdigit),
+        36 => {
+            let fits = |(place, byte): (usize, &u8)| match place {
+                8 | 13 | 18 | 23 => *byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            };
+            bytes.iter().enumerate().all(fits)
+        }
+        _ => false,
+    }
+}
+
+/// Where `text` is cut if it has more than `limit` characters.
 fn end(text: &str, limit: Option<usize>) -> Option<usize> {
     // A text of no more bytes than that has no more characters either.
     let limit = limit.filter(|limit| text.len() > *limit)?;
     Some(text.char_indices().nth(limit)?.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn redacted(key: &'static str, value: Value, rules: &Rules) -> Value {
-        let mut attribute = Attribute {
-            key: key.into(),
-            value,
-        };
-        Redactor::new(rules.clone()).attribute(&mut attribute);
-        attribute.value
-    }
-
-    #[test]
-    fn urls_lose_credentials_and_signatures_only_where_a_url_is() {
-        let rules = Rules::default();
-        let text = "http://user:pass@e.com/?sig=abc";
-        for (key, expected) in [
-            ("url.full", "http://REDACTED:REDACTED@e.com/?sig=REDACTED"),
-            ("user_agent.original", text),
-        ] {
-            assert_eq!(
-                redacted(key, Value::Text(text.into()), &rules),
-                Value::Text(expected.into()),
-                "{key}"
-            );
-        }
-        assert_eq!(
-            redacted("url.query", Value::Text("a=1&sig=abc".into()), &rules),
-            Value::Text("a=1&sig=REDACTED".into())
-        );
-    }
-
-    #[test]
-    fn sql_loses_its_literals_unless_it_may_keep_them() {
-        let text = "SELECT 'secret'";
-        let keeps = Rules {
-            secrets: false,
-            ..Rules::default()
-        };
-        for (rules, expected) in [(Rules::default(), "SELECT ?"), (keeps, text)] {
-            assert_eq!(
-                redacted("db.query.text", Value::Text(text.into()), &rules),
-                Value::Text(expected.into())
-            );
-        }
-    }
-
-    #[test]
-    fn texts_are_cut_by_characters() {
-        let rules = Rules {
-            value_length: Some(3),
-            ..Rules::default()
-        };
-        for (text, expected) in [
-            ("abc", "abc"),
-            ("abcd", "abc"),
-            ("äöü", "äöü"),
-            ("äöüß", "äöü"),
-            ("", ""),
-        ] {
-            assert_eq!(
-                redacted("url.path", Value::Text(text.into()), &rules),
-                Value::Text(expected.into())
-            );
-            let owned = Value::Text(text.to_owned().into());
-            assert_eq!(redacted("url.path", owned, &rules), Value::Text(expected.into()));
-        }
-        let texts = Value::Texts(["abcd", "x"].map(str::to_owned).into());
-        let cut = Value::Texts(["abc", "x"].map(str::to_owned).into());
-        assert_eq!(redacted("http.request.header.a", texts, &rules), cut);
-        assert_eq!(
-            redacted("server.port", Value::Integer(80_000), &rules),
-            Value::Integer(80_000)
-        );
-    }
-
-    #[test]
-    fn a_secret_is_replaced_before_it_could_be_cut_in_two() {
-        let rules = Rules {
-            value_length: Some(28),
-            ..Rules::default()
-        };
-        let url = Value::Text("http://user:pass@e.com/".into());
-        assert_eq!(
-            redacted("url.full", url, &rules),
-            Value::Text("http://REDACTED:REDACTED@e.c".into())
-        );
-    }
 }

@@ -33,6 +33,7 @@ use crate::export::Exporter;
 use crate::export::settings::{SettingsError, endpoints, spool};
 use crate::health::{Counter, Health};
 use crate::pipeline::Rules;
+use crate::redact::RuleError;
 use crate::span::exchange::Seen;
 use crate::span::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds};
 use crate::trace::context::Extracted;
@@ -88,6 +89,9 @@ pub enum ReplayError {
     /// Export cannot work as configured.
     #[error(transparent)]
     Export(#[from] SettingsError),
+    /// Rules for what is taken out of spans cannot be followed.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
     /// The operating system refuses something that it always has.
     #[error("cannot start threads: {0}")]
     Threads(io::Error),
@@ -101,7 +105,7 @@ impl ReplayError {
             Self::Open { .. } | Self::Capture { .. } | Self::Link { .. } => Exit::CannotReplay,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
             Self::Output(_) | Self::Threads(_) => Exit::Failed,
-            Self::Export(_) => Exit::Usage,
+            Self::Export(_) | Self::Rules(_) => Exit::Usage,
         }
     }
 }
@@ -132,7 +136,7 @@ pub fn run(command: &Replay, config: &Config, quiet: bool) -> Result<Exit, Repla
         .then(|| Exporter::start(endpoints, spool(config).as_ref(), &health))
         .transpose()?;
     let mut replayer = Replayer {
-        rules: run::rules(config, command.no_redact, quiet),
+        rules: run::rules(config, command.no_redact, quiet)?,
         resource: Arc::new(process::of_capture(&config.resource)),
         outlet: Outlet::new(run::format(config), BufWriter::new(io::stdout()), exporter),
         fragments: Fragments::default(),
@@ -254,6 +258,11 @@ impl<W: Write> Replayer<'_, W> {
     /// Makes spans of exchanges, and hands them to the outlet.
     fn hand_on(&mut self, finished: &mut Vec<Finished>, time: Time) -> Result<(), ReplayError> {
         for one in finished.drain(..) {
+            let rules = self.rules.drop.of(|| Arc::clone(&self.resource));
+            if self.rules.drop.take(rules, one.exchange.request()) {
+                self.health.add(Counter::SpansDropped, 1);
+                continue;
+            }
             let mut span = self.span(&one);
             self.rules.limits.apply(&mut span);
             let span = self.rules.redact.span(span);

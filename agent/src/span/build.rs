@@ -408,7 +408,7 @@ impl Attributes {
         }
     }
 
-    fn headers(&mut self, prefix: &str, allowed: &[String], headers: &[(&str, &str)]) {
+    pub(super) fn headers(&mut self, prefix: &str, allowed: &[String], headers: &[(&str, &str)]) {
         for allowed in allowed {
             let same = headers
                 .iter()

@@ -1,8 +1,12 @@
 //! An exchange of any protocol becomes a span: the same for what was captured live and what a file held.
 
 use super::build::HttpRules;
+use super::rename::{Rename, rename};
+use super::route::Routes;
 use super::sql::{Memo, Summary};
-use super::{Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, http1, http2, messaging, postgres};
+use super::{
+    Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, baggage, http1, http2, messaging, postgres,
+};
 use crate::connection::Endpoints;
 use crate::protocol::Exchange;
 use smol_str::SmolStr;
@@ -31,6 +35,10 @@ pub struct Seen<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     rules: HttpRules,
+    message_headers: Vec<String>,
+    baggage: Vec<String>,
+    routes: Routes,
+    renames: Vec<Rename>,
     summaries: Memo<Summary>,
 }
 
@@ -40,8 +48,38 @@ impl Builder {
     pub fn new(rules: HttpRules) -> Self {
         Self {
             rules,
-            summaries: Memo::default(),
+            ..Self::default()
         }
+    }
+
+    /// Records these headers of messages. None by default: headers hold secrets.
+    #[must_use]
+    pub fn capturing(self, message_headers: Vec<String>) -> Self {
+        Self {
+            message_headers,
+            ..self
+        }
+    }
+
+    /// Records these entries of baggage. None by default, as of headers.
+    #[must_use]
+    pub fn with_baggage(self, baggage: Vec<String>) -> Self {
+        Self { baggage, ..self }
+    }
+
+    /// Names spans after routes, and then by rules. By default neither.
+    #[must_use]
+    pub fn naming(self, routes: Routes, renames: Vec<Rename>) -> Self {
+        Self {
+            routes,
+            renames,
+            ..self
+        }
+    }
+
+    /// Requests without a route since this was last asked, because there are as many as are kept.
+    pub fn take_missed_routes(&mut self) -> u64 {
+        self.routes.take_missed()
     }
 
     /// The span of `exchange`; `time` reads a stamp.
@@ -51,11 +89,17 @@ impl Builder {
         seen: Seen<'_>,
         time: impl Fn(S) -> UnixNanoseconds,
     ) -> Span {
-        match exchange {
+        let mut span = match exchange {
             Exchange::Http1(exchange) => http1::span(exchange, seen, time, &self.rules),
             Exchange::Http2(exchange) => http2::span(exchange, seen, time, &self.rules),
             Exchange::Postgres(exchange) => postgres::span(exchange, seen, time, &mut self.summaries),
-            Exchange::Amqp(exchange) => messaging::span(exchange, seen, time),
+            Exchange::Amqp(exchange) => messaging::span(exchange, seen, time, &self.message_headers),
+        };
+        if !matches!(exchange, Exchange::Postgres(_)) {
+            baggage::add(&mut span, exchange.request(), &self.baggage);
         }
+        self.routes.tell(&mut span);
+        rename(&self.renames, &mut span);
+        span
     }
 }

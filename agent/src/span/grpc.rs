@@ -4,12 +4,13 @@
 //! `rpc.method` holds service and method there; there is no `rpc.service` any more, and no event for each message.
 //! How many messages there were is therefore told by attributes of ours.
 
-use super::build::{self, Attributes};
+use super::build::{self, Attributes, HttpRules};
 use super::exchange::Seen;
+use super::http1::borrowed;
 use super::target::Authority;
 use super::{Event, Kind, Span, Status, UnixNanoseconds, http2, semconv as name};
 use crate::connection::{Address, Endpoints};
-use crate::protocol::http2::{Call, Ending, ErrorCode, Exchange, Flow, StatusCode};
+use crate::protocol::http2::{Call, Ending, ErrorCode, Exchange, Flow, Head, StatusCode};
 use smol_str::{SmolStr, ToSmolStr as _};
 
 /// Value of `rpc.system.name`.
@@ -21,6 +22,7 @@ pub(super) fn span<S: Copy>(
     call: &Call,
     seen: Seen<'_>,
     time: impl Fn(S) -> UnixNanoseconds,
+    rules: &HttpRules,
 ) -> Span {
     let start = time(exchange.request.first);
     let end = time(exchange.ended).max(start);
@@ -81,6 +83,19 @@ pub(super) fn span<S: Copy>(
     };
     if let Some(error) = error {
         attributes.text(name::ERROR_TYPE, error);
+    }
+    // Last, since only they can be so many that a limit takes some away.
+    attributes.metadata(
+        name::RPC_REQUEST_METADATA,
+        &rules.request_headers,
+        &exchange.request.head,
+    );
+    if let Some(response) = response {
+        attributes.metadata(
+            name::RPC_RESPONSE_METADATA,
+            &rules.response_headers,
+            &response.head,
+        );
     }
     let first_byte = response.map(|response| Event {
         name: SmolStr::new_static(name::EVENT_FIRST_BYTE),
@@ -157,6 +172,14 @@ impl Attributes {
                 self.copy(name::RPC_METHOD, method);
                 method.into()
             }
+        }
+    }
+
+    /// Fields that are asked for.
+    fn metadata(&mut self, prefix: &str, allowed: &[String], head: &Head) {
+        if !allowed.is_empty() {
+            let fields = http2::headers(head, |name| allowed.iter().any(|allowed| allowed == name));
+            self.headers(prefix, allowed, &borrowed(&fields));
         }
     }
 

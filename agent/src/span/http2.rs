@@ -22,7 +22,7 @@ pub fn span<S: Copy>(
         response.is_some_and(|response| response.lossy),
     ];
     let mut span = match Call::of(exchange) {
-        Some(call) => grpc::span(exchange, &call, seen, time),
+        Some(call) => grpc::span(exchange, &call, seen, time, rules),
         None => http(exchange, seen, time, rules),
     };
     for (key, applies) in [
@@ -114,7 +114,7 @@ pub(super) fn ending(ending: http2::Ending) -> Ending {
 }
 
 /// Header fields that are used, as text; `:authority` takes the place of `host` (RFC 9113, section 8.3.1).
-fn headers(head: &Head, used: impl Fn(&str) -> bool) -> Vec<Field<'_>> {
+pub(super) fn headers(head: &Head, used: impl Fn(&str) -> bool) -> Vec<Field<'_>> {
     let authority = head.known().filter(|(name, _)| *name == b":authority");
     let authority = authority.map(|(_, value)| (&b"host"[..], value));
     let fields = head.known().filter(|(name, _)| !name.starts_with(b":"));

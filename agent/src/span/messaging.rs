@@ -14,7 +14,7 @@ use super::exchange::Seen;
 use super::http1::text;
 use super::semconv as name;
 use super::{Kind, Span, Status, UnixNanoseconds};
-use crate::protocol::amqp::{Ending, Exchange, Operation};
+use crate::protocol::amqp::{Ending, Exchange, Operation, Value};
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +30,12 @@ const MADE_UP: [&str; 2] = ["amq.gen-", "amq.rabbitmq.reply-to"];
 
 /// The span of `exchange`; `time` reads a stamp. `seen.kind` says which end of the connection saw it: `Client` the
 /// application, `Server` the broker.
-pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) -> UnixNanoseconds) -> Span {
+pub fn span<S: Copy>(
+    exchange: &Exchange<S>,
+    seen: Seen<'_>,
+    time: impl Fn(S) -> UnixNanoseconds,
+    captured: &[String],
+) -> Span {
     let (operation, operation_type, kind) = match exchange.operation {
         Operation::Publish => ("publish", "send", Kind::Producer),
         Operation::Deliver => ("deliver", "process", Kind::Consumer),
@@ -54,6 +59,8 @@ pub fn span<S: Copy>(exchange: &Exchange<S>, seen: Seen<'_>, time: impl Fn(S) ->
     if let Some(error) = error {
         attributes.text(name::ERROR_TYPE, error);
     }
+    // Last, since only they can be so many that a limit takes some away.
+    attributes.message_headers(captured, exchange);
     let start = time(exchange.first);
     Span {
         trace_id: seen.trace_id,
@@ -129,6 +136,25 @@ fn is_made_up(name: &str) -> bool {
 }
 
 impl Attributes {
+    /// Those headers of the message that are asked for, each with its values as texts.
+    fn message_headers<S>(&mut self, captured: &[String], exchange: &Exchange<S>) {
+        if captured.is_empty() {
+            return;
+        }
+        let headers = exchange.content.properties().headers;
+        for captured in captured {
+            let same = headers.into_iter().flatten();
+            let same = same.filter(|(key, _)| key.eq_ignore_ascii_case(captured.as_bytes()));
+            let values: Vec<String> = same.filter_map(|(_, value)| header_text(value)).collect();
+            if !values.is_empty() {
+                self.push(
+                    format!("{}{captured}", name::MESSAGING_HEADER),
+                    super::Value::Texts(values.into()),
+                );
+            }
+        }
+    }
+
     /// What is said of the message itself.
     fn message<S>(&mut self, exchange: &Exchange<S>) {
         if !exchange.routing_key.is_empty() {
@@ -162,6 +188,21 @@ impl Attributes {
             self.text(name::MESSAGE_SETTLEMENT, settlement);
         }
     }
+}
+
+/// A header's value, where it is a text, a number or a truth value.
+fn header_text(value: Value<'_>) -> Option<String> {
+    Some(match value {
+        Value::Text(bytes) => text(bytes).into_owned(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Unsigned(number) => number.to_string(),
+        Value::Timestamp(seconds) => seconds.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Decimal { .. } | Value::Bytes(_) | Value::Table(_) | Value::Array(_) | Value::Void => {
+            return None;
+        }
+    })
 }
 
 /// `error.type` and status.

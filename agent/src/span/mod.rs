@@ -4,6 +4,7 @@ use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+mod baggage;
 pub mod build;
 pub mod database;
 pub mod exchange;
@@ -14,6 +15,8 @@ pub mod http2;
 pub mod limits;
 pub mod messaging;
 pub mod postgres;
+pub mod rename;
+pub mod route;
 pub mod semconv;
 pub mod sql;
 pub mod target;

@@ -20,17 +20,6 @@ pub const KNOWN_METHODS: &[&str] = &[
     "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY",
 ];
 
-/// Query keys whose values are redacted unless configuration says otherwise (`url.query`, `url.full`).
-pub const SENSITIVE_QUERY_KEYS: &[&str] = &[
-    "AWSAccessKeyId",
-    "Signature",
-    "X-Amz-Credential",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
-    "X-Goog-Signature",
-    "sig",
-];
-
 /// Event of ours, not of the conventions: the first byte of the final response was seen.
 pub const EVENT_FIRST_BYTE: &str = "http.response.first_byte";
 
@@ -68,12 +57,16 @@ pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 pub const HTTP_RESPONSE_HEADER: &str = "http.response.header.";
 /// Status code of the final response.
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// Route that the request's path is of, in the words of the server.
+pub const HTTP_ROUTE: &str = "http.route";
 /// The destination's name was made up for the occasion.
 pub const MESSAGING_DESTINATION_ANONYMOUS: &str = "messaging.destination.anonymous";
 /// Where a message goes, or came from.
 pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
 /// Length of the message's body in bytes.
 pub const MESSAGING_MESSAGE_BODY_SIZE: &str = "messaging.message.body.size";
+/// Prefix of a message header's attribute; the name follows. As OpenTelemetry's own agents have it: the conventions have none.
+pub const MESSAGING_HEADER: &str = "messaging.header.";
 /// What question and answer have in common.
 pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
 /// Id of the message.
@@ -114,6 +107,10 @@ pub const CLIENT_PORT: &str = "client.port";
 pub const RPC_METHOD: &str = "rpc.method";
 /// Method as the client named it, where `rpc.method` is another.
 pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
+/// Prefix of the attribute of a call's metadata; the lower-case name follows.
+pub const RPC_REQUEST_METADATA: &str = "rpc.request.metadata.";
+/// Prefix of the attribute of an answer's metadata; the lower-case name follows.
+pub const RPC_RESPONSE_METADATA: &str = "rpc.response.metadata.";
 /// Name of the status that a call ended with.
 pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
 /// Which protocol of calls.

@@ -14,13 +14,18 @@
 //! What a service makes spans of itself (an SDK in it) is left to it: what hangs below such a span here hangs below the SDK's
 //! instead, where a request named that, or else below what it would hang below.
 //!
+//! What a request is dropped with (`drop.rs`) is all that was done for it on this host: what hangs below would else have a
+//! parent that nobody is ever told of.
+//!
 //! The record of the sender may come behind that of the receiver, so a received request without a sender waits a moment.
 
 use super::context::Context;
+use super::drop::{Applicable, DropRules};
 use crate::connection::{Client, Direction};
 use crate::exchange::Table;
 use crate::health::{Counter, Health};
 use crate::kernel::events::{Began, Cause, ConnectionId, Origin};
+use crate::protocol::Request;
 use crate::span::{Attribute, Link, Span, SpanId, TraceId, Value, semconv};
 use crate::trace::extract;
 use hashbrown::HashMap;
@@ -66,6 +71,8 @@ struct Position {
     is_inferred: bool,
     /// It is told by an SDK.
     is_left_out: bool,
+    /// It is not worth a trace.
+    dropped: Option<Dropped>,
     /// What its own fields name, whose word is not taken.
     link: Option<Box<Link>>,
 }
@@ -81,6 +88,17 @@ pub struct Circumstances {
     pub passes: bool,
     /// Whether its service makes spans of such itself.
     pub covered: Covered,
+    /// Rules by which it may be dropped.
+    pub dropping: Applicable,
+}
+
+/// Why a span is not worth a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// A rule says so of its request.
+    Rule,
+    /// It is part of what was done for such a request.
+    Below,
 }
 
 /// What became of placing a span.
@@ -92,6 +110,8 @@ pub enum Placed {
     Waits,
     /// Its service tells it.
     LeftOut,
+    /// It is not worth a trace.
+    Dropped(Dropped),
 }
 
 /// Whether a span can be placed.
@@ -99,6 +119,7 @@ enum Settled {
     Waits,
     Here,
     LeftOut,
+    Dropped(Dropped),
 }
 
 /// An exchange that began not long ago, or has not ended.
@@ -109,6 +130,10 @@ struct Node {
     direction: Direction,
     /// Its service makes spans of such exchanges itself.
     covered: Covered,
+    /// Rules by which it may be dropped.
+    dropping: Applicable,
+    /// Whether it is, once its head has been read.
+    is_dropped: Option<bool>,
     /// What it says of its context is not taken over.
     is_refused: bool,
     /// It is among what its process has in flight.
@@ -157,6 +182,8 @@ pub struct Causality {
     waiting: VecDeque<Span>,
     /// Addresses whose contexts are not taken over.
     refused: Vec<IpNet>,
+    /// Which requests are not worth a trace.
+    drop: DropRules,
     health: Arc<Health>,
 }
 
@@ -170,6 +197,7 @@ impl Causality {
             handled: HashMap::new(),
             waiting: VecDeque::new(),
             refused: Vec::new(),
+            drop: DropRules::default(),
             health,
         }
     }
@@ -180,6 +208,12 @@ impl Causality {
         Self { refused, ..self }
     }
 
+    /// Drops what these rules say, and all that is below it.
+    #[must_use]
+    pub fn dropping(self, drop: DropRules) -> Self {
+        Self { drop, ..self }
+    }
+
     /// An exchange begins.
     pub fn began(&mut self, origin: &Origin, began: &Began, circumstances: Circumstances) {
         let Circumstances {
@@ -187,6 +221,7 @@ impl Causality {
             is_message,
             passes,
             covered,
+            dropping,
         } = circumstances;
         if self.nodes.len() >= LIMIT {
             self.health.add(Counter::ParentsFull, 1);
@@ -223,6 +258,8 @@ impl Causality {
             pid: origin.pid,
             direction: origin.direction,
             covered,
+            dropping,
+            is_dropped: None,
             is_refused,
             is_handled: origin.direction == Direction::Received && !passes,
             start: origin.time,
@@ -297,6 +334,15 @@ impl Causality {
         sender.is_some_and(|sender| sender.pid == pid)
     }
 
+    /// A request's head is known: whether it is worth a trace.
+    pub fn judge(&mut self, id: SpanId, request: Request<'_>) {
+        if let Some(node) = self.nodes.get_mut(&id)
+            && node.is_dropped.is_none()
+        {
+            node.is_dropped = Some(self.drop.take(node.dropping, request));
+        }
+    }
+
     /// An exchange is over. `context` is what its request's own fields say.
     pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
         let Some(node) = self.nodes.get_mut(&id) else {
@@ -314,6 +360,7 @@ impl Causality {
         match self.settle(&mut span, table, now) {
             Settled::Here => return Placed::Here(span),
             Settled::LeftOut => return Placed::LeftOut,
+            Settled::Dropped(why) => return Placed::Dropped(why),
             Settled::Waits => self.waiting.push_back(span),
         }
         if self.waiting.len() <= WAITING {
@@ -329,6 +376,7 @@ impl Causality {
     pub fn place_open(&mut self, mut span: Span, table: &Table) -> Placed {
         match self.settle(&mut span, table, u64::MAX) {
             Settled::LeftOut => Placed::LeftOut,
+            Settled::Dropped(why) => Placed::Dropped(why),
             Settled::Here | Settled::Waits => Placed::Here(span),
         }
     }
@@ -340,6 +388,7 @@ impl Causality {
             match self.settle(&mut span, table, now) {
                 Settled::Here => placed.push(Placed::Here(span)),
                 Settled::LeftOut => placed.push(Placed::LeftOut),
+                Settled::Dropped(why) => placed.push(Placed::Dropped(why)),
                 Settled::Waits => self.waiting.push_back(span),
             }
         }
@@ -357,6 +406,9 @@ impl Causality {
         };
         if position.is_left_out {
             return Settled::LeftOut;
+        }
+        if let Some(why) = position.dropped {
+            return Settled::Dropped(why);
         }
         if position.is_inferred {
             let value = Value::Boolean(true);
@@ -393,6 +445,12 @@ impl Causality {
             }
             Direction::Sent => parent.filter(|parent| self.is_for(id, *parent, table)),
         };
+        let is_dropped = self.nodes.get(&id).and_then(|node| node.is_dropped) == Some(true);
+        let dropped = |is_above: bool| match (is_dropped, is_above) {
+            (true, _) => Some(Dropped::Rule),
+            (false, true) => Some(Dropped::Below),
+            (false, false) => None,
+        };
         let position = match parent.filter(|_| depth > 0) {
             Some(parent) => {
                 let above = self.position(parent, table, now, depth - 1)?;
@@ -404,15 +462,17 @@ impl Causality {
                     },
                     is_inferred: is_inferred || above.is_left_out && above.is_inferred,
                     is_left_out: covered == Covered::All,
+                    dropped: dropped(above.dropped.is_some()),
                     link: None,
                     ..above
                 }
             }
-            None => match self.context(id, table) {
+            None => match self.context(id, table).cloned() {
                 Some(context) if !is_refused => Position {
+                    dropped: dropped(self.is_dropped(context.parent, table, now, depth)),
                     trace_id: context.trace_id,
                     parent: Some(context.parent),
-                    state: context.state.clone(),
+                    state: context.state,
                     is_inferred: false,
                     is_left_out: covered != Covered::No,
                     link: None,
@@ -422,7 +482,7 @@ impl Causality {
                         Box::new(Link {
                             trace_id: context.trace_id,
                             span_id: context.parent,
-                            state: context.state.clone(),
+                            state: context.state,
                         })
                     }),
                     trace_id: minted,
@@ -430,6 +490,7 @@ impl Causality {
                     state: SmolStr::default(),
                     is_inferred: false,
                     is_left_out: covered == Covered::All,
+                    dropped: dropped(false),
                 },
             },
         };
@@ -437,6 +498,15 @@ impl Causality {
             node.position = Some(position.clone());
         }
         Some(position)
+    }
+
+    /// Whether a span that a request names as its parent was made on this host, and dropped.
+    fn is_dropped(&mut self, id: SpanId, table: &Table, now: u64, depth: u32) -> bool {
+        depth > 0
+            && self.nodes.contains_key(&id)
+            && self
+                .position(id, table, now, depth - 1)
+                .is_some_and(|position| position.dropped.is_some())
     }
 
     /// Whether a request is put below the one that was being handled: it names no span itself, or that which the other
@@ -464,10 +534,12 @@ impl Causality {
     /// What a request's own fields say.
     fn context(&mut self, id: SpanId, table: &Table) -> Option<&Context> {
         let node = self.nodes.get_mut(&id)?;
-        if node.context.is_none() {
-            node.context = table
-                .request(node.connection, id)
-                .map(|request| extract(request).context);
+        if node.context.is_none()
+            && let Some(request) = table.request(node.connection, id)
+        {
+            node.context = Some(extract(request).context);
+            node.is_dropped
+                .get_or_insert_with(|| self.drop.take(node.dropping, request));
         }
         node.context.as_ref()?.as_ref()
     }

@@ -2,6 +2,7 @@
 
 pub mod causality;
 pub mod context;
+pub mod drop;
 mod extract;
 mod telemetry;
 

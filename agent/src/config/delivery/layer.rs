@@ -2,7 +2,7 @@
 
 use crate::config::choice::Fsync;
 use crate::config::endpoint::Endpoint;
-use crate::config::layer::keys;
+use crate::config::layer::section;
 use crate::config::value::{Invalid, Period, Size, parsed};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-keys! {
+section! {
     /// A Zipkin endpoint (second API, JSON).
     pub struct Zipkin {
         /// Whether to export there. Unless set: when there is an endpoint.
@@ -25,7 +25,7 @@ keys! {
     }
 }
 
-keys! {
+section! {
     /// A file of OTLP in JSON, a request a line, as the collector's file exporter writes it.
     pub struct ExportFile {
         /// Its path. No file unless set.
@@ -48,7 +48,7 @@ impl ExportFile {
     }
 }
 
-keys! {
+section! {
     /// Proxies to reach endpoints by. What is https goes through a tunnel (CONNECT), and so does gRPC.
     pub struct Proxy {
         /// The one for http endpoints, such as http://proxy:3128.
@@ -60,7 +60,7 @@ keys! {
     }
 }
 
-keys! {
+section! {
     /// Requests on disk while an endpoint is away; sent oldest first when it is back. Bounds are for each endpoint.
     pub struct Spool {
         /// The directory, which has to belong to the user that spanwire runs as, and to be closed to others; made where it is

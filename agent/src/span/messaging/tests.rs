@@ -73,7 +73,7 @@ fn built(exchange: &Exchange<u64>, kind: Kind) -> Span {
             remote: ip(remote),
         },
     };
-    span(exchange, seen, UnixNanoseconds)
+    span(exchange, seen, UnixNanoseconds, &[])
 }
 
 /// The attributes, each as text.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::kernel::events::Ids;
 use crate::span::{Kind, Resource, Status, UnixNanoseconds};
+use crate::trace::drop::tests::{asked, rule};
 use std::net::SocketAddr;
 
 const SECOND: u64 = 1_000_000_000;
@@ -114,6 +115,7 @@ impl Host {
             is_message: false,
             passes: false,
             covered,
+            dropping: DropRules::default().of(|| unreachable!()),
         };
         self.causality.began(&origin, &began, circumstances);
     }
@@ -165,7 +167,7 @@ impl Host {
     fn place(&mut self, number: u8, now: u64) -> Option<(TraceId, Option<SpanId>)> {
         match self.causality.place(span(number), &self.table, now * SECOND) {
             Placed::Here(span) => Some((span.trace_id, span.parent)),
-            Placed::Waits | Placed::LeftOut => None,
+            Placed::Waits | Placed::LeftOut | Placed::Dropped(_) => None,
         }
     }
 
@@ -459,4 +461,63 @@ fn a_request_s_own_context_counts_before_what_another_host_has_told() {
     host.told(1, 10, 1, 90, 91);
     host.end(1, 2, Some(context(trace(80), 81)));
     assert_eq!(host.place(1, 3), Some((trace(80), Some(id(81)))));
+}
+
+/// Why span `number` is dropped at second `now`, if it is.
+fn dropped(host: &mut Host, number: u8, now: u64) -> Option<Dropped> {
+    match host.causality.place(span(number), &host.table, now * SECOND) {
+        Placed::Dropped(why) => Some(why),
+        Placed::Here(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_done_for_a_request_is_dropped_with_it() {
+    let rules = DropRules::new(vec![rule(&[], &["kube-probe/*"])]);
+    let mut host = Host::new();
+    host.causality = Causality::new(Arc::clone(&host.health)).dropping(rules);
+    // A probe, the statement for it, and that statement's other end.
+    host.received(1, 10, 1, None);
+    host.sent(2, 10, 1, Some(1), Some(9));
+    host.received(3, 20, 1, Some(9));
+    // A message of it, and its delivery, which names what was published as its parent.
+    host.sent(4, 10, 1, Some(1), None);
+    host.received(5, 30, 2, None);
+    // Another request.
+    host.received(6, 10, 3, None);
+    asked(
+        "GET / HTTP/1.1\r\nuser-agent: kube-probe/1.29\r\n\r\n",
+        |request| host.causality.judge(id(1), request),
+    );
+    asked("GET / HTTP/1.1\r\nuser-agent: curl/8\r\n\r\n", |request| {
+        host.causality.judge(id(6), request);
+    });
+    for number in 1..=6 {
+        let context = (number == 5).then(|| context(trace(1), 4));
+        host.end(number, 3, context);
+    }
+    assert_eq!(dropped(&mut host, 3, 4), Some(Dropped::Below));
+    assert_eq!(dropped(&mut host, 2, 4), Some(Dropped::Below));
+    assert_eq!(dropped(&mut host, 1, 4), Some(Dropped::Rule));
+    assert_eq!(dropped(&mut host, 4, 4), Some(Dropped::Below));
+    assert_eq!(dropped(&mut host, 5, 4), Some(Dropped::Below));
+    assert_eq!(dropped(&mut host, 6, 4), None);
+}
+
+#[test]
+fn both_ends_of_a_dropped_request_are_dropped_by_its_rule() {
+    let rules = DropRules::new(vec![rule(&["/health*"], &[])]);
+    let mut host = Host::new();
+    host.causality = Causality::new(Arc::clone(&host.health)).dropping(rules);
+    host.sent(1, 10, 1, None, Some(7));
+    host.received(2, 20, 1, Some(7));
+    for number in [1, 2] {
+        asked("GET /healthz?x=1 HTTP/1.1\r\n\r\n", |request| {
+            host.causality.judge(id(number), request);
+        });
+        host.end(number, 1, None);
+    }
+    assert_eq!(dropped(&mut host, 2, 2), Some(Dropped::Rule));
+    assert_eq!(dropped(&mut host, 1, 2), Some(Dropped::Rule));
 }

@@ -74,6 +74,7 @@ impl Agent {
         let mut child = command
             .args(["run", "--hooks", hooks, "--output", "otlp-json"])
             .args(flags)
+            .env("SPANWIRE_LEARN_ROUTES", "false")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

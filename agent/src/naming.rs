@@ -1,0 +1,77 @@
+//! What configuration says of names of spans, and of those that are left out, as the stages take it.
+
+use crate::config::{Config, value::ServicePattern};
+use crate::redact::RuleError;
+use crate::span::rename::Rename;
+use crate::span::route::{Routes, Templates};
+use crate::trace::drop::{DropRule, DropRules};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+/// Routes, known and learnt.
+///
+/// # Errors
+/// There are too many patterns.
+pub(crate) fn routes(config: &Config) -> Result<Routes, RuleError> {
+    let section = &config.routes;
+    let templates = section.templates.iter().flatten().map(|templates| {
+        Ok(Templates {
+            services: services(&templates.services)?,
+            routes: templates.paths.iter().map(|path| path.0.clone()).collect(),
+        })
+    });
+    let learns = section.learn.unwrap_or_default();
+    let limit = section
+        .max_per_service
+        .filter(|_| learns)
+        .map_or(0, std::num::NonZero::get);
+    Ok(Routes::new(
+        templates.collect::<Result<_, RuleError>>()?,
+        limit as usize,
+    ))
+}
+
+/// Names that are replaced.
+///
+/// # Errors
+/// There are too many patterns.
+pub(crate) fn renames(config: &Config) -> Result<Vec<Rename>, RuleError> {
+    let rename = config.spans.rename.iter().flatten().map(|rule| {
+        Ok(Rename {
+            services: services(&rule.services)?,
+            pattern: rule.pattern.regex().clone(),
+            name: rule.name.clone(),
+        })
+    });
+    rename.collect()
+}
+
+/// Requests that are left out.
+///
+/// # Errors
+/// There are too many patterns.
+pub(crate) fn drops(config: &Config) -> Result<DropRules, RuleError> {
+    let drop = config.spans.drop.iter().flatten().map(|rule| {
+        Ok(DropRule {
+            services: services(&rule.services)?,
+            paths: globs(rule.paths.iter().map(crate::config::naming::TextPattern::glob))?,
+            user_agents: globs(
+                rule.user_agents
+                    .iter()
+                    .map(crate::config::naming::TextPattern::glob),
+            )?,
+        })
+    });
+    Ok(DropRules::new(drop.collect::<Result<_, RuleError>>()?))
+}
+
+fn services(patterns: &[ServicePattern]) -> Result<GlobSet, RuleError> {
+    globs(patterns.iter().map(ServicePattern::glob))
+}
+
+fn globs(patterns: impl Iterator<Item = Glob>) -> Result<GlobSet, RuleError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(pattern);
+    }
+    Ok(set.build()?)
+}
