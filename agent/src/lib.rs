@@ -18,6 +18,7 @@ pub mod span;
 pub mod trace;
 
 pub mod export;
+pub mod metrics;
 pub mod redact;
 
 pub mod command;
@@ -26,4 +27,5 @@ pub mod propagation;
 pub mod replay;
 pub mod run;
 pub mod signals;
+pub mod status;
 pub mod summary;

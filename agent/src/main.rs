@@ -7,7 +7,7 @@ use spanwire::config::environment::Environment;
 use spanwire::config::layer::Layer;
 use spanwire::kernel::inspect;
 use spanwire::kernel::load::{Capture, HookSet};
-use spanwire::{config, replay, run};
+use spanwire::{config, replay, run, status};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
@@ -21,6 +21,7 @@ fn main() -> Exit {
     let result = match cli.command {
         Command::Run(command) => capture(&command, &environment, cli.quiet),
         Command::Replay(command) => replay(&command, &environment, cli.quiet),
+        Command::Status { address } => status::run(address, &mut io::stdout(), &mut io::stderr()),
         Command::Check { output } => check(output),
         Command::Config(command) => config::run(&command, &environment, &mut io::stdout(), &mut io::stderr()),
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()).map(|()| Exit::Success),

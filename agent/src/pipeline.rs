@@ -12,6 +12,8 @@ use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
+use crate::metrics::report::{Asked, Events, Fill, Program, Report};
+use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
 use crate::process::{self, Execution, Policy, Proc};
 use crate::protocol::{Protocol, Request};
@@ -23,8 +25,8 @@ use crate::trace::causality::{Causality, Circumstances, Covered, Placed};
 use crate::trace::context::Extracted;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -36,6 +38,9 @@ const BATCH: usize = 256;
 
 /// How often what no event tells is looked for, in nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
+
+/// How often entries of the kernel half's maps are counted at most, in nanoseconds: it takes a system call each.
+const RECOUNT: u64 = 10_000_000_000;
 
 /// Programs that are read as soon as they start, between two sweeps. Where more are started, as in a build, the rest are
 /// read when they are first heard of: then the short-lived ones among them are gone.
@@ -78,6 +83,35 @@ impl Sinks {
         }
     }
 
+    /// The same without keeping them from their end.
+    #[must_use]
+    pub fn downgrade(&self) -> Looked {
+        let weak = |sink: &Arc<Stdout>| Arc::downgrade(sink);
+        Looked {
+            stdout: self.stdout.as_ref().map(weak).unwrap_or_default(),
+            exporter: self.exporter.as_ref().map(Arc::downgrade).unwrap_or_default(),
+        }
+    }
+
+    /// What waits in the queues.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Fill> {
+        let fill = |name, (used, capacity): (usize, usize)| Fill {
+            name,
+            used: used as u64,
+            capacity: capacity as u64,
+        };
+        let stdout = self
+            .stdout
+            .as_ref()
+            .map(|stdout| fill("stdout", stdout.waiting()));
+        let exporter = self
+            .exporter
+            .as_ref()
+            .map(|exporter| fill("export", exporter.waiting()));
+        stdout.into_iter().chain(exporter).collect()
+    }
+
     /// Ends when whoever reads standard output is gone.
     pub async fn closed(&self) {
         match &self.stdout {
@@ -101,6 +135,24 @@ impl Sinks {
             }
         };
         tokio::join!(exporter, stdout);
+    }
+}
+
+/// Sinks that are looked at, and not kept.
+#[derive(Debug, Default)]
+pub struct Looked {
+    stdout: Weak<Stdout>,
+    exporter: Weak<Handle>,
+}
+
+impl Looked {
+    /// Those that are still there.
+    #[must_use]
+    pub fn upgrade(&self) -> Sinks {
+        Sinks {
+            stdout: self.stdout.upgrade(),
+            exporter: self.exporter.upgrade(),
+        }
     }
 }
 
@@ -137,6 +189,10 @@ pub struct Stages {
     pub sinks: Sinks,
     /// Counters.
     pub health: Arc<Health>,
+    /// Who wants to know how it goes.
+    pub asked: Asked,
+    /// Whether it goes at all.
+    pub vitals: Arc<Vitals>,
 }
 
 impl Stages {
@@ -278,6 +334,9 @@ pub struct Pipeline {
     shown: u64,
     /// Programs that may still be read early until the next sweep.
     early: u32,
+    events: Events,
+    /// How full maps of the kernel half were, and when.
+    entries: (u64, Vec<Fill>),
 }
 
 impl Pipeline {
@@ -294,6 +353,8 @@ impl Pipeline {
             swept: 0,
             shown: 0,
             early: READ_EARLY,
+            events: Events::default(),
+            entries: (0, Vec::new()),
         }
     }
 
@@ -355,10 +416,13 @@ impl Pipeline {
     fn turn(&mut self) -> usize {
         // Once a turn, so that a clock that was set shows at once.
         self.clock = Clock::now();
+        self.stages.vitals.beat(self.clock.monotonic());
         let Some(ring) = &mut self.ring else { return 0 };
         let (stages, finished, early) = (&mut self.stages, &mut self.finished, &mut self.early);
+        let events = &mut self.events;
         let mut last = 0;
         let count = ring.drain(BATCH, |event| {
+            events.count(event);
             stages.follow(event, early);
             stages.accept(event, finished);
             last = event.time().map_or(last, |time| last.max(time));
@@ -383,7 +447,47 @@ impl Pipeline {
             self.stages.causality.sweep(&self.stages.table, self.told);
         }
         self.hand_on();
+        while let Some(answer) = self.stages.asked.next() {
+            // Whoever asked may have gone.
+            let _ = answer.send(self.report());
+        }
         count
+    }
+
+    /// How it goes.
+    fn report(&mut self) -> Report {
+        let now = self.clock.monotonic();
+        if self.entries.1.is_empty() || now.saturating_sub(self.entries.0) > RECOUNT {
+            let fill = |(name, used, capacity)| Fill { name, used, capacity };
+            self.entries = (now, self.stages.capture.entries().map(fill).to_vec());
+        }
+        let Stages { table, capture, .. } = &self.stages;
+        let mut tables = self.entries.1.clone();
+        tables.push(Fill {
+            name: "agent.connections",
+            used: table.len() as u64,
+            capacity: table.limit() as u64,
+        });
+        let programs = capture.programs().into_iter().map(|runs| Program {
+            name: runs.program,
+            runs: runs.count,
+            time: runs.time,
+        });
+        Report {
+            events: self.events.by_kind(),
+            kernel: self.counters(),
+            programs: programs.collect(),
+            tables,
+            ring: self.ring.as_ref().and_then(|ring| {
+                Some(Fill {
+                    name: "events",
+                    used: ring.backlog()?,
+                    capacity: capture.ring_buffer().into(),
+                })
+            }),
+            processes: self.stages.processes.states(),
+            requests: Vec::new(),
+        }
     }
 
     /// Looks for Unix connections that are gone: no event tells their end.

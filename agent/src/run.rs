@@ -9,9 +9,12 @@ use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};
 use crate::export::{Exporter, queue};
 use crate::health::Health;
-use crate::instance::{Instance, InstanceError};
+use crate::instance::{self, Instance, InstanceError};
 use crate::kernel::inspect;
-use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
+use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
+use crate::metrics::report;
+use crate::metrics::server::{self, ListenError, Server, Sources};
+use crate::metrics::vitals::Vitals;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
@@ -28,6 +31,7 @@ use log::LevelFilter;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +72,9 @@ pub enum RunError {
     /// Export cannot work as configured.
     #[error(transparent)]
     Export(#[from] SettingsError),
+    /// Metrics cannot be told where they should be.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The command after `--` does not start.
     #[error(transparent)]
     Command(#[from] StartError),
@@ -90,7 +97,7 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
+            Self::Export(_) | Self::Listen(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
             Self::Command(error) => error.exit(),
             Self::System { .. } => Exit::Failed,
         }
@@ -122,11 +129,23 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let sinks = sinks(config, &health)?;
+    let vitals = Arc::new(Vitals::default());
+    let (questions, asked) = report::channel();
+    let server = serve(
+        &config.metrics.listen,
+        Sources {
+            health: Arc::clone(&health),
+            vitals: Arc::clone(&vitals),
+            questions,
+            queues: queues(&sinks),
+        },
+    )?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let settled = propagation::settle(&config.propagate.headers);
     let mut options = options(config, command);
     options.propagate = settled.policy.protocols;
     let mut capture = Capture::load(&options)?;
+    let _measured = measure_programs(config.metrics.kernel_cost);
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
@@ -144,6 +163,8 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         open_after: config.output.open_after,
         sinks: sinks.clone(),
         health: Arc::clone(&health),
+        asked,
+        vitals: Arc::clone(&vitals),
     });
     pipeline.watch_running();
     let stop = Arc::new(AtomicBool::new(false));
@@ -171,12 +192,15 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         Ending::Signal
     } else {
         let running = Running::start(command)?;
+        vitals.set_ready(true);
         announce(config, hooks, quiet);
         end(running, &mut signals, &sinks, &mut end_of_thread).await
     };
     let deadline = Instant::now() + FLUSH;
+    vitals.set_ready(false);
     stop.store(true, Ordering::Release);
     let kernel = join(pipeline).await;
+    drop(server);
     sinks.finish(deadline).await;
     if !quiet {
         summary::write(&health, &kernel, &mut io::stderr().lock());
@@ -188,6 +212,40 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         Ending::Command(Err(error)) => return Err(system("wait for the command")(error)),
         Ending::Broken => Exit::Failed,
     })
+}
+
+/// Serves metrics. Where the default socket cannot be had, it goes without: nobody asked for it.
+fn serve(listen: &[config::Listen], sources: Sources) -> Result<Server, RunError> {
+    let addresses: Vec<_> = listen
+        .iter()
+        .filter_map(|address| match address {
+            config::Listen::Nowhere => None,
+            config::Listen::Default => Some(server::Address::Unix(instance::socket())),
+            config::Listen::Unix(path) => Some(server::Address::Unix(path.clone())),
+            config::Listen::Tcp(address) => Some(server::Address::Tcp(*address)),
+        })
+        .collect();
+    match Server::start(&addresses, sources) {
+        Err(error) if listen == [config::Listen::Default] => {
+            tracing::warn!("{error}");
+            Ok(Server::default())
+        }
+        started => Ok(started?),
+    }
+}
+
+/// What waits in the queues, for as long as there are any.
+fn queues(sinks: &Sinks) -> Box<dyn Fn() -> Vec<report::Fill> + Send + Sync> {
+    let sinks = sinks.downgrade();
+    Box::new(move || sinks.upgrade().queues())
+}
+
+/// Has the kernel measure its programs where that is wanted, until it is dropped.
+fn measure_programs(wanted: bool) -> Option<OwnedFd> {
+    let measured = wanted.then(load::measure_programs)?;
+    measured
+        .inspect_err(|error| tracing::warn!("the kernel does not measure what its programs cost: {error}"))
+        .ok()
 }
 
 /// The flags by whose values processes are chosen; `None` where there is no such value.

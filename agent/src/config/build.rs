@@ -52,6 +52,7 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             event_count: settled(layer.limits.event_count),
             event_attribute_count: settled(layer.limits.event_attribute_count),
         },
+        metrics: super::metrics::metrics(&layer.metrics),
         resource: resource(layer, warnings),
     })
 }

@@ -52,6 +52,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_OUTPUT", "output.format"),
     ("SPANWIRE_COLOR", "output.color"),
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
+    ("SPANWIRE_METRICS_LISTEN", "metrics.listen"),
+    ("SPANWIRE_METRICS_KERNEL_COST", "metrics.kernel_cost"),
 ];
 
 /// The environment of this process. Variables that are not UTF-8 mean nothing to us.
@@ -176,6 +178,8 @@ impl<'a> Reader<'a> {
         layer.output.format = self.one("output.format")?;
         layer.output.color = self.one("output.color")?;
         layer.output.open_after = self.one("output.open_after")?;
+        layer.metrics.listen = self.many("metrics.listen")?;
+        layer.metrics.kernel_cost = self.one("metrics.kernel_cost")?;
         Ok(layer)
     }
 

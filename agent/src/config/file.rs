@@ -267,7 +267,7 @@ mod tests {
         );
         check(
             "a: b",
-            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, output, export, batch, limits, resource",
+            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, output, export, batch, limits, metrics, resource",
         );
     }
 

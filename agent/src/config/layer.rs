@@ -21,19 +21,21 @@ macro_rules! section {
         pub struct $name:ident { $($(#[$doc:meta])* pub $key:ident: Option<$type:ty>,)* }
     ) => {
         $(#[$about])*
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Debug, Default, PartialEq, ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default, expecting = "a mapping of keys to values")]
         pub struct $name {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $key: Option<$type>,)*
         }
 
         impl $name {
-            fn over(self, lower: Self) -> Self {
+            pub(in crate::config) fn over(self, lower: Self) -> Self {
                 Self { $($key: self.$key.or(lower.$key),)* }
             }
         }
     };
 }
+
+pub(super) use section as part;
 
 section! {
     /// What is watched: everything, unless a key here narrows it. A service is watched when, for each key that is given,
@@ -227,6 +229,9 @@ pub struct Layer {
     /// Limits of what a span carries.
     #[serde(deserialize_with = "section")]
     pub limits: Limits,
+    /// What is told about what spanwire does and sees.
+    #[serde(deserialize_with = "section")]
+    pub metrics: super::metrics::Section,
     /// Resource attributes added to every service, such as `deployment.environment.name: staging`.
     #[serde(deserialize_with = "section")]
     pub resource: BTreeMap<String, String>,
@@ -252,6 +257,7 @@ impl Layer {
             },
             batch: self.batch.over(lower.batch),
             limits: self.limits.over(lower.limits),
+            metrics: self.metrics.over(lower.metrics),
             resource,
         }
     }
@@ -306,6 +312,7 @@ impl Layer {
                 event_count: Some(128),
                 event_attribute_count: Some(128),
             },
+            metrics: super::metrics::Section::defaults(),
             ..Self::default()
         }
     }

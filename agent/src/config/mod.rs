@@ -10,6 +10,7 @@ mod endpoint;
 pub mod environment;
 mod file;
 pub mod layer;
+pub mod metrics;
 pub mod pairs;
 mod print;
 pub mod value;
@@ -19,6 +20,7 @@ pub use command::run;
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
+pub use metrics::{Listen, Metrics};
 use print::{Origin, Origins};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -51,6 +53,8 @@ pub struct Config {
     pub batch: Batch,
     /// Limits of what a span carries.
     pub limits: Limits,
+    /// What is told about spanwire itself.
+    pub metrics: Metrics,
     /// Attributes added to every service's resource; never `service.name` or `service.instance.id`.
     pub resource: Vec<(String, String)>,
 }

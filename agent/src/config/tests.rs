@@ -86,6 +86,10 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             event_count: 128,
             event_attribute_count: 128,
         },
+        metrics: Metrics {
+            listen: vec![Listen::Default],
+            kernel_cost: false,
+        },
         resource: vec![],
     };
     assert_eq!((resolved.config, resolved.warnings), (expect, vec![]));
@@ -348,6 +352,10 @@ limits:
   attribute_count: 128  # default
   event_count: 128  # default
   event_attribute_count: 128  # default
+metrics:
+  listen:  # default
+  - unix
+  kernel_cost: false  # default
 resource:
   team: yes  # from spanwire.yaml
   zone: a  # from $OTEL_RESOURCE_ATTRIBUTES

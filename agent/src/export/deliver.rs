@@ -85,6 +85,12 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Spans that wait, and how many can.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.capacity())
+    }
+
     /// Takes what the queue has room for, counts the rest. Never waits.
     pub fn push(&self, spans: Vec<Redacted>) {
         self.queue.push(spans);

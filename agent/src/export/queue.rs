@@ -122,6 +122,10 @@ impl Queue {
         self.limits.queue_size - self.len()
     }
 
+    pub(super) const fn capacity(&self) -> usize {
+        self.limits.queue_size
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().spans.len()
     }

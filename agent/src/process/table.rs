@@ -163,6 +163,23 @@ impl Table {
         *entry.is_instrumented.insert(evidence.is_some())
     }
 
+    /// How many processes there are in each state.
+    #[must_use]
+    pub fn states(&self) -> Vec<(&'static str, u64)> {
+        let mut states = ["heard_of", "read", "unreadable", "instrumented", "ended"].map(|state| (state, 0));
+        for entry in self.entries.values() {
+            let state = match (&entry.known, entry.is_instrumented) {
+                _ if entry.ended => 4,
+                (_, Some(true)) => 3,
+                (Some(Known { identity: None, .. }), _) => 2,
+                (Some(_), _) => 1,
+                (None, _) => 0,
+            };
+            states[state].1 += 1;
+        }
+        states.to_vec()
+    }
+
     /// Whether anything is known of a process, be it only that it was forked.
     #[must_use]
     pub fn has(&self, pid: u32) -> bool {
