@@ -13,6 +13,7 @@ use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
 use crate::metrics::report::{Asked, Events, Fill, Program, Report};
+use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
 use crate::process::{self, Execution, Policy, Proc};
@@ -189,6 +190,8 @@ pub struct Stages {
     pub sinks: Sinks,
     /// Counters.
     pub health: Arc<Health>,
+    /// Metrics of requests, where they are wanted.
+    pub requests: Option<Requests>,
     /// Who wants to know how it goes.
     pub asked: Asked,
     /// Whether it goes at all.
@@ -445,6 +448,9 @@ impl Pipeline {
             self.hand_on();
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
+            if let Some(requests) = &mut self.stages.requests {
+                requests.sweep(self.clock.monotonic());
+            }
         }
         self.hand_on();
         while let Some(answer) = self.stages.asked.next() {
@@ -461,7 +467,12 @@ impl Pipeline {
             let fill = |(name, used, capacity)| Fill { name, used, capacity };
             self.entries = (now, self.stages.capture.entries().map(fill).to_vec());
         }
-        let Stages { table, capture, .. } = &self.stages;
+        let Stages {
+            table,
+            capture,
+            requests,
+            ..
+        } = &self.stages;
         let mut tables = self.entries.1.clone();
         tables.push(Fill {
             name: "agent.connections",
@@ -486,7 +497,7 @@ impl Pipeline {
                 })
             }),
             processes: self.stages.processes.states(),
-            requests: Vec::new(),
+            requests: requests.as_ref().map(Requests::families).unwrap_or_default(),
         }
     }
 
@@ -559,7 +570,13 @@ impl Pipeline {
             }
         }
         let spans = placed.into_iter().filter_map(|placed| match placed {
-            Placed::Here(span) => Some(self.redacted(span)),
+            Placed::Here(span) => {
+                let span = self.redacted(span);
+                if let Some(requests) = &mut self.stages.requests {
+                    requests.record(&span, self.clock.monotonic());
+                }
+                Some(span)
+            }
             Placed::Waits => None,
             Placed::LeftOut => {
                 self.stages.health.add(Counter::LeftOut, 1);

@@ -13,6 +13,7 @@ use crate::instance::{self, Instance, InstanceError};
 use crate::kernel::inspect;
 use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
 use crate::metrics::report;
+use crate::metrics::requests::{self, Requests};
 use crate::metrics::server::{self, ListenError, Server, Sources};
 use crate::metrics::vitals::Vitals;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
@@ -163,6 +164,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         open_after: config.output.open_after,
         sinks: sinks.clone(),
         health: Arc::clone(&health),
+        requests: requests(&config.metrics),
         asked,
         vitals: Arc::clone(&vitals),
     });
@@ -232,6 +234,15 @@ fn serve(listen: &[config::Listen], sources: Sources) -> Result<Server, RunError
         }
         started => Ok(started?),
     }
+}
+
+/// Metrics of requests, where they are wanted.
+fn requests(metrics: &config::Metrics) -> Option<Requests> {
+    let limits = requests::Limits {
+        cardinality: metrics.cardinality_limit,
+        exemplars: metrics.exemplars,
+    };
+    metrics.requests.then(|| Requests::new(limits))
 }
 
 /// What waits in the queues, for as long as there are any.

@@ -24,6 +24,7 @@ pub mod namespaces;
 pub mod nghttp;
 pub mod peer;
 pub mod port;
+pub mod prometheus;
 pub mod proxy;
 pub mod publishers;
 pub mod receiver;

@@ -8,6 +8,10 @@ use spanwire_tests::agent::{self, Agent, Hooks, Options};
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::metrics::{Scrape, ask};
 use spanwire_tests::port;
+use spanwire_tests::prometheus::Prometheus;
+use spanwire_tests::shop::{self, Shop};
+use spanwire_tests::span::{self, Kind};
+use spanwire_tests::wait;
 
 /// The default socket.
 const SOCKET: &str = "/run/spanwire.sock";
@@ -113,7 +117,7 @@ fn those_who_say_nothing_hold_up_neither_capture_nor_others_for_long() -> Result
     call(address, &[200; 5])?;
     // At first turned away, then there is room.
     let name = "spanwire_metrics_connections_refused_total";
-    let scrape = spanwire_tests::wait::until("a scrape", || match Scrape::of(metrics) {
+    let scrape = wait::until("a scrape", || match Scrape::of(metrics) {
         Ok(scrape) if scrape.value(BUILT) >= 10.0 => Ok(Some(scrape)),
         _ => Ok(None),
     })?;
@@ -158,6 +162,209 @@ fn a_socket_that_a_killed_one_left_is_taken_over_and_nobody_there_is_said() -> R
         "{} {}",
         refused.status,
         refused.message()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_real_prometheus_counts_what_the_clients_counted() -> Result<()> {
+    let (_server, address) = server()?;
+    let (agent, metrics) = telling(address, &[])?;
+    let prometheus = Prometheus::scraping(metrics)?;
+    let statuses: Vec<u16> = (0..60).map(|number| [200, 200, 404, 503][number % 4]).collect();
+    call(address, &statuses)?;
+    for (status, count) in [(200, 30.0), (404, 15.0), (503, 15.0)] {
+        for side in ["server", "client"] {
+            let name = format!("http_{side}_request_duration_seconds");
+            let labels = format!("http_request_method='GET',http_response_status_code='{status}'");
+            prometheus.settles(&format!("sum({name}_count{{{labels}}})"), count)?;
+            prometheus.settles(&format!("sum({name}_bucket{{{labels},le='+Inf'}})"), count)?;
+        }
+    }
+    prometheus.settles(
+        "sum(http_server_request_duration_seconds_count{error_type='503'})",
+        15.0,
+    )?;
+    prometheus.settles(
+        "sum(traces_service_graph_request_total{connection_type=''})",
+        60.0,
+    )?;
+    prometheus.settles("sum(traces_service_graph_request_total)", 60.0)?;
+    // A 404 is an error of who asks.
+    prometheus.settles("sum(traces_service_graph_request_failed_total)", 30.0)?;
+    prometheus.settles("sum(traces_service_graph_request_server_seconds_count)", 60.0)?;
+    prometheus.settles("sum(spanwire_spans_total{kind='built'})", 120.0)?;
+    prometheus.settles("up", 1.0)?;
+    ensure!(
+        Scrape::of(metrics)?.findings()?.is_empty(),
+        "{}",
+        Scrape::of(metrics)?.findings()?
+    );
+    let exemplars = wait::until("exemplars", || {
+        let found = prometheus.exemplars("http_server_request_duration_seconds_bucket")?;
+        Ok((!found.is_empty()).then_some(found))
+    })?;
+    for exemplar in exemplars {
+        let trace = exemplar["labels"]["trace_id"].as_str().unwrap_or_default();
+        ensure!(
+            trace.len() == 32 && trace.bytes().any(|byte| byte != b'0'),
+            "{exemplar}"
+        );
+    }
+    agent.stop()?;
+    Ok(())
+}
+
+/// HTTP, gRPC, PostgreSQL and RabbitMQ: each metric has what was ordered, and what was told as spans.
+#[test]
+fn the_shop_s_metrics_are_its_orders_and_its_spans() -> Result<()> {
+    const ORDERS: usize = 12;
+    shop::prepare(|_| {})?;
+    let shop = Shop::open(|_| {}, || false)?;
+    let metrics = SocketAddr::from(([127, 0, 0, 1], port::free()?));
+    let mut options = Options::bare(["run", "--output", "otlp-json"])
+        .flag("--listen")
+        .flag(metrics.to_string());
+    for port in shop.ports() {
+        options = options.port(*port);
+    }
+    let agent = Agent::start(&options)?;
+    let mut client = http::connect(shop.front())?;
+    for _ in 0..ORDERS {
+        let body = br#"{"sku":"tea","quantity":1}"#;
+        let host = shop.front().to_string();
+        client.call("POST", "/orders", &host, body)?;
+    }
+    // Also the last message has been dealt with.
+    let delivered = "messaging_process_duration_seconds_count";
+    Scrape::until(metrics, "all messages", |scrape| {
+        scrape.sum(delivered, &[]) >= ORDERS as f64
+    })?;
+    drop(client);
+    let mut built = 0.0;
+    let scrape = Scrape::until(metrics, "rest", |_| true).and_then(|_| {
+        wait::until("no more spans", || {
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            let scrape = Scrape::of(metrics)?;
+            let is_settled = scrape.value(BUILT) == std::mem::replace(&mut built, scrape.value(BUILT));
+            Ok(is_settled.then_some(scrape))
+        })
+    })?;
+    let stopped = agent.stop()?;
+    drop(shop);
+    let spans = stopped
+        .stdout
+        .iter()
+        .map(|line| span::from_json(line))
+        .collect::<Result<Vec<_>>>()?
+        .concat();
+    ensure!(scrape.findings()?.is_empty(), "{}", scrape.findings()?);
+    let orders = ORDERS as f64;
+    for (name, labels) in [
+        (
+            "http_server_request_duration_seconds_count",
+            vec![
+                r#"service_name="front""#,
+                r#"http_request_method="POST""#,
+                r#"http_response_status_code="201""#,
+            ],
+        ),
+        (
+            "http_client_request_duration_seconds_count",
+            vec![r#"service_name="front""#],
+        ),
+        (
+            "http_server_request_duration_seconds_count",
+            vec![r#"service_name="pricing""#],
+        ),
+        (
+            "rpc_client_call_duration_seconds_count",
+            vec![
+                r#"service_name="front""#,
+                r#"rpc_method="shop.Stock/Reserve""#,
+                r#"rpc_response_status_code="OK""#,
+            ],
+        ),
+        (
+            "rpc_server_call_duration_seconds_count",
+            vec![r#"service_name="stock""#, r#"rpc_system_name="grpc""#],
+        ),
+        (
+            "messaging_client_operation_duration_seconds_count",
+            vec![r#"service_name="front""#, r#"messaging_operation_name="publish""#],
+        ),
+        (
+            "messaging_client_sent_messages_total",
+            vec![r#"service_name="front""#],
+        ),
+        (
+            "messaging_process_duration_seconds_count",
+            vec![r#"service_name="shipping""#],
+        ),
+        (
+            "messaging_client_consumed_messages_total",
+            vec![r#"service_name="shipping""#],
+        ),
+        (
+            "traces_service_graph_request_total",
+            vec![r#"client="front",server="pricing",connection_type="""#],
+        ),
+        (
+            "traces_service_graph_request_total",
+            vec![r#"client="front",server="stock",connection_type="""#],
+        ),
+    ] {
+        let sum = scrape.sum(name, &labels);
+        ensure!(sum == orders, "{name} {labels:?}: {sum} in {}", scrape.text);
+    }
+    // Every span that is made of the conventions' kinds counts once.
+    let of = |key: &str, kind: Kind| {
+        spans
+            .iter()
+            .filter(|span| span.kind == kind && span.text(key).is_some())
+            .count() as f64
+    };
+    let calls = |kind| of("rpc.system.name", kind);
+    for (name, expect) in [
+        (
+            "http_server_request_duration_seconds_count",
+            of("http.request.method", Kind::Server),
+        ),
+        (
+            "http_client_request_duration_seconds_count",
+            of("http.request.method", Kind::Client),
+        ),
+        ("rpc_server_call_duration_seconds_count", calls(Kind::Server)),
+        ("rpc_client_call_duration_seconds_count", calls(Kind::Client)),
+        (
+            "db_client_operation_duration_seconds_count",
+            of("db.system.name", Kind::Client),
+        ),
+        (
+            "messaging_client_sent_messages_total",
+            of("messaging.system", Kind::Producer),
+        ),
+        (
+            "messaging_client_consumed_messages_total",
+            of("messaging.system", Kind::Consumer),
+        ),
+    ] {
+        let sum = scrape.sum(name, &[]);
+        ensure!(
+            expect > 0.0 && sum == expect,
+            "{name}: {sum}, of {expect} spans, in {}",
+            scrape.text
+        );
+    }
+    // Three services ask the one database, and each statement is in one edge.
+    let to_database = scrape.sum(
+        "traces_service_graph_request_total",
+        &[r#"server="postgres",connection_type="database""#],
+    );
+    ensure!(
+        to_database == of("db.system.name", Kind::Client),
+        "{to_database} in {}",
+        scrape.text
     );
     Ok(())
 }

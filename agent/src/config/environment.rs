@@ -54,6 +54,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_OPEN_AFTER", "output.open_after"),
     ("SPANWIRE_METRICS_LISTEN", "metrics.listen"),
     ("SPANWIRE_METRICS_KERNEL_COST", "metrics.kernel_cost"),
+    ("SPANWIRE_METRICS_REQUESTS", "metrics.requests"),
+    ("SPANWIRE_METRICS_CARDINALITY_LIMIT", "metrics.cardinality_limit"),
 ];
 
 /// The environment of this process. Variables that are not UTF-8 mean nothing to us.
@@ -180,6 +182,8 @@ impl<'a> Reader<'a> {
         layer.output.open_after = self.one("output.open_after")?;
         layer.metrics.listen = self.many("metrics.listen")?;
         layer.metrics.kernel_cost = self.one("metrics.kernel_cost")?;
+        layer.metrics.requests = self.one("metrics.requests")?;
+        layer.metrics.cardinality_limit = self.one("metrics.cardinality_limit")?;
         Ok(layer)
     }
 

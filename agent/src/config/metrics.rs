@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -16,6 +17,12 @@ pub struct Metrics {
     pub listen: Vec<Listen>,
     /// Whether the kernel measures what the programs in it cost.
     pub kernel_cost: bool,
+    /// Whether requests are measured.
+    pub requests: bool,
+    /// Most series of a metric of requests.
+    pub cardinality_limit: usize,
+    /// Whether measurements are kept with their spans.
+    pub exemplars: bool,
 }
 
 super::layer::part! {
@@ -26,6 +33,12 @@ super::layer::part! {
         /// Whether the kernel measures how often the programs in it run, and how long: about 20 ns a run, of every BPF
         /// program of the host. Where the host measures it anyway (`kernel.bpf_stats_enabled`), it is told without this.
         pub kernel_cost: Option<bool>,
+        /// Whether requests are measured: how many, how long they take, how many fail, and who asks whom.
+        pub requests: Option<bool>,
+        /// Most series of a metric of requests; what is above counts in one a service with `otel.metric.overflow`.
+        pub cardinality_limit: Option<NonZeroUsize>,
+        /// Whether the last measurement of each bucket is kept with its trace.
+        pub exemplars: Option<bool>,
     }
 }
 
@@ -35,6 +48,9 @@ impl Section {
         Self {
             listen: Some(vec![Listen::Default]),
             kernel_cost: Some(false),
+            requests: Some(true),
+            cardinality_limit: NonZeroUsize::new(2000),
+            exemplars: Some(true),
         }
     }
 }
@@ -130,6 +146,12 @@ pub(super) fn metrics(section: &Section) -> Metrics {
     Metrics {
         listen: once,
         kernel_cost: section.kernel_cost.or(settled.kernel_cost).unwrap_or_default(),
+        requests: section.requests.or(settled.requests).unwrap_or_default(),
+        cardinality_limit: section
+            .cardinality_limit
+            .or(settled.cardinality_limit)
+            .map_or(1, NonZeroUsize::get),
+        exemplars: section.exemplars.or(settled.exemplars).unwrap_or_default(),
     }
 }
 

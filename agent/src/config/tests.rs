@@ -89,6 +89,9 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
         metrics: Metrics {
             listen: vec![Listen::Default],
             kernel_cost: false,
+            requests: true,
+            cardinality_limit: 2000,
+            exemplars: true,
         },
         resource: vec![],
     };
@@ -356,6 +359,9 @@ metrics:
   listen:  # default
   - unix
   kernel_cost: false  # default
+  requests: true  # default
+  cardinality_limit: 2000  # default
+  exemplars: true  # default
 resource:
   team: yes  # from spanwire.yaml
   zone: a  # from $OTEL_RESOURCE_ATTRIBUTES

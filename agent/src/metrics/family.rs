@@ -1,9 +1,10 @@
 //! Metrics as values: a family has a name and points, a point has attributes and a value. Names and units are
 //! OpenTelemetry's; [`super::text`] translates them for Prometheus.
 
-use crate::span::{SpanId, TraceId, UnixNanoseconds};
+use crate::span::{self, Attribute, Resource, SpanId, TraceId, UnixNanoseconds};
 use smol_str::SmolStr;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What a family's values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +33,66 @@ pub struct Family {
 }
 
 /// A name of an attribute and its value.
-pub type Label = (Cow<'static, str>, SmolStr);
+pub type Label = (Cow<'static, str>, span::Value);
+
+/// Who is measured: all processes of one name on this host, since what each of them does is no series of its own.
+#[derive(Debug, PartialEq)]
+pub struct Service {
+    /// `service.name`.
+    pub name: SmolStr,
+    /// `service.namespace`.
+    pub namespace: Option<SmolStr>,
+    /// All that its processes have in common: these two, and what is said of the host and its environment.
+    pub attributes: Vec<Attribute>,
+}
+
+impl Service {
+    /// That of a process.
+    #[must_use]
+    pub fn of(resource: &Resource) -> Self {
+        let is_one_process = |key: &str| {
+            [
+                "process.",
+                "container.",
+                "service.instance.",
+                "spanwire.",
+                "telemetry.",
+                "thread.",
+            ]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+        };
+        let shared = |attribute: &&Attribute| !is_one_process(&attribute.key);
+        let namespace = resource
+            .attributes
+            .iter()
+            .find_map(|attribute| match &attribute.value {
+                span::Value::Text(text) if attribute.key == "service.namespace" => Some(text.clone()),
+                _ => None,
+            });
+        Self {
+            name: SmolStr::new(resource.service_name()),
+            namespace,
+            attributes: resource.attributes.iter().filter(shared).cloned().collect(),
+        }
+    }
+
+    /// Whether both are one.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.name == other.name && self.namespace == other.namespace
+    }
+}
 
 /// One time series at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
+    /// Whose it is; `None` where it is spanwire's own.
+    pub service: Option<Arc<Service>>,
     /// Attributes, each name once.
     pub labels: Vec<Label>,
+    /// When it began, in nanoseconds since the Unix epoch; 0 where it did with spanwire itself.
+    pub start: u64,
     /// Value.
     pub value: Value,
 }
@@ -104,8 +158,13 @@ impl Family {
     pub fn push<const N: usize>(&mut self, labels: [(&'static str, &str); N], value: Value) {
         let labels = labels
             .into_iter()
-            .map(|(name, value)| (Cow::Borrowed(name), SmolStr::new(value)))
+            .map(|(name, value)| (Cow::Borrowed(name), span::Value::Text(SmolStr::new(value))))
             .collect();
-        self.points.push(Point { labels, value });
+        self.points.push(Point {
+            service: None,
+            labels,
+            start: 0,
+            value,
+        });
     }
 }

@@ -7,9 +7,13 @@
 //! and both want their own atomic registries on the way of each span.
 
 pub mod family;
+mod graph;
+pub mod instrument;
 pub mod own;
 pub mod read;
 pub mod report;
+pub mod requests;
 pub mod server;
+mod table;
 pub mod text;
 pub mod vitals;

@@ -4,7 +4,9 @@
 //! [OpenMetrics 1.0]: https://prometheus.io/docs/specs/om/open_metrics_spec/
 //! [compatibility]: https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
 
-use super::family::{Distribution, Exemplar, Family, Kind, Label, Point, Value};
+use super::family::{Distribution, Exemplar, Family, Kind, Point, Value};
+use crate::span;
+use smol_str::{SmolStr, ToSmolStr as _};
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
@@ -132,8 +134,9 @@ impl Writer<'_> {
             heads += &format!("# UNIT {head} {unit}\n");
         }
         self.text.push_str(&heads);
-        for Point { labels, value } in &family.points {
-            match value {
+        for point in &family.points {
+            let labels = &labels(point);
+            match &point.value {
                 Value::Count(value) => self.sample(total, labels, None, value, None),
                 Value::Number(value) => self.sample(total, labels, None, &Float(*value), None),
                 Value::Histogram(distribution) => self.histogram(labels, distribution),
@@ -141,7 +144,7 @@ impl Writer<'_> {
         }
     }
 
-    fn histogram(&mut self, labels: &[Label], distribution: &Distribution) {
+    fn histogram(&mut self, labels: &[Written<'_>], distribution: &Distribution) {
         let mut count = 0;
         let bounds = distribution.bounds.iter().copied().chain([f64::INFINITY]);
         for (bucket, bound) in bounds.enumerate() {
@@ -156,19 +159,19 @@ impl Writer<'_> {
     fn sample(
         &mut self,
         suffix: &str,
-        labels: &[Label],
+        labels: &[Written<'_>],
         bound: Option<f64>,
         value: &dyn Display,
         exemplar: Option<&Exemplar>,
     ) {
-        let bound = bound.map(|bound| ("le".into(), Float(bound).to_string().into()));
+        let bound = bound.map(|bound| (Cow::Borrowed("le"), Float(bound).to_smolstr()));
         self.text.push_str(&self.name);
         self.text.push_str(suffix);
         let mut separator = '{';
         for (key, value) in labels.iter().chain(&bound) {
             self.text.push(separator);
             separator = ',';
-            self.text.push_str(&label(key));
+            self.text.push_str(key);
             self.text.push_str("=\"");
             self.text.push_str(&escaped(value, true));
             self.text.push('"');
@@ -191,6 +194,30 @@ impl Writer<'_> {
         }
         self.text.push('\n');
     }
+}
+
+/// A label's name, and its value.
+type Written<'a> = (Cow<'a, str>, SmolStr);
+
+/// Whose a point is, and its attributes.
+fn labels(point: &Point) -> Vec<Written<'_>> {
+    let mut labels = Vec::with_capacity(point.labels.len() + 2);
+    if let Some(service) = &point.service {
+        labels.push((Cow::Borrowed("service_name"), service.name.clone()));
+        if let Some(namespace) = &service.namespace {
+            labels.push((Cow::Borrowed("service_namespace"), namespace.clone()));
+        }
+    }
+    for (key, value) in &point.labels {
+        let value = match value {
+            span::Value::Text(text) => text.clone(),
+            span::Value::Integer(value) => value.to_smolstr(),
+            span::Value::Boolean(value) => value.to_smolstr(),
+            span::Value::Texts(values) => format!("{values:?}").into(),
+        };
+        labels.push((label(key), value));
+    }
+    labels
 }
 
 /// As both formats write a number: `+Inf`, and never an exponent's `E`.
@@ -368,8 +395,8 @@ mod tests {
         #[test]
         fn no_text_breaks_a_line(key in ".{0,12}", value in "\\PC{0,12}|[\"\\\\\n]{0,6}") {
             let mut family = Family::new("a", Kind::Gauge, "", "b");
-            let labels = vec![(Cow::Owned(key), value.into())];
-            family.points.push(Point { labels, value: Value::Count(1) });
+            let labels = vec![(Cow::Owned(key), span::Value::Text(value.into()))];
+            family.points.push(Point { service: None, labels, start: 0, value: Value::Count(1) });
             let text = write(&[family], Format::Prometheus);
             proptest::prop_assert_eq!(text.matches('\n').count(), 3);
             let line = text.lines().last().unwrap_or_default();
