@@ -381,6 +381,7 @@ impl Pipeline {
         while !stop.load(Ordering::Acquire) {
             self.wait();
             self.turn();
+            self.answer();
         }
         self.stages.capture.detach();
         while self.turn() > 0 {}
@@ -392,6 +393,8 @@ impl Pipeline {
         );
         self.told = u64::MAX;
         self.hand_on();
+        // Who asks now is told of everything.
+        self.answer();
         self.counters()
     }
 
@@ -453,11 +456,14 @@ impl Pipeline {
             }
         }
         self.hand_on();
+        count
+    }
+
+    fn answer(&mut self) {
         while let Some(answer) = self.stages.asked.next() {
             // Whoever asked may have gone.
             let _ = answer.send(self.report());
         }
-        count
     }
 
     /// How it goes.

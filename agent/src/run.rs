@@ -5,6 +5,7 @@ use crate::command::{Running, StartError};
 use crate::config::{self, Config, KernelLog};
 use crate::exchange::Table;
 use crate::export::console::{Look, Width};
+use crate::export::metrics::{self as export_metrics, Cadence, Temporality};
 use crate::export::settings::{self, Settings, SettingsError};
 use crate::export::stdout::{Format, Stdout};
 use crate::export::{Exporter, queue};
@@ -132,15 +133,15 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let sinks = sinks(config, &health)?;
     let vitals = Arc::new(Vitals::default());
     let (questions, asked) = report::channel();
-    let server = serve(
-        &config.metrics.listen,
-        Sources {
-            health: Arc::clone(&health),
-            vitals: Arc::clone(&vitals),
-            questions,
-            queues: queues(&sinks),
-        },
-    )?;
+    let sources = Arc::new(Sources {
+        health: Arc::clone(&health),
+        vitals: Arc::clone(&vitals),
+        questions,
+        queues: queues(&sinks),
+        exports: Arc::default(),
+    });
+    let server = serve(&config.metrics.listen, &sources)?;
+    let exported = export_of_metrics(config, &sources)?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let settled = propagation::settle(&config.propagate.headers);
     let mut options = options(config, command);
@@ -201,9 +202,23 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let deadline = Instant::now() + FLUSH;
     vitals.set_ready(false);
     stop.store(true, Ordering::Release);
-    let kernel = join(pipeline).await;
+    // Of everything, now that nothing more comes.
+    let last = async {
+        match &exported {
+            Some(_) => sources.families().await,
+            None => Vec::new(),
+        }
+    };
+    let (kernel, last) = tokio::join!(join(pipeline), last);
     drop(server);
-    sinks.finish(deadline).await;
+    let metrics = async {
+        if let Some(exported) = exported {
+            exported
+                .finish(last, deadline.saturating_duration_since(Instant::now()))
+                .await;
+        }
+    };
+    tokio::join!(sinks.finish(deadline), metrics);
     if !quiet {
         summary::write(&health, &kernel, &mut io::stderr().lock());
     }
@@ -217,7 +232,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
 }
 
 /// Serves metrics. Where the default socket cannot be had, it goes without: nobody asked for it.
-fn serve(listen: &[config::Listen], sources: Sources) -> Result<Server, RunError> {
+fn serve(listen: &[config::Listen], sources: &Arc<Sources>) -> Result<Server, RunError> {
     let addresses: Vec<_> = listen
         .iter()
         .filter_map(|address| match address {
@@ -227,7 +242,7 @@ fn serve(listen: &[config::Listen], sources: Sources) -> Result<Server, RunError
             config::Listen::Tcp(address) => Some(server::Address::Tcp(*address)),
         })
         .collect();
-    match Server::start(&addresses, sources) {
+    match Server::start(&addresses, Arc::clone(sources)) {
         Err(error) if listen == [config::Listen::Default] => {
             tracing::warn!("{error}");
             Ok(Server::default())
@@ -241,8 +256,44 @@ fn requests(metrics: &config::Metrics) -> Option<Requests> {
     let limits = requests::Limits {
         cardinality: metrics.cardinality_limit,
         exemplars: metrics.exemplars,
+        exponential: metrics
+            .export
+            .as_ref()
+            .is_some_and(|export| export.histograms == config::Histograms::Exponential),
     };
     metrics.requests.then(|| Requests::new(limits))
+}
+
+/// Sends metrics over OTLP where that is wanted.
+fn export_of_metrics(
+    config: &Config,
+    sources: &Arc<Sources>,
+) -> Result<Option<export_metrics::Handle>, RunError> {
+    let Some(export) = &config.metrics.export else {
+        return Ok(None);
+    };
+    let settings = Settings {
+        signal: settings::Signal::Metrics,
+        ..otlp(&export.otlp, config)
+    };
+    let cadence = Cadence {
+        interval: export.interval,
+        timeout: export.timeout,
+        temporality: match export.temporality {
+            config::Temporality::Cumulative => Temporality::Cumulative,
+            config::Temporality::Delta => Temporality::Delta,
+            config::Temporality::LowMemory => Temporality::LowMemory,
+        },
+    };
+    let own = process::Table::new(Proc::host(), config.resource.clone()).resource(std::process::id());
+    let results = Arc::clone(&sources.exports);
+    let sources = Arc::clone(sources);
+    let gather = move || {
+        let sources = Arc::clone(&sources);
+        async move { sources.families().await }
+    };
+    let started = export_metrics::Handle::start(&settings, cadence, own, results, gather);
+    Ok(Some(started?))
 }
 
 /// What waits in the queues, for as long as there are any.
@@ -344,7 +395,11 @@ fn sinks(config: &Config, health: &Arc<Health>) -> Result<Sinks, RunError> {
 /// The endpoint that the configuration names, if it names one.
 #[must_use]
 pub fn export(config: &Config) -> Option<Settings> {
-    let otlp = config.export.as_ref()?;
+    Some(otlp(config.export.as_ref()?, config))
+}
+
+/// An endpoint of the configuration.
+fn otlp(otlp: &config::Otlp, config: &Config) -> Settings {
     /// No timeout at all would keep a batch for ever that an endpoint has swallowed.
     const LONGEST: Duration = Duration::from_secs(3600);
     let protocol = match otlp.protocol {
@@ -352,7 +407,7 @@ pub fn export(config: &Config) -> Option<Settings> {
         config::Protocol::HttpProtobuf => settings::Protocol::HttpProtobuf,
     };
     let client = otlp.client.as_ref();
-    Some(Settings {
+    Settings {
         headers: otlp
             .headers
             .iter()
@@ -375,7 +430,7 @@ pub fn export(config: &Config) -> Option<Settings> {
             schedule_delay: config.batch.schedule_delay,
         },
         ..Settings::new(otlp.url.clone(), protocol)
-    })
+    }
 }
 
 const fn log_level(choice: KernelLog) -> LevelFilter {

@@ -19,6 +19,7 @@ pub mod foreign;
 pub mod http;
 pub mod injection;
 pub mod messages;
+pub mod metric_receiver;
 pub mod metrics;
 pub mod namespaces;
 pub mod nghttp;

@@ -4,8 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use spanwire_tests::agent::{self, Agent, Hooks, Options};
 use spanwire_tests::http::{self, Server};
+use spanwire_tests::metric_receiver::MetricReceiver;
 use spanwire_tests::metrics::{Scrape, ask};
 use spanwire_tests::port;
 use spanwire_tests::prometheus::Prometheus;
@@ -366,5 +368,82 @@ fn the_shop_s_metrics_are_its_orders_and_its_spans() -> Result<()> {
         "{to_database} in {}",
         scrape.text
     );
+    Ok(())
+}
+
+/// Counts of all points of a histogram in each request.
+fn counts(receiver: &MetricReceiver, name: &str, is_exponential: bool) -> Result<Vec<u64>> {
+    let requests = receiver.metrics()?;
+    let counts = requests.iter().map(|metrics| {
+        let points = metrics
+            .iter()
+            .filter(|(_, metric)| metric.name == name)
+            .map(|(_, metric)| {
+                ensure!(metric.unit == "s");
+                Ok(match (&metric.data, is_exponential) {
+                    (Some(Data::Histogram(it)), false) => {
+                        it.data_points.iter().map(|point| point.count).sum::<u64>()
+                    }
+                    (Some(Data::ExponentialHistogram(it)), true) => {
+                        it.data_points.iter().map(|point| point.count).sum()
+                    }
+                    other => anyhow::bail!("{other:?}"),
+                })
+            });
+        points.sum()
+    });
+    counts.collect()
+}
+
+#[test]
+fn metrics_go_over_otlp_cumulative_and_as_deltas_to_the_last_request() -> Result<()> {
+    const CALLS: u64 = 20;
+    for is_grpc in [false, true] {
+        let (_server, address) = server()?;
+        let receiver = MetricReceiver::start()?;
+        let endpoint = if is_grpc { receiver.grpc } else { receiver.http };
+        let mut options = Options::run(Hooks::Socket)
+            .port(address.port())
+            .environment("OTEL_METRICS_EXPORTER", "otlp")
+            .environment("OTEL_METRIC_EXPORT_INTERVAL", "700")
+            .environment("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{endpoint}"))
+            .environment("OTEL_TRACES_EXPORTER", "none");
+        if is_grpc {
+            options = options
+                .environment("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+                .environment("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+                .environment(
+                    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+                    "base2_exponential_bucket_histogram",
+                );
+        }
+        let agent = Agent::start(&options)?;
+        call(address, &[200; CALLS as usize / 2])?;
+        let name = "http.server.request.duration";
+        let total = |counts: &[u64]| match is_grpc {
+            true => counts.iter().sum::<u64>(),
+            false => counts.last().copied().unwrap_or(0),
+        };
+        wait::until("the first half", || {
+            let counts = counts(&receiver, name, is_grpc)?;
+            Ok((total(&counts) == CALLS / 2).then_some(()))
+        })?;
+        // The rest, right before the end.
+        call(address, &[503; CALLS as usize / 2])?;
+        let stopped = agent.stop()?;
+        ensure!(stopped.status == 0, "{}", stopped.message());
+        let counts = counts(&receiver, name, is_grpc)?;
+        ensure!(total(&counts) == CALLS, "{counts:?}, {}", stopped.message());
+        let requests = receiver.metrics()?;
+        let last = requests.last().expect("a request");
+        let has = |name: &str, service: &str| {
+            last.iter()
+                .any(|(of, metric)| metric.name == name && of.contains(service))
+        };
+        ensure!(
+            has("spanwire.spans", "\"spanwire\"") && has("process.cpu", "\"spanwire\""),
+            "{last:?}"
+        );
+    }
     Ok(())
 }

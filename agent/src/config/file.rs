@@ -140,7 +140,7 @@ impl File {
 
 /// serde's words for Rust programmers, in a user's.
 fn reworded(path: &str, what: &str) -> String {
-    if path.starts_with("export.otlp.headers") {
+    if path.starts_with("export.otlp.headers") || path.starts_with("metrics.headers") {
         return "expected header names, each with a value".to_owned(); // What was found may be a credential.
     }
     let what = what

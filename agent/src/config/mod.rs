@@ -15,12 +15,14 @@ pub mod pairs;
 mod print;
 pub mod value;
 
-pub use choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol};
+pub use choice::{
+    Color, Compression, Covered, Format, Histograms, Hooks, Injected, KernelLog, Protocol, Temporality,
+};
 pub use command::run;
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
-pub use metrics::{Listen, Metrics};
+pub use metrics::{Listen, Metrics, MetricsExport};
 use print::{Origin, Origins};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};

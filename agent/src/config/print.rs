@@ -107,7 +107,7 @@ fn visit(layer: &Layer, found: &mut dyn FnMut(Entry<'_>)) {
             let path = join(path, name);
             match value.as_mapping() {
                 // Headers are one value: a source replaces all of them.
-                Some(section) if path != "export.otlp.headers" => {
+                Some(section) if !["export.otlp.headers", "metrics.headers"].contains(&&*path) => {
                     if !section.is_empty() {
                         found(Entry::Section { depth, name });
                         walk(section, &path, depth + 1, found);

@@ -92,6 +92,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             requests: true,
             cardinality_limit: 2000,
             exemplars: true,
+            export: None,
         },
         resource: vec![],
     };
@@ -362,6 +363,10 @@ metrics:
   requests: true  # default
   cardinality_limit: 2000  # default
   exemplars: true  # default
+  interval: 60s  # default
+  timeout: 30s  # default
+  temporality: cumulative  # default
+  histograms: explicit_bucket_histogram  # default
 resource:
   team: yes  # from spanwire.yaml
   zone: a  # from $OTEL_RESOURCE_ATTRIBUTES

@@ -5,6 +5,7 @@ mod deliver;
 mod encode;
 pub mod json;
 mod line;
+pub mod metrics;
 mod otlp;
 pub mod queue;
 #[cfg(test)]

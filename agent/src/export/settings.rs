@@ -36,9 +36,31 @@ pub struct Tls {
     pub client_key: Option<PathBuf>,
 }
 
+/// What is sent: which service of OTLP takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    #[default]
+    Traces,
+    /// Metrics.
+    Metrics,
+}
+
+impl Signal {
+    /// The method of its service over gRPC.
+    pub(super) const fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+}
+
 /// Where spans go, and how. Without `Debug`: the headers hold tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// What is sent.
+    pub signal: Signal,
     /// URL. For HTTP the whole one, with `/v1/traces` where the specification appends that.
     pub endpoint: String,
     /// Protocol.
@@ -62,6 +84,7 @@ impl Settings {
     #[must_use]
     pub fn new(endpoint: impl Into<String>, protocol: Protocol) -> Self {
         Self {
+            signal: Signal::default(),
             endpoint: endpoint.into(),
             protocol,
             headers: Vec::new(),

@@ -1,6 +1,7 @@
 //! Metrics as values: a family has a name and points, a point has attributes and a value. Names and units are
 //! OpenTelemetry's; [`super::text`] translates them for Prometheus.
 
+use super::exponential::Exponential;
 use crate::span::{self, Attribute, Resource, SpanId, TraceId, UnixNanoseconds};
 use smol_str::SmolStr;
 use std::borrow::Cow;
@@ -119,6 +120,8 @@ pub struct Distribution {
     pub sum: f64,
     /// The last observation of each bucket that belongs to a span.
     pub exemplars: Vec<Option<Exemplar>>,
+    /// The same observations in finer buckets, where those are wanted.
+    pub exponential: Option<Exponential>,
 }
 
 /// An observation, and the span that it was made of.

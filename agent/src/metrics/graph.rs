@@ -56,7 +56,7 @@ struct Edge {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Graph {
-    exemplars: bool,
+    limits: Limits,
     edges: Table<Edge>,
     waiting: HashMap<SpanId, End>,
     /// In the order in which they came, with when that was.
@@ -74,7 +74,7 @@ struct Seconds {
 impl Graph {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            exemplars: limits.exemplars,
+            limits,
             edges: Table::new(limits.cardinality),
             waiting: HashMap::new(),
             order: VecDeque::new(),
@@ -196,12 +196,12 @@ impl Graph {
             ("server", Seen::text(server)),
             ("connection_type", Seen::Text(connection.name())),
         ];
-        let exemplars = self.exemplars;
+        let limits = self.limits;
         self.edges.at(None, &labels, (now, start), || Edge {
             total: 0,
             failed: 0,
-            server: Buckets::new(BOUNDS, exemplars),
-            client: Buckets::new(BOUNDS, exemplars),
+            server: Buckets::new(BOUNDS, limits),
+            client: Buckets::new(BOUNDS, limits),
         })
     }
 

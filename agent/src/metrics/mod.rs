@@ -6,6 +6,7 @@
 //! The text formats are written here, from values: the `prometheus` crate has no OpenMetrics, `prometheus-client` nothing else,
 //! and both want their own atomic registries on the way of each span.
 
+pub mod exponential;
 pub mod family;
 mod graph;
 pub mod instrument;
@@ -13,6 +14,7 @@ pub mod own;
 pub mod read;
 pub mod report;
 pub mod requests;
+pub mod results;
 pub mod server;
 mod table;
 pub mod text;

@@ -2,6 +2,7 @@
 //!
 //! Spans come here redacted, all of them, whatever becomes of them afterwards.
 
+use super::exponential::Exponential;
 use super::family::{Distribution, Exemplar, Family, Kind, Label, Point, Service, Value};
 use super::graph::Graph;
 use super::instrument::{Attributes, INSTRUMENTS, Which};
@@ -24,6 +25,8 @@ pub struct Limits {
     pub cardinality: usize,
     /// Whether observations are kept with their spans.
     pub exemplars: bool,
+    /// Whether they are counted in exponential buckets, too.
+    pub exponential: bool,
 }
 
 impl Default for Limits {
@@ -32,6 +35,7 @@ impl Default for Limits {
         Self {
             cardinality: 2000,
             exemplars: true,
+            exponential: false,
         }
     }
 }
@@ -42,14 +46,17 @@ pub(super) struct Buckets {
     counts: Box<[u64]>,
     sum: f64,
     exemplars: Box<[Option<Exemplar>]>,
+    exponential: Option<Box<Exponential>>,
 }
 
 impl Buckets {
-    pub(super) fn new(bounds: &[f64], exemplars: bool) -> Self {
+    pub(super) fn new(bounds: &[f64], limits: Limits) -> Self {
+        let exemplars = limits.exemplars;
         Self {
             counts: vec![0; bounds.len() + 1].into(),
             sum: 0.0,
             exemplars: vec![None; if exemplars { bounds.len() + 1 } else { 0 }].into(),
+            exponential: limits.exponential.then(Box::default),
         }
     }
 
@@ -75,6 +82,9 @@ impl Buckets {
         // A bound is part of its bucket.
         let bucket = bounds.partition_point(|bound| *bound < value);
         self.sum += value;
+        if let Some(exponential) = &mut self.exponential {
+            exponential.add(value);
+        }
         if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
@@ -87,6 +97,7 @@ impl Buckets {
             counts: self.counts.to_vec(),
             sum: self.sum,
             exemplars: self.exemplars.to_vec(),
+            exponential: self.exponential.as_deref().cloned(),
         }))
     }
 }
@@ -151,10 +162,10 @@ impl Requests {
         now: u64,
     ) {
         let bounds = INSTRUMENTS[which as usize].bounds;
-        let exemplars = self.limits.exemplars;
+        let limits = self.limits;
         let make = || match bounds.is_empty() {
             true => State::Count(0),
-            false => State::Histogram(Buckets::new(bounds, exemplars)),
+            false => State::Histogram(Buckets::new(bounds, limits)),
         };
         match self.tables[which as usize].at(Some(service), labels, (now, span.start.0), make) {
             State::Histogram(buckets) => buckets.add(bounds, seconds, span),

@@ -6,6 +6,7 @@
 use super::family::{Family, Kind, Value};
 use super::own;
 use super::report::{Fill, Questions};
+use super::results::Results;
 use super::text::{self, Format};
 use super::vitals::{Ailment, Vitals};
 use crate::health::Health;
@@ -82,6 +83,18 @@ pub struct Sources {
     pub questions: Questions,
     /// What waits in queues now.
     pub queues: Box<dyn Fn() -> Vec<Fill> + Send + Sync>,
+    /// How exports of metrics go.
+    pub exports: Arc<Results>,
+}
+
+impl Sources {
+    /// All there is, gathered now.
+    pub async fn families(&self) -> Vec<Family> {
+        let report = self.questions.ask().await;
+        let mut families = own::families(&self.health, report.as_ref(), &(self.queues)());
+        families.push(self.exports.family());
+        families
+    }
 }
 
 /// Listens; dropped, it takes its sockets' files away.
@@ -91,7 +104,7 @@ pub struct Server {
 }
 
 struct Shared {
-    sources: Sources,
+    sources: Arc<Sources>,
     connections: Arc<Semaphore>,
     scrapes: Arc<Semaphore>,
     refused: AtomicU64,
@@ -103,7 +116,7 @@ impl Server {
     ///
     /// # Errors
     /// An address cannot be had.
-    pub fn start(addresses: &[Address], sources: Sources) -> Result<Self, ListenError> {
+    pub fn start(addresses: &[Address], sources: Arc<Sources>) -> Result<Self, ListenError> {
         let shared = Arc::new(Shared {
             sources,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -251,8 +264,7 @@ impl Shared {
     }
 
     async fn metrics(&self, format: Format) -> Response<Full<Bytes>> {
-        let report = self.sources.questions.ask().await;
-        let queues = (self.sources.queues)();
+        let mut families = self.sources.families().await;
         let refused = Family::new(
             "spanwire.metrics.connections.refused",
             Kind::Counter,
@@ -260,10 +272,8 @@ impl Shared {
             "Connections to this endpoint that were turned away, too many being open.",
         );
         let refused = refused.with([], Value::Count(self.refused.load(Ordering::Relaxed)));
-        let health = Arc::clone(&self.sources.health);
         // It may be some megabytes, and this thread exports as well.
         let text = tokio::task::spawn_blocking(move || {
-            let mut families = own::families(&health, report.as_ref(), &queues);
             families.push(refused);
             text::write(&families, format)
         });

@@ -291,6 +291,7 @@ mod tests {
             bounds: &[0.005, 1.0],
             counts: vec![2, 0, 1],
             sum: 3.25,
+            exponential: None,
             exemplars: vec![
                 None,
                 None,

@@ -32,6 +32,7 @@ impl Case {
             requests: Requests::new(Limits {
                 cardinality,
                 exemplars: true,
+                exponential: false,
             }),
             redactor: Redactor::default(),
             ids: 0,

@@ -24,8 +24,9 @@ fn setting() -> Setting {
         vitals: Arc::clone(&vitals),
         questions,
         queues: Box::new(Vec::new),
+        exports: Arc::default(),
     };
-    let server = Server::start(&[Address::Tcp(address)], sources).unwrap();
+    let server = Server::start(&[Address::Tcp(address)], Arc::new(sources)).unwrap();
     Setting {
         address,
         vitals,
@@ -202,11 +203,12 @@ async fn a_unix_socket_is_its_owner_s_replaces_what_was_left_and_goes_with_the_s
         vitals: Arc::default(),
         questions: channel().0,
         queues: Box::new(Vec::new),
+        exports: Arc::default(),
     };
     let _ = fs::remove_file(&path);
     // What one that was killed leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let server = Server::start(&[Address::Unix(path.clone())], sources()).unwrap();
+    let server = Server::start(&[Address::Unix(path.clone())], Arc::new(sources())).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream
@@ -218,7 +220,7 @@ async fn a_unix_socket_is_its_owner_s_replaces_what_was_left_and_goes_with_the_s
     assert!(!path.exists());
     // What is no socket is left alone.
     fs::write(&path, "precious").unwrap();
-    let error = Server::start(&[Address::Unix(path.clone())], sources()).unwrap_err();
+    let error = Server::start(&[Address::Unix(path.clone())], Arc::new(sources())).unwrap_err();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     fs::remove_file(path).unwrap();
