@@ -24,6 +24,7 @@ pub mod redact;
 pub mod command;
 pub mod pipeline;
 pub mod propagation;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod signals;

@@ -19,6 +19,7 @@ use crate::process::watch::Filter;
 use crate::process::{self, Execution, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
+use crate::reload::{Change, Ordered};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
@@ -26,7 +27,9 @@ use crate::trace::causality::{Causality, Circumstances, Covered, Placed};
 use crate::trace::context::Extracted;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -196,6 +199,8 @@ pub struct Stages {
     pub asked: Asked,
     /// Whether it goes at all.
     pub vitals: Arc<Vitals>,
+    /// What is to be replaced.
+    pub changes: Receiver<Ordered>,
 }
 
 impl Stages {
@@ -253,6 +258,54 @@ impl Stages {
         }
         if watched {
             self.read(pid);
+        }
+    }
+
+    /// Replaces what a configuration that was read again says otherwise.
+    fn change(&mut self, change: Change) {
+        self.rules = change.rules;
+        self.open_after = change.open_after;
+        if let Some(sdk) = change.sdk {
+            self.processes.leave(sdk);
+        }
+        if let Some(filter) = change.filter {
+            self.filter = filter;
+            self.watch_others();
+        }
+    }
+
+    /// Watches whom the filter wants from now on. Whoever is watched before and afterwards is at each moment between.
+    fn watch_others(&mut self) {
+        if self.descendants_only {
+            return;
+        }
+        let running: HashSet<u32> = Proc::host().pids().into_iter().collect();
+        let asks = self.filter.asks_for_container();
+        let wanted: HashSet<u32> = if self.filter.is_selective() {
+            let wants = |pid: &u32| {
+                let process = Proc::host().glance(*pid, asks);
+                process.is_some_and(|process| self.filter.wants(&process))
+            };
+            running.iter().copied().filter(wants).collect()
+        } else {
+            running.clone()
+        };
+        let everything = !self.filter.is_selective();
+        if let Err(error) = self.capture.watch(everything, &wanted, std::process::id()) {
+            tracing::warn!("cannot change which processes are watched: {error}");
+        }
+        for pid in wanted {
+            self.read(pid);
+        }
+        // Forks that were watched with their parents until that was written.
+        for pid in Proc::host()
+            .pids()
+            .into_iter()
+            .filter(|pid| !running.contains(pid))
+        {
+            if self.decides() {
+                self.decide(pid);
+            }
         }
     }
 
@@ -382,6 +435,10 @@ impl Pipeline {
             self.wait();
             self.turn();
             self.answer();
+            while let Ok((change, done)) = self.stages.changes.try_recv() {
+                self.stages.change(change);
+                let _ = done.send(());
+            }
         }
         self.stages.capture.detach();
         while self.turn() > 0 {}

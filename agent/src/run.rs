@@ -2,7 +2,7 @@
 
 use crate::cli::{Exit, Run};
 use crate::command::{Running, StartError};
-use crate::config::{self, Config, KernelLog};
+use crate::config::{self, Config, KernelLog, Resolved};
 use crate::exchange::Table;
 use crate::export::console::{Look, Width};
 use crate::export::metrics::{self as export_metrics, Cadence, Temporality};
@@ -11,6 +11,7 @@ use crate::export::stdout::{Format, Stdout};
 use crate::export::{Exporter, queue};
 use crate::health::Health;
 use crate::instance::{self, Instance, InstanceError};
+use crate::kernel::clock::Clock;
 use crate::kernel::inspect;
 use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
 use crate::metrics::report;
@@ -22,6 +23,7 @@ use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::propagation;
 use crate::redact::{self, Redactor};
+use crate::reload::{self, Origin, Reload};
 use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
 use crate::span::exchange::Builder;
@@ -31,6 +33,7 @@ use crate::trace::causality::Causality;
 use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::Signal;
+use sd_notify::NotifyState;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::OwnedFd;
@@ -110,11 +113,13 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::System { what, source }
 }
 
-/// Captures until a signal, the end of `command`, or that of whoever reads standard output.
+/// Captures until a signal, the end of `command`, or that of whoever reads standard output. The configuration is what `origin`
+/// was read as.
 ///
 /// # Errors
 /// Why it cannot.
-pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunError> {
+pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> Result<Exit, RunError> {
+    let config = &resolved.config.clone();
     let command: &[OsString] = &run.command;
     if !command.is_empty()
         && let Some(filters) = filters_of_processes(&config.watch)
@@ -151,6 +156,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
+    let (orders, changes) = reload::channel();
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
@@ -168,6 +174,7 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         requests: requests(&config.metrics),
         asked,
         vitals: Arc::clone(&vitals),
+        changes,
     });
     pipeline.watch_running();
     let stop = Arc::new(AtomicBool::new(false));
@@ -197,7 +204,8 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         let running = Running::start(command)?;
         vitals.set_ready(true);
         announce(config, hooks, quiet);
-        end(running, &mut signals, &sinks, &mut end_of_thread).await
+        let reload = Reload::new(origin, resolved, orders, run.no_redact, !command.is_empty());
+        end(running, &mut signals, &sinks, &mut end_of_thread, reload, quiet).await
     };
     let deadline = Instant::now() + FLUSH;
     vitals.set_ready(false);
@@ -311,7 +319,7 @@ fn measure_programs(wanted: bool) -> Option<OwnedFd> {
 }
 
 /// The flags by whose values processes are chosen; `None` where there is no such value.
-fn filters_of_processes(watch: &config::Watch) -> Option<String> {
+pub(crate) fn filters_of_processes(watch: &config::Watch) -> Option<String> {
     let given = [
         ("--pid", !watch.pids.is_empty()),
         ("--exe", !watch.executables.is_empty()),
@@ -323,6 +331,39 @@ fn filters_of_processes(watch: &config::Watch) -> Option<String> {
         .map(|(name, _)| *name)
         .collect();
     (!names.is_empty()).then(|| names.join(" and "))
+}
+
+/// Reads the configuration again, and says what came of it: to people, and to systemd (systemd.service(5), `notify-reload`).
+async fn read_again(reload: &mut Reload, quiet: bool) {
+    let notify = |states: &[NotifyState<'_>]| {
+        if let Err(error) = sd_notify::notify(states) {
+            tracing::debug!("cannot tell systemd of a reload: {error}");
+        }
+    };
+    let now = i128::from(Clock::now().monotonic() / 1000);
+    notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
+    match reload.run().await {
+        Ok(outcome) => {
+            for warning in outcome.warnings {
+                tracing::warn!("{warning}");
+            }
+            if !outcome.left.is_empty() {
+                tracing::warn!(
+                    "changed, but not before the next start: {}",
+                    outcome.left.join(", ")
+                );
+            }
+            if !quiet {
+                let changed = match outcome.changed.is_empty() {
+                    true => "nothing".to_owned(),
+                    false => outcome.changed.join(", "),
+                };
+                eprintln!("spanwire configuration read again; changed: {changed}");
+            }
+        }
+        Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+    }
+    notify(&[NotifyState::Ready]);
 }
 
 /// What made it end.
@@ -343,11 +384,14 @@ async fn end(
     signals: &mut Signals,
     sinks: &Sinks,
     end_of_thread: &mut oneshot::Receiver<()>,
+    mut reload: Reload,
+    quiet: bool,
 ) -> Ending {
     let mut signalled = false;
     loop {
         tokio::select! {
             received = signals.next() => match received {
+                _ if received.is_reload() => read_again(&mut reload, quiet).await,
                 _ if !running.is_there() => return Ending::Signal,
                 Received { signal, .. } if signalled => return Ending::Abandoned(signal),
                 // What is typed has reached the command already, which is of the same process group.
@@ -527,7 +571,7 @@ fn announce(config: &Config, hooks: HookSet, quiet: bool) {
             .map_or(String::new(), |otlp| format!(", exporting to {}", otlp.url));
         eprintln!("spanwire ready: {hooks} hooks{export}");
     }
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         tracing::warn!("cannot tell systemd that spanwire is ready: {error}");
     }
 }

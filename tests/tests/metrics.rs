@@ -2,10 +2,14 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use rustix::process::Signal;
 use spanwire_tests::agent::{self, Agent, Hooks, Options};
+use spanwire_tests::child;
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::metric_receiver::MetricReceiver;
 use spanwire_tests::metrics::{Scrape, ask};
@@ -445,5 +449,127 @@ fn metrics_go_over_otlp_cumulative_and_as_deltas_to_the_last_request() -> Result
             "{last:?}"
         );
     }
+    Ok(())
+}
+
+/// Waits until spanwire has said so on standard error for the so manieth time.
+fn said(agent: &Agent, text: &str, times: usize) -> Result<()> {
+    wait::until(text, || {
+        let lines = agent.stderr();
+        let found = lines.iter().filter(|line| line.contains(text)).count();
+        Ok((found >= times).then_some(()))
+    })
+}
+
+#[test]
+fn the_configuration_is_read_again_with_no_gap_in_what_is_captured() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("spanwire.yaml");
+    let (_server, address) = server()?;
+    let served = port::free()?;
+    let mut other = child::command("python3");
+    other.args(["-m", "http.server", "--bind", "127.0.0.1", &served.to_string()]);
+    let other = child::Child::spawn(other)?;
+    wait::until("the other server", || {
+        Ok(port::is_listened_to(served)?.then_some(()))
+    })?;
+    let other_address = SocketAddr::from(([127, 0, 0, 1], served));
+    let (own, other_pid) = (std::process::id(), other.pid());
+    let ports = format!("port: [{}, {served}]", address.port());
+    let alone = format!("watch: {{pid: [{own}], {ports}}}\n");
+    let both = format!(
+        "watch: {{pid: [{own}, {other_pid}], {ports}}}\nhttp: {{captured_request_headers: [host]}}\n"
+    );
+    std::fs::write(&file, &alone)?;
+    let options = Options::bare(["run", "--output", "otlp-json"])
+        .flag("--config")
+        .flag(&file);
+    let agent = Agent::start(&options)?;
+    // It calls all the time, on one connection.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let calling = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || -> Result<u64> {
+            let mut client = http::connect(address)?;
+            let mut count = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                client.call("GET", "/reload/200", "h", &[])?;
+                count += 1;
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+            Ok(count)
+        }
+    });
+    let ask_other = |path: &str| -> Result<()> {
+        http::connect(other_address)?
+            .call("GET", path, "h", &[])
+            .map(drop)
+    };
+    ask_other("/before")?;
+    std::fs::write(&file, &both)?;
+    agent.signal(Signal::HUP)?;
+    said(
+        &agent,
+        "read again; changed: http.captured_request_headers, watch.pid",
+        1,
+    )?;
+    ask_other("/watched")?;
+    std::fs::write(&file, format!("{both}capture: {{ring_buffer: 16M}}\n"))?;
+    agent.signal(Signal::HUP)?;
+    said(
+        &agent,
+        "changed, but not before the next start: capture.ring_buffer",
+        1,
+    )?;
+    std::fs::write(&file, "watch: {pids: [1]}\n")?;
+    agent.signal(Signal::HUP)?;
+    said(&agent, "the configuration stays as it was: unknown key `pids`", 1)?;
+    ask_other("/watched-still")?;
+    std::fs::write(&file, &alone)?;
+    agent.signal(Signal::HUP)?;
+    said(
+        &agent,
+        "read again; changed: http.captured_request_headers, watch.pid",
+        2,
+    )?;
+    ask_other("/after")?;
+    is_over.store(true, Ordering::Relaxed);
+    let calls = calling.join().expect("no panic")?;
+    let stopped = agent.stop()?;
+    ensure!(stopped.status == 0, "{}", stopped.message());
+    let spans = stopped
+        .stdout
+        .iter()
+        .map(|line| span::from_json(line))
+        .collect::<Result<Vec<_>>>()?
+        .concat();
+    let of = |path: &str, kind: Kind| {
+        spans
+            .iter()
+            .filter(|span| span.kind == kind && span.path() == path)
+            .count() as u64
+    };
+    ensure!(calls > 200, "{calls} calls");
+    for kind in [Kind::Server, Kind::Client] {
+        ensure!(
+            of("/reload/200", kind) == calls,
+            "{kind:?}: {} of {calls}",
+            of("/reload/200", kind)
+        );
+    }
+    let served: Vec<_> = ["/before", "/watched", "/watched-still", "/after"]
+        .map(|path| of(path, Kind::Server))
+        .into();
+    ensure!(served == [0, 1, 1, 0], "{served:?}");
+    // What was captured of a request's head changed, and changed back.
+    let with_header = spans
+        .iter()
+        .filter(|span| span.attributes.contains_key("http.request.header.host"));
+    let with_header = with_header.count();
+    ensure!(
+        with_header > 2 && with_header < spans.len(),
+        "{with_header} of {}",
+        spans.len()
+    );
     Ok(())
 }

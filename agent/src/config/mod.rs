@@ -275,6 +275,14 @@ impl Resolved {
     }
 }
 
+impl Resolved {
+    /// Keys whose values are others in `other`, such as `capture.hooks`.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        print::differences(&self.layer, &other.layer)
+    }
+}
+
 /// Reads the file that `path`, or else SPANWIRE_CONFIG, names (if any), and resolves the configuration.
 ///
 /// # Errors

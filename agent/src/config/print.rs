@@ -42,6 +42,50 @@ pub(super) fn keys_of(layer: &Layer) -> Vec<String> {
     keys
 }
 
+/// Every key whose value is not the same in both, or that one of them alone sets.
+pub(super) fn differences(one: &Layer, other: &Layer) -> Vec<String> {
+    let values = |layer: &Layer| {
+        let mut values = BTreeMap::new();
+        visit(layer, &mut |entry| {
+            if let Entry::Leaf { path, value, .. } = entry {
+                values.insert(path.to_owned(), value.clone());
+            }
+        });
+        values
+    };
+    let (one_values, other_values) = (values(one), values(other));
+    let mut keys: Vec<String> = one_values
+        .keys()
+        .chain(other_values.keys())
+        .filter(|key| one_values.get(*key) != other_values.get(*key))
+        .cloned()
+        .collect();
+    // Secrets are masked by their serialisation, and so look all the same.
+    for (key, is_same) in [
+        (
+            "export.otlp.headers",
+            one.export.otlp.headers == other.export.otlp.headers,
+        ),
+        ("metrics.headers", one.metrics.headers == other.metrics.headers),
+        (
+            "export.otlp.endpoint",
+            one.export.otlp.endpoint == other.export.otlp.endpoint,
+        ),
+        (
+            "export.otlp.traces_endpoint",
+            one.export.otlp.traces_endpoint == other.export.otlp.traces_endpoint,
+        ),
+        ("metrics.endpoint", one.metrics.endpoint == other.metrics.endpoint),
+    ] {
+        if !is_same {
+            keys.push(key.to_owned());
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// `layer` as YAML, each value with its origin; secrets are masked by their own serialisation.
 pub(super) fn yaml(layer: &Layer, origins: &Origins) -> String {
     let mut text = String::new();

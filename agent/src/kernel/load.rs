@@ -20,7 +20,7 @@ use spanwire_ebpf::{
     CONNECTION_BORN, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime,
     propagate, protocol,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
 use std::fs;
 use std::ops::RangeInclusive;
@@ -440,6 +440,25 @@ impl Capture {
         for index in 0..self.processes.len() {
             let but = if index == but / 64 { 1 << (but % 64) } else { 0 };
             self.processes.set(index, all & !but, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Watches all processes but one, or those that are named. No bit that stays as it was is another for a moment.
+    ///
+    /// # Errors
+    /// Where the map refuses.
+    pub fn watch(&mut self, everything: bool, named: &HashSet<u32>, but: u32) -> Result<(), MapError> {
+        if everything {
+            return self.watch_all(true, but);
+        }
+        let mut words = BTreeMap::<u32, u64>::new();
+        for pid in named {
+            *words.entry(pid / 64).or_default() |= 1 << (pid % 64);
+        }
+        for index in 0..self.processes.len() {
+            self.processes
+                .set(index, words.get(&index).copied().unwrap_or(0), 0)?;
         }
         Ok(())
     }

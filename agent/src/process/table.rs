@@ -92,6 +92,14 @@ impl Table {
         Self { sdk, ..self }
     }
 
+    /// The same from now on, also to those of which it was decided before.
+    pub fn leave(&mut self, sdk: sdk::Rules) {
+        self.sdk = sdk;
+        for entry in self.entries.values_mut() {
+            entry.is_instrumented = None;
+        }
+    }
+
     /// The resource of a process, always the same one for the same life of it.
     pub fn resource(&mut self, pid: u32) -> Arc<Resource> {
         self.known(pid).resource
