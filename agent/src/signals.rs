@@ -31,12 +31,16 @@ impl Received {
 }
 
 impl Signals {
-    /// Takes the signals over from the system's defaults.
+    /// Takes the signals over from the system's defaults. SIGHUP stays ignored where it was when we were started.
     ///
     /// # Errors
     /// The system refuses handlers or a thread.
     pub fn listen() -> io::Result<Self> {
-        let mut signals = SignalsInfo::<WithOrigin>::new([SIGHUP, SIGINT, SIGTERM])?;
+        let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM])?;
+        // nohup(1): it is to outlive its terminal.
+        if !is_ignored(SIGHUP) {
+            signals.add_signal(SIGHUP)?;
+        }
         let (sender, receiver) = channel(8);
         thread::Builder::new()
             .name("spanwire-signals".to_owned())
@@ -70,4 +74,10 @@ impl Signals {
     pub fn pending(&mut self) -> Option<Received> {
         std::iter::from_fn(|| self.0.try_recv().ok()).find(|received| !received.is_reload())
     }
+}
+
+/// Whether whoever started us had a signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign >> (signal - 1) & 1 == 1)
 }

@@ -573,3 +573,19 @@ fn the_configuration_is_read_again_with_no_gap_in_what_is_captured() -> Result<(
     );
     Ok(())
 }
+
+#[test]
+fn under_nohup_a_hang_up_means_nothing() -> Result<()> {
+    let (_server, address) = server()?;
+    let options = Options::run(Hooks::Socket)
+        .port(address.port())
+        .through(["nohup"]);
+    let agent = Agent::start(&options)?;
+    agent.signal(Signal::HUP)?;
+    call(address, &[200; 3])?;
+    let stopped = agent.stop()?;
+    ensure!(stopped.status == 0, "{}", stopped.message());
+    ensure!(!stopped.message().contains("read again"), "{}", stopped.message());
+    ensure!(stopped.summary.expect("a summary").value("spans.built") == 6);
+    Ok(())
+}
