@@ -1,5 +1,6 @@
 //! The command line: what it takes, what `--help` teaches, and the statuses that scripts can rely on.
 
+use crate::config::Listen;
 use crate::config::choice::{Color, Format, Hooks, Injected, KernelLog};
 use crate::config::layer::{Capture, Layer, Messaging, Output, Propagate, Watch};
 use crate::config::value::{Pattern, Period, PortRange, Size};
@@ -71,6 +72,13 @@ Exit status:
   2  wrong flag, or wrong configuration
   4  it failed otherwise";
 
+const STATUS_STATUSES: &str = "\
+Exit status:
+  0  it runs, and told
+  2  wrong flag
+  3  none runs that would answer there
+  4  it runs, and does not tell: it is another user's, or hangs";
+
 /// Distributed traces out of what services put on the wire: nothing is changed in them, nothing restarted.
 #[derive(Debug, Parser)]
 #[command(name = "spanwire", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{STATUSES}"))]
@@ -93,6 +101,15 @@ pub enum Command {
     /// Capture, show and export
     #[command(after_long_help = format!("{RUN_EXAMPLES}\n\n{STATUSES}"))]
     Run(Box<Run>),
+    /// Show what the spanwire that runs on this host has seen, lost and cost
+    ///
+    /// It asks at the Unix socket beside the lock (`metrics.listen: [unix]`, the default), which is its owner's alone.
+    #[command(after_long_help = STATUS_STATUSES)]
+    Status {
+        /// Where it tells its metrics, where that is not the default: unix:/PATH, or an address with a port
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<Listen>,
+    },
     /// Say line by line what this kernel and these privileges allow
     #[command(after_long_help = STATUSES)]
     Check {
@@ -233,6 +250,11 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", help_heading = "Output")]
     open_after: Option<Period>,
 
+    /// Where to tell metrics and health: unix, unix:/PATH, none, or an address with a port; may be given several times
+    /// [default: unix] [env: SPANWIRE_METRICS_LISTEN]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Output")]
+    listen: Vec<Listen>,
+
     /// Make spans at the broker's end of connections, too: without this, of RabbitMQ's clients on other hosts nothing is
     /// shown here [env: SPANWIRE_BROKER_SPANS]
     #[arg(long, help_heading = "Capture")]
@@ -296,6 +318,10 @@ impl Settings {
                 color: self.color,
                 open_after: self.open_after,
             },
+            metrics: crate::config::metrics::Section {
+                listen: given(&self.listen),
+                ..Default::default()
+            },
             ..Layer::default()
         }
     }
@@ -314,6 +340,8 @@ pub enum Exit {
     Usage,
     /// Another spanwire already runs on this host.
     AlreadyRunning,
+    /// None runs whose status could be shown.
+    NotRunning,
     /// It failed while running.
     Failed,
     /// The status of the command that was run, or that a shell would give for how it went.
@@ -328,7 +356,7 @@ impl Exit {
             Self::Success => 0,
             Self::CannotCapture | Self::CannotReplay => 1,
             Self::Usage => 2,
-            Self::AlreadyRunning => 3,
+            Self::AlreadyRunning | Self::NotRunning => 3,
             Self::Failed => 4,
             Self::Command(status) => status,
         }

@@ -94,6 +94,12 @@ impl Table {
         self.connections.len()
     }
 
+    /// Number of connections that can be.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -13,6 +13,9 @@ use thiserror::Error;
 /// Where the lock is. The kernel gives it up when its holder dies, however that comes.
 const LOCK: &str = "/run/spanwire.lock";
 
+/// The socket's name.
+const SOCKET: &str = "spanwire.sock";
+
 /// Whoever may open the file may lock it, and so keep spanwire from starting: that is for its owner alone.
 const MODE: u32 = 0o600;
 
@@ -75,6 +78,13 @@ impl Instance {
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self(file))
     }
+}
+
+/// Where the running spanwire is asked how it goes: beside its lock.
+#[must_use]
+pub fn socket() -> PathBuf {
+    let lock = path(std::env::var_os("RUNTIME_DIRECTORY").as_deref());
+    lock.with_file_name(SOCKET)
 }
 
 /// Whether [`Instance::claim`] would fail for anything but another spanwire. Takes no lock, so that none that starts

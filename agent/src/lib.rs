@@ -18,13 +18,16 @@ pub mod span;
 pub mod trace;
 
 pub mod export;
+pub mod metrics;
 pub mod redact;
 
 pub mod command;
 mod naming;
 pub mod pipeline;
 pub mod propagation;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod signals;
+pub mod status;
 pub mod summary;

@@ -2,14 +2,13 @@
 
 use clap::Parser as _;
 use spanwire::cli::{self, CheckOutput, Cli, Command, Exit, Replay, Run};
-use spanwire::config::Config;
+use spanwire::config::Resolved;
 use spanwire::config::environment::Environment;
-use spanwire::config::layer::Layer;
 use spanwire::kernel::inspect;
 use spanwire::kernel::load::{Capture, HookSet};
-use spanwire::{config, replay, run};
+use spanwire::reload::Origin;
+use spanwire::{config, replay, run, status};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> Exit {
@@ -21,6 +20,7 @@ fn main() -> Exit {
     let result = match cli.command {
         Command::Run(command) => capture(&command, &environment, cli.quiet),
         Command::Replay(command) => replay(&command, &environment, cli.quiet),
+        Command::Status { address } => status::run(address, &mut io::stdout(), &mut io::stderr()),
         Command::Check { output } => check(output),
         Command::Config(command) => config::run(&command, &environment, &mut io::stdout(), &mut io::stderr()),
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()).map(|()| Exit::Success),
@@ -38,13 +38,18 @@ fn main() -> Exit {
 
 fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<Exit> {
     let settings = &command.settings;
-    let Some(config) = read(settings.config.as_deref(), environment, settings.layer()) else {
+    let origin = Origin {
+        path: settings.config.clone(),
+        environment: environment.clone(),
+        flags: settings.layer(),
+    };
+    let Some(resolved) = read(&origin) else {
         return Ok(Exit::Usage);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(run::run(&config, command, quiet));
+    let ended = runtime.block_on(run::run(resolved, origin, command, quiet));
     // What still waits for a dead endpoint is not waited for.
     runtime.shutdown_background();
     Ok(ended.unwrap_or_else(|error| {
@@ -54,25 +59,32 @@ fn capture(command: &Run, environment: &Environment, quiet: bool) -> io::Result<
 }
 
 fn replay(command: &Replay, environment: &Environment, quiet: bool) -> io::Result<Exit> {
-    let Some(config) = read(command.config.as_deref(), environment, command.layer()) else {
+    let origin = Origin {
+        path: command.config.clone(),
+        environment: environment.clone(),
+        flags: command.layer(),
+    };
+    let Some(resolved) = read(&origin) else {
         return Ok(Exit::Usage);
     };
-    Ok(replay::run(command, &config, quiet).unwrap_or_else(|error| {
-        if error.exit() != Exit::Success {
-            eprintln!("spanwire: {error}");
-        }
-        error.exit()
-    }))
+    Ok(
+        replay::run(command, &resolved.config, quiet).unwrap_or_else(|error| {
+            if error.exit() != Exit::Success {
+                eprintln!("spanwire: {error}");
+            }
+            error.exit()
+        }),
+    )
 }
 
 /// The configuration; `None` where it is wrong, which has been said then.
-fn read(path: Option<&Path>, environment: &Environment, flags: Layer) -> Option<Config> {
-    match config::read(path, environment, flags) {
+fn read(origin: &Origin) -> Option<Resolved> {
+    match origin.read() {
         Ok(resolved) => {
             for warning in &resolved.warnings {
                 tracing::warn!("{warning}");
             }
-            Some(resolved.config)
+            Some(resolved)
         }
         Err(error) => {
             eprintln!("spanwire: {error}");

@@ -12,10 +12,14 @@ use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
+use crate::metrics::report::{Asked, Events, Fill, Program, Report};
+use crate::metrics::requests::Requests;
+use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
 use crate::process::{self, Execution, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
+use crate::reload::{Change, Ordered};
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
@@ -24,8 +28,10 @@ use crate::trace::context::Extracted;
 use crate::trace::drop::DropRules;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,6 +43,9 @@ const BATCH: usize = 256;
 
 /// How often what no event tells is looked for, in nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
+
+/// How often entries of the kernel half's maps are counted at most, in nanoseconds: it takes a system call each.
+const RECOUNT: u64 = 10_000_000_000;
 
 /// Programs that are read as soon as they start, between two sweeps. Where more are started, as in a build, the rest are
 /// read when they are first heard of: then the short-lived ones among them are gone.
@@ -79,6 +88,35 @@ impl Sinks {
         }
     }
 
+    /// The same without keeping them from their end.
+    #[must_use]
+    pub fn downgrade(&self) -> Looked {
+        let weak = |sink: &Arc<Stdout>| Arc::downgrade(sink);
+        Looked {
+            stdout: self.stdout.as_ref().map(weak).unwrap_or_default(),
+            exporter: self.exporter.as_ref().map(Arc::downgrade).unwrap_or_default(),
+        }
+    }
+
+    /// What waits in the queues.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Fill> {
+        let fill = |name, (used, capacity): (usize, usize)| Fill {
+            name,
+            used: used as u64,
+            capacity: capacity as u64,
+        };
+        let stdout = self
+            .stdout
+            .as_ref()
+            .map(|stdout| fill("stdout", stdout.waiting()));
+        let exporter = self
+            .exporter
+            .as_ref()
+            .map(|exporter| fill("export", exporter.waiting()));
+        stdout.into_iter().chain(exporter).collect()
+    }
+
     /// Ends when whoever reads standard output is gone.
     pub async fn closed(&self) {
         match &self.stdout {
@@ -102,6 +140,24 @@ impl Sinks {
             }
         };
         tokio::join!(exporter, stdout);
+    }
+}
+
+/// Sinks that are looked at, and not kept.
+#[derive(Debug, Default)]
+pub struct Looked {
+    stdout: Weak<Stdout>,
+    exporter: Weak<Handle>,
+}
+
+impl Looked {
+    /// Those that are still there.
+    #[must_use]
+    pub fn upgrade(&self) -> Sinks {
+        Sinks {
+            stdout: self.stdout.upgrade(),
+            exporter: self.exporter.upgrade(),
+        }
     }
 }
 
@@ -140,6 +196,14 @@ pub struct Stages {
     pub sinks: Sinks,
     /// Counters.
     pub health: Arc<Health>,
+    /// Metrics of requests, where they are wanted.
+    pub requests: Option<Requests>,
+    /// Who wants to know how it goes.
+    pub asked: Asked,
+    /// Whether it goes at all.
+    pub vitals: Arc<Vitals>,
+    /// What is to be replaced.
+    pub changes: Receiver<Ordered>,
 }
 
 impl Stages {
@@ -197,6 +261,54 @@ impl Stages {
         }
         if watched {
             self.read(pid);
+        }
+    }
+
+    /// Replaces what a configuration that was read again says otherwise.
+    fn change(&mut self, change: Change) {
+        self.rules = change.rules;
+        self.open_after = change.open_after;
+        if let Some(sdk) = change.sdk {
+            self.processes.leave(sdk);
+        }
+        if let Some(filter) = change.filter {
+            self.filter = filter;
+            self.watch_others();
+        }
+    }
+
+    /// Watches whom the filter wants from now on. Whoever is watched before and afterwards is at each moment between.
+    fn watch_others(&mut self) {
+        if self.descendants_only {
+            return;
+        }
+        let running: HashSet<u32> = Proc::host().pids().into_iter().collect();
+        let asks = self.filter.asks_for_container();
+        let wanted: HashSet<u32> = if self.filter.is_selective() {
+            let wants = |pid: &u32| {
+                let process = Proc::host().glance(*pid, asks);
+                process.is_some_and(|process| self.filter.wants(&process))
+            };
+            running.iter().copied().filter(wants).collect()
+        } else {
+            running.clone()
+        };
+        let everything = !self.filter.is_selective();
+        if let Err(error) = self.capture.watch(everything, &wanted, std::process::id()) {
+            tracing::warn!("cannot change which processes are watched: {error}");
+        }
+        for pid in wanted {
+            self.read(pid);
+        }
+        // Forks that were watched with their parents until that was written.
+        for pid in Proc::host()
+            .pids()
+            .into_iter()
+            .filter(|pid| !running.contains(pid))
+        {
+            if self.decides() {
+                self.decide(pid);
+            }
         }
     }
 
@@ -282,6 +394,9 @@ pub struct Pipeline {
     shown: u64,
     /// Programs that may still be read early until the next sweep.
     early: u32,
+    events: Events,
+    /// How full maps of the kernel half were, and when.
+    entries: (u64, Vec<Fill>),
 }
 
 impl Pipeline {
@@ -298,6 +413,8 @@ impl Pipeline {
             swept: 0,
             shown: 0,
             early: READ_EARLY,
+            events: Events::default(),
+            entries: (0, Vec::new()),
         }
     }
 
@@ -321,6 +438,11 @@ impl Pipeline {
         while !stop.load(Ordering::Acquire) {
             self.wait();
             self.turn();
+            self.answer();
+            while let Ok((change, done)) = self.stages.changes.try_recv() {
+                self.stages.change(change);
+                let _ = done.send(());
+            }
         }
         self.stages.capture.detach();
         while self.turn() > 0 {}
@@ -332,6 +454,8 @@ impl Pipeline {
         );
         self.told = u64::MAX;
         self.hand_on();
+        // Who asks now is told of everything.
+        self.answer();
         self.counters()
     }
 
@@ -359,10 +483,13 @@ impl Pipeline {
     fn turn(&mut self) -> usize {
         // Once a turn, so that a clock that was set shows at once.
         self.clock = Clock::now();
+        self.stages.vitals.beat(self.clock.monotonic());
         let Some(ring) = &mut self.ring else { return 0 };
         let (stages, finished, early) = (&mut self.stages, &mut self.finished, &mut self.early);
+        let events = &mut self.events;
         let mut last = 0;
         let count = ring.drain(BATCH, |event| {
+            events.count(event);
             stages.follow(event, early);
             stages.accept(event, finished);
             last = event.time().map_or(last, |time| last.max(time));
@@ -385,9 +512,60 @@ impl Pipeline {
             self.hand_on();
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
+            if let Some(requests) = &mut self.stages.requests {
+                requests.sweep(self.clock.monotonic());
+            }
         }
         self.hand_on();
         count
+    }
+
+    fn answer(&mut self) {
+        while let Some(answer) = self.stages.asked.next() {
+            // Whoever asked may have gone.
+            let _ = answer.send(self.report());
+        }
+    }
+
+    /// How it goes.
+    fn report(&mut self) -> Report {
+        let now = self.clock.monotonic();
+        if self.entries.1.is_empty() || now.saturating_sub(self.entries.0) > RECOUNT {
+            let fill = |(name, used, capacity)| Fill { name, used, capacity };
+            self.entries = (now, self.stages.capture.entries().map(fill).to_vec());
+        }
+        let Stages {
+            table,
+            capture,
+            requests,
+            ..
+        } = &self.stages;
+        let mut tables = self.entries.1.clone();
+        tables.push(Fill {
+            name: "agent.connections",
+            used: table.len() as u64,
+            capacity: table.limit() as u64,
+        });
+        let programs = capture.programs().into_iter().map(|runs| Program {
+            name: runs.program,
+            runs: runs.count,
+            time: runs.time,
+        });
+        Report {
+            events: self.events.by_kind(),
+            kernel: self.counters(),
+            programs: programs.collect(),
+            tables,
+            ring: self.ring.as_ref().and_then(|ring| {
+                Some(Fill {
+                    name: "events",
+                    used: ring.backlog()?,
+                    capacity: capture.ring_buffer().into(),
+                })
+            }),
+            processes: self.stages.processes.states(),
+            requests: requests.as_ref().map(Requests::families).unwrap_or_default(),
+        }
     }
 
     /// Looks for Unix connections that are gone: no event tells their end.
@@ -462,7 +640,13 @@ impl Pipeline {
             }
         }
         let spans = placed.into_iter().filter_map(|placed| match placed {
-            Placed::Here(span) => Some(self.redacted(span)),
+            Placed::Here(span) => {
+                let span = self.redacted(span);
+                if let Some(requests) = &mut self.stages.requests {
+                    requests.record(&span, self.clock.monotonic());
+                }
+                Some(span)
+            }
             Placed::Waits => None,
             Placed::LeftOut => {
                 self.stages.health.add(Counter::LeftOut, 1);

@@ -2,22 +2,29 @@
 
 use crate::cli::{Exit, Run};
 use crate::command::{Running, StartError};
-use crate::config::{self, Config, KernelLog};
+use crate::config::{self, Config, KernelLog, Resolved};
 use crate::exchange::Table;
 use crate::export::Exporter;
 use crate::export::console::{Look, Width};
-use crate::export::settings::{Settings, SettingsError, endpoints, spool};
+use crate::export::metrics::{self as export_metrics, Cadence, Temporality};
+use crate::export::settings::{Settings, SettingsError, endpoints, metrics, spool};
 use crate::export::stdout::{Format, Stdout};
 use crate::health::Health;
-use crate::instance::{Instance, InstanceError};
+use crate::instance::{self, Instance, InstanceError};
+use crate::kernel::clock::Clock;
 use crate::kernel::inspect;
-use crate::kernel::load::{Capture, HookSet, LoadError, Options, Watch};
+use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
+use crate::metrics::report;
+use crate::metrics::requests::{self, Requests};
+use crate::metrics::server::{self, ListenError, Server, Sources};
+use crate::metrics::vitals::Vitals;
 use crate::naming;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
 use crate::process::{self, Proc};
 use crate::propagation;
 use crate::redact::{self, Redactor, RuleError};
+use crate::reload::{self, Origin, Reload};
 use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
 use crate::span::exchange::Builder;
@@ -27,8 +34,10 @@ use crate::trace::causality::Causality;
 use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::Signal;
+use sd_notify::NotifyState;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +81,9 @@ pub enum RunError {
     /// Rules for what is taken out of spans cannot be followed.
     #[error(transparent)]
     Rules(#[from] RuleError),
+    /// Metrics cannot be told where they should be.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The command after `--` does not start.
     #[error(transparent)]
     Command(#[from] StartError),
@@ -94,7 +106,7 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::Rules(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
+            Self::Export(_) | Self::Rules(_) | Self::Listen(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
             Self::Command(error) => error.exit(),
             Self::System { .. } => Exit::Failed,
         }
@@ -105,11 +117,13 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::System { what, source }
 }
 
-/// Captures until a signal, the end of `command`, or that of whoever reads standard output.
+/// Captures until a signal, the end of `command`, or that of whoever reads standard output. The configuration is what `origin`
+/// was read as.
 ///
 /// # Errors
 /// Why it cannot.
-pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunError> {
+pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> Result<Exit, RunError> {
+    let config = &resolved.config.clone();
     let command: &[OsString] = &run.command;
     if !command.is_empty()
         && let Some(filters) = filters_of_processes(&config.watch)
@@ -127,15 +141,28 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let rules = rules(config, run.no_redact, quiet)?;
     let sinks = sinks(config, &health)?;
+    let vitals = Arc::new(Vitals::default());
+    let (questions, asked) = report::channel();
+    let sources = Arc::new(Sources {
+        health: Arc::clone(&health),
+        vitals: Arc::clone(&vitals),
+        questions,
+        queues: queues(&sinks),
+        exports: Arc::default(),
+    });
+    let server = serve(&config.metrics.listen, &sources)?;
+    let exported = export_of_metrics(config, &sources)?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
     let settled = propagation::settle(&config.propagate.headers);
     let mut options = options(config, command);
     options.propagate = settled.policy.protocols;
     let mut capture = Capture::load(&options)?;
+    let _measured = measure_programs(config.metrics.kernel_cost);
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let refused_options = capture.propagation().refused_options().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
     let filter = Filter::new(&config.watch, std::process::id());
+    let (orders, changes) = reload::channel();
     let mut pipeline = Pipeline::new(Stages {
         capture,
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
@@ -152,6 +179,10 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         open_after: config.output.open_after,
         sinks: sinks.clone(),
         health: Arc::clone(&health),
+        requests: requests(&config.metrics),
+        asked,
+        vitals: Arc::clone(&vitals),
+        changes,
     });
     pipeline.watch_running();
     let stop = Arc::new(AtomicBool::new(false));
@@ -182,13 +213,31 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
         Ending::Signal
     } else {
         let running = Running::start(command)?;
+        vitals.set_ready(true);
         announce(config, hooks, quiet);
-        end(running, &mut signals, &sinks, &mut end_of_thread).await
+        let reload = Reload::new(origin, resolved, orders, run.no_redact, !command.is_empty());
+        end(running, &mut signals, &sinks, &mut end_of_thread, reload, quiet).await
     };
     let deadline = Instant::now() + FLUSH;
+    vitals.set_ready(false);
     stop.store(true, Ordering::Release);
-    let kernel = join(pipeline).await;
-    sinks.finish(deadline).await;
+    // Of everything, now that nothing more comes.
+    let last = async {
+        match &exported {
+            Some(_) => sources.families().await,
+            None => Vec::new(),
+        }
+    };
+    let (kernel, last) = tokio::join!(join(pipeline), last);
+    drop(server);
+    let metrics = async {
+        if let Some(exported) = exported {
+            exported
+                .finish(last, deadline.saturating_duration_since(Instant::now()))
+                .await;
+        }
+    };
+    tokio::join!(sinks.finish(deadline), metrics);
     if !quiet {
         summary::write(&health, &kernel, &mut io::stderr().lock());
     }
@@ -201,8 +250,83 @@ pub async fn run(config: &Config, run: &Run, quiet: bool) -> Result<Exit, RunErr
     })
 }
 
+/// Serves metrics. Where the default socket cannot be had, it goes without: nobody asked for it.
+fn serve(listen: &[config::Listen], sources: &Arc<Sources>) -> Result<Server, RunError> {
+    let addresses: Vec<_> = listen
+        .iter()
+        .filter_map(|address| match address {
+            config::Listen::Nowhere => None,
+            config::Listen::Default => Some(server::Address::Unix(instance::socket())),
+            config::Listen::Unix(path) => Some(server::Address::Unix(path.clone())),
+            config::Listen::Tcp(address) => Some(server::Address::Tcp(*address)),
+        })
+        .collect();
+    match Server::start(&addresses, Arc::clone(sources)) {
+        Err(error) if listen == [config::Listen::Default] => {
+            tracing::warn!("{error}");
+            Ok(Server::default())
+        }
+        started => Ok(started?),
+    }
+}
+
+/// Metrics of requests, where they are wanted.
+fn requests(metrics: &config::Metrics) -> Option<Requests> {
+    let limits = requests::Limits {
+        cardinality: metrics.cardinality_limit,
+        exemplars: metrics.exemplars,
+        exponential: metrics
+            .export
+            .as_ref()
+            .is_some_and(|export| export.histograms == config::Histograms::Exponential),
+    };
+    metrics.requests.then(|| Requests::new(limits))
+}
+
+/// Sends metrics over OTLP where that is wanted.
+fn export_of_metrics(
+    config: &Config,
+    sources: &Arc<Sources>,
+) -> Result<Option<export_metrics::Handle>, RunError> {
+    let (Some(export), Some(settings)) = (&config.metrics.export, metrics(config)) else {
+        return Ok(None);
+    };
+    let cadence = Cadence {
+        interval: export.interval,
+        timeout: export.timeout,
+        temporality: match export.temporality {
+            config::Temporality::Cumulative => Temporality::Cumulative,
+            config::Temporality::Delta => Temporality::Delta,
+            config::Temporality::LowMemory => Temporality::LowMemory,
+        },
+    };
+    let own = process::Table::new(Proc::host(), config.resource.clone()).resource(std::process::id());
+    let results = Arc::clone(&sources.exports);
+    let sources = Arc::clone(sources);
+    let gather = move || {
+        let sources = Arc::clone(&sources);
+        async move { sources.families().await }
+    };
+    let started = export_metrics::Handle::start(&settings, cadence, own, results, gather);
+    Ok(Some(started?))
+}
+
+/// What waits in the queues, for as long as there are any.
+fn queues(sinks: &Sinks) -> Box<dyn Fn() -> Vec<report::Fill> + Send + Sync> {
+    let sinks = sinks.downgrade();
+    Box::new(move || sinks.upgrade().queues())
+}
+
+/// Has the kernel measure its programs where that is wanted, until it is dropped.
+fn measure_programs(wanted: bool) -> Option<OwnedFd> {
+    let measured = wanted.then(load::measure_programs)?;
+    measured
+        .inspect_err(|error| tracing::warn!("the kernel does not measure what its programs cost: {error}"))
+        .ok()
+}
+
 /// The flags by whose values processes are chosen; `None` where there is no such value.
-fn filters_of_processes(watch: &config::Watch) -> Option<String> {
+pub(crate) fn filters_of_processes(watch: &config::Watch) -> Option<String> {
     let given = [
         ("--pid", !watch.pids.is_empty()),
         ("--exe", !watch.executables.is_empty()),
@@ -214,6 +338,39 @@ fn filters_of_processes(watch: &config::Watch) -> Option<String> {
         .map(|(name, _)| *name)
         .collect();
     (!names.is_empty()).then(|| names.join(" and "))
+}
+
+/// Reads the configuration again, and says what came of it: to people, and to systemd (systemd.service(5), `notify-reload`).
+async fn read_again(reload: &mut Reload, quiet: bool) {
+    let notify = |states: &[NotifyState<'_>]| {
+        if let Err(error) = sd_notify::notify(states) {
+            tracing::debug!("cannot tell systemd of a reload: {error}");
+        }
+    };
+    let now = i128::from(Clock::now().monotonic() / 1000);
+    notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
+    match reload.run().await {
+        Ok(outcome) => {
+            for warning in outcome.warnings {
+                tracing::warn!("{warning}");
+            }
+            if !outcome.left.is_empty() {
+                tracing::warn!(
+                    "changed, but not before the next start: {}",
+                    outcome.left.join(", ")
+                );
+            }
+            if !quiet {
+                let changed = match outcome.changed.is_empty() {
+                    true => "nothing".to_owned(),
+                    false => outcome.changed.join(", "),
+                };
+                eprintln!("spanwire configuration read again; changed: {changed}");
+            }
+        }
+        Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+    }
+    notify(&[NotifyState::Ready]);
 }
 
 /// What made it end.
@@ -234,11 +391,14 @@ async fn end(
     signals: &mut Signals,
     sinks: &Sinks,
     end_of_thread: &mut oneshot::Receiver<()>,
+    mut reload: Reload,
+    quiet: bool,
 ) -> Ending {
     let mut signalled = false;
     loop {
         tokio::select! {
             received = signals.next() => match received {
+                _ if received.is_reload() => read_again(&mut reload, quiet).await,
                 _ if !running.is_there() => return Ending::Signal,
                 Received { signal, .. } if signalled => return Ending::Abandoned(signal),
                 // What is typed has reached the command already, which is of the same process group.
@@ -386,7 +546,7 @@ fn announce(config: &Config, hooks: HookSet, quiet: bool) {
         };
         eprintln!("spanwire ready: {hooks} hooks{export}");
     }
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         tracing::warn!("cannot tell systemd that spanwire is ready: {error}");
     }
 }

@@ -304,6 +304,12 @@ impl Agent {
         self.child.stdout.all()
     }
 
+    /// Lines of standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> Vec<String> {
+        self.child.stderr.all()
+    }
+
     /// Sends a signal and lets it run on.
     ///
     /// # Errors

@@ -57,6 +57,8 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             event_count: settled(layer.limits.event_count),
             event_attribute_count: settled(layer.limits.event_attribute_count),
         },
+        metrics: super::metrics::metrics(&layer.metrics, &layer.export)
+            .map_err(|(key, problem)| rules.conflict(key, problem))?,
         resource: resource(layer, warnings),
     })
 }

@@ -224,3 +224,25 @@ choice! {
         Amqp = "amqp",
     }
 }
+
+choice! {
+    /// Since when the values of a metric are.
+    pub enum Temporality {
+        /// The start of spanwire, or of the series
+        Cumulative = "cumulative",
+        /// The last export
+        Delta = "delta",
+        /// The last export, of metrics of requests alone
+        LowMemory = "lowmemory",
+    }
+}
+
+choice! {
+    /// Into which buckets durations are counted for OTLP.
+    pub enum Histograms {
+        /// Those that the semantic conventions name
+        Explicit = "explicit_bucket_histogram",
+        /// Exponential ones, as fine as fits into 160 of them
+        Exponential = "base2_exponential_bucket_histogram",
+    }
+}

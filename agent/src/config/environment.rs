@@ -8,6 +8,7 @@
 
 use super::choice::Format;
 use super::layer::Layer;
+use super::metrics::Listen;
 use super::print::{Origin, Origins};
 use super::value::{FieldName, Invalid, Method, Period, Secret, nearest};
 use super::{Error, Warning, pairs};
@@ -62,6 +63,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_EXPORT_FILE", "export.file.path"),
     ("SPANWIRE_SPOOL", "export.spool.directory"),
     ("SPANWIRE_SPOOL_SIZE", "export.spool.max_size"),
+    ("SPANWIRE_METRICS_LISTEN", "metrics.listen"),
+    ("SPANWIRE_METRICS_KERNEL_COST", "metrics.kernel_cost"),
+    ("SPANWIRE_METRICS_REQUESTS", "metrics.requests"),
+    ("SPANWIRE_METRICS_CARDINALITY_LIMIT", "metrics.cardinality_limit"),
 ];
 
 /// The environment of this process. Variables that are not UTF-8 mean nothing to us.
@@ -196,6 +201,10 @@ impl<'a> Reader<'a> {
         layer.export.file.path = self.one("export.file.path")?;
         layer.export.spool.directory = self.one("export.spool.directory")?;
         layer.export.spool.max_size = self.one("export.spool.max_size")?;
+        layer.metrics.listen = self.many("metrics.listen")?;
+        layer.metrics.kernel_cost = self.one("metrics.kernel_cost")?;
+        layer.metrics.requests = self.one("metrics.requests")?;
+        layer.metrics.cardinality_limit = self.one("metrics.cardinality_limit")?;
         Ok(layer)
     }
 
@@ -267,6 +276,8 @@ impl<'a> Reader<'a> {
         let names = ["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
         limits.event_attribute_count = self.otel("limits.event_attribute_count", &names, integer);
 
+        self.metrics(layer);
+
         let name = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
         layer.http.known_methods = self.otel("http.known_methods", &[name], methods);
 
@@ -331,9 +342,75 @@ impl<'a> Reader<'a> {
             Some(Ok(true)) => {
                 layer.export.enabled = Some(false);
                 self.origin("export.enabled", name);
+                layer.metrics.export = Some(false);
+                self.origin("metrics.export", name);
             }
             Some(Err(problem)) => self.warn(name, problem.to_string()),
         }
+    }
+
+    /// OTEL_METRICS_EXPORTER and what goes with it. The specification's default exporter is `otlp`; ours is none, since many an
+    /// endpoint for traces takes no metrics.
+    fn metrics(&mut self, layer: &mut Layer) {
+        let known = |reader: &mut Self, name, words: &[&str]| -> Vec<String> {
+            let all = reader.value(name).unwrap_or_default().to_lowercase();
+            let (known, unknown): (Vec<_>, Vec<_>) = all
+                .split(',')
+                .map(|word| word.trim().to_owned())
+                .filter(|word| !word.is_empty())
+                .partition(|word| words.contains(&&**word));
+            for word in unknown {
+                reader.warn(name, Invalid::choice(&word, words).to_string());
+            }
+            known
+        };
+        let name = "OTEL_METRICS_EXPORTER";
+        let exporters = known(self, name, &["otlp", "prometheus", "none"]);
+        if !exporters.is_empty() && layer.metrics.export.is_none() {
+            layer.metrics.export = Some(exporters.iter().any(|exporter| exporter == "otlp"));
+            self.origin("metrics.export", name);
+        }
+        if exporters.iter().any(|exporter| exporter == "prometheus") && layer.metrics.listen.is_none() {
+            let host = self.value("OTEL_EXPORTER_PROMETHEUS_HOST").unwrap_or("localhost");
+            let port = self.value("OTEL_EXPORTER_PROMETHEUS_PORT").unwrap_or("9464");
+            let host = if host.contains(':') {
+                format!("[{host}]")
+            } else {
+                host.to_owned()
+            };
+            match format!("{host}:{port}").parse() {
+                Ok(address) => {
+                    layer.metrics.listen = Some(vec![Listen::Default, address]);
+                    self.origin("metrics.listen", name);
+                }
+                Err(problem) => self.warn("OTEL_EXPORTER_PROMETHEUS_HOST", Invalid::to_string(&problem)),
+            }
+        }
+        let metrics = &mut layer.metrics;
+        metrics.endpoint = self.otel("metrics.endpoint", &["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"], text);
+        let names = [
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+        ];
+        metrics.protocol = self.otel("metrics.protocol", &names, word);
+        let names = ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+        metrics.headers = self.otel("metrics.headers", &names, headers);
+        metrics.interval = self.otel("metrics.interval", &["OTEL_METRIC_EXPORT_INTERVAL"], milliseconds);
+        metrics.timeout = self.otel("metrics.timeout", &["OTEL_METRIC_EXPORT_TIMEOUT"], milliseconds);
+        let name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+        metrics.temporality = self.otel("metrics.temporality", &[name], word);
+        let name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+        metrics.histograms = self.otel("metrics.histograms", &[name], word);
+        let filter = |value: &str| match value.to_lowercase().as_str() {
+            // Every span is exported, unless it is left out of metrics, too.
+            "always_on" | "trace_based" => Ok(true),
+            "always_off" => Ok(false),
+            other => Err(Invalid::choice(
+                other,
+                &["always_on", "always_off", "trace_based"],
+            )),
+        };
+        metrics.exemplars = self.otel("metrics.exemplars", &["OTEL_METRICS_EXEMPLAR_FILTER"], filter);
     }
 
     /// OTEL_RESOURCE_ATTRIBUTES of spanwire itself holds for the host and its environment, so all services get them. Its

@@ -143,7 +143,8 @@ fn reworded(path: &str, what: &str) -> String {
     if path.starts_with("redaction.hash_key") {
         return "expected a text of at least 16 characters".to_owned();
     }
-    if path.starts_with("export.") && path.contains(".headers") && !path.contains(".headers_file") {
+    let is_headers = path.starts_with("export.") && path.contains(".headers") && !path.contains(".headers_file");
+    if is_headers || path.starts_with("metrics.headers") {
         return "expected header names, each with a value".to_owned(); // What was found may be a credential.
     }
     let what = what
@@ -270,7 +271,7 @@ mod tests {
         );
         check(
             "a: b",
-            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, baggage, routes, spans, redaction, output, export, batch, limits, resource",
+            "unknown key `a` at spanwire.yaml:1; known there: watch, capture, http, messaging, propagate, sdk, baggage, routes, spans, redaction, output, export, batch, limits, metrics, resource",
         );
     }
 

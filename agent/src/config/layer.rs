@@ -270,6 +270,9 @@ pub struct Layer {
     /// Limits of what a span carries.
     #[serde(deserialize_with = "optional")]
     pub limits: Limits,
+    /// What is told about what spanwire does and sees.
+    #[serde(deserialize_with = "optional")]
+    pub metrics: super::metrics::Section,
     /// Resource attributes added to every service, such as `deployment.environment.name: staging`.
     #[serde(deserialize_with = "optional")]
     pub resource: BTreeMap<String, String>,
@@ -304,6 +307,7 @@ impl Layer {
             },
             batch: self.batch.over(lower.batch),
             limits: self.limits.over(lower.limits),
+            metrics: self.metrics.over(lower.metrics),
             resource,
         }
     }
@@ -377,6 +381,7 @@ impl Layer {
                 event_count: Some(128),
                 event_attribute_count: Some(128),
             },
+            metrics: super::metrics::Section::defaults(),
             ..Self::default()
         }
     }

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod expression;
 mod file;
 pub mod layer;
+pub mod metrics;
 pub mod naming;
 pub mod pairs;
 mod print;
@@ -19,14 +20,15 @@ pub mod redaction;
 pub mod value;
 
 pub use choice::{
-    Action, Color, Compression, Covered, Format, Fsync, Hooks, Injected, KernelLog, Protocol, RuleSet, Shape,
-    Traffic,
+    Action, Color, Compression, Covered, Format, Fsync, Histograms, Hooks, Injected, KernelLog, Protocol, RuleSet,
+    Shape, Temporality, Traffic,
 };
 pub use command::run;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
+pub use metrics::{Listen, Metrics, MetricsExport};
 pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};
 use print::{Origin, Origins};
 pub use redaction::{AttributeRule, Redaction};
@@ -69,6 +71,8 @@ pub struct Config {
     pub batch: Batch,
     /// Limits of what a span carries.
     pub limits: Limits,
+    /// What is told about spanwire itself.
+    pub metrics: Metrics,
     /// Attributes added to every service's resource; never `service.name` or `service.instance.id`.
     pub resource: Vec<(String, String)>,
 }
@@ -290,6 +294,14 @@ impl Resolved {
     #[must_use]
     pub fn yaml(&self) -> String {
         print::yaml(&self.layer, &self.origins)
+    }
+}
+
+impl Resolved {
+    /// Keys whose values are others in `other`, such as `capture.hooks`.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        print::differences(&self.layer, &other.layer)
     }
 }
 

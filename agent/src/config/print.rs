@@ -45,6 +45,57 @@ pub(super) fn keys_of(layer: &Layer) -> Vec<String> {
     keys
 }
 
+/// Every key whose value is not the same in both, or that one of them alone sets.
+pub(super) fn differences(one: &Layer, other: &Layer) -> Vec<String> {
+    let values = |layer: &Layer| {
+        let mut values = BTreeMap::new();
+        visit(layer, &mut |entry| {
+            if let Entry::Leaf { path, value, .. } = entry {
+                values.insert(path.to_owned(), value.clone());
+            }
+        });
+        values
+    };
+    let (one_values, other_values) = (values(one), values(other));
+    let mut keys: Vec<String> = one_values
+        .keys()
+        .chain(other_values.keys())
+        .filter(|key| one_values.get(*key) != other_values.get(*key))
+        .cloned()
+        .collect();
+    // Secrets are masked by their serialisation, and so look all the same.
+    for (key, is_same) in [
+        (
+            "export.otlp.headers",
+            one.export.otlp.headers == other.export.otlp.headers,
+        ),
+        ("metrics.headers", one.metrics.headers == other.metrics.headers),
+        (
+            "export.otlp.endpoint",
+            one.export.otlp.endpoint == other.export.otlp.endpoint,
+        ),
+        (
+            "export.otlp.traces_endpoint",
+            one.export.otlp.traces_endpoint == other.export.otlp.traces_endpoint,
+        ),
+        ("metrics.endpoint", one.metrics.endpoint == other.metrics.endpoint),
+        ("export.fan_out", one.export.fan_out == other.export.fan_out),
+        ("export.zipkin", one.export.zipkin == other.export.zipkin),
+        ("export.proxy", one.export.proxy == other.export.proxy),
+        (
+            "redaction.hash_key",
+            one.redaction.hash_key == other.redaction.hash_key,
+        ),
+    ] {
+        if !is_same {
+            keys.push(key.to_owned());
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// `layer` as YAML, each value with its origin; secrets are masked by their own serialisation.
 pub(super) fn yaml(layer: &Layer, origins: &Origins) -> String {
     let mut text = String::new();
@@ -110,7 +161,7 @@ fn visit(layer: &Layer, found: &mut dyn FnMut(Entry<'_>)) {
             let path = join(path, name);
             match value.as_mapping() {
                 // Headers are one value: a source replaces all of them.
-                Some(section) if path != "export.otlp.headers" => {
+                Some(section) if !["export.otlp.headers", "metrics.headers"].contains(&&*path) => {
                     if !section.is_empty() {
                         found(Entry::Section { depth, name });
                         walk(section, &path, depth + 1, found);

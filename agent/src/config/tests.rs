@@ -104,6 +104,14 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             event_count: 128,
             event_attribute_count: 128,
         },
+        metrics: Metrics {
+            listen: vec![Listen::Default],
+            kernel_cost: false,
+            requests: true,
+            cardinality_limit: 2000,
+            exemplars: true,
+            export: None,
+        },
         resource: vec![],
     };
     assert_eq!((resolved.config, resolved.warnings), (expect, vec![]));
@@ -388,6 +396,17 @@ limits:
   attribute_count: 128  # default
   event_count: 128  # default
   event_attribute_count: 128  # default
+metrics:
+  listen:  # default
+  - unix
+  kernel_cost: false  # default
+  requests: true  # default
+  cardinality_limit: 2000  # default
+  exemplars: true  # default
+  interval: 60s  # default
+  timeout: 30s  # default
+  temporality: cumulative  # default
+  histograms: explicit_bucket_histogram  # default
 resource:
   team: yes  # from spanwire.yaml
   zone: a  # from $OTEL_RESOURCE_ATTRIBUTES

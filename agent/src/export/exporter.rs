@@ -109,6 +109,13 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Spans that wait, and how many can, of all endpoints together.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let all = self.outlets.iter().map(|outlet| &outlet.queue);
+        all.fold((0, 0), |(used, most), queue| (used + queue.len(), most + queue.capacity()))
+    }
+
     /// Takes what the queues have room for, counts the rest. Never waits.
     pub fn push(&self, spans: &[Redacted]) {
         let mut chunks = Chunks::new(spans);

@@ -9,6 +9,7 @@ mod form;
 pub mod json;
 mod line;
 mod link;
+pub mod metrics;
 pub mod queue;
 #[cfg(test)]
 mod sample;

@@ -179,6 +179,10 @@ impl Queue {
         self.limits.queue_size - waiting.spans
     }
 
+    pub(super) const fn capacity(&self) -> usize {
+        self.limits.queue_size
+    }
+
     /// Spans that wait.
     pub(super) fn len(&self) -> usize {
         self.lock().spans

@@ -10,7 +10,7 @@ pub use super::spool::{Fsync, Settings as Spool, SpoolError};
 
 mod configured;
 
-pub use configured::{endpoints, spool};
+pub use configured::{endpoints, metrics, spool};
 
 /// How an endpoint is spoken to: `OTEL_EXPORTER_OTLP_PROTOCOL`, and what is not OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +81,31 @@ pub struct Tls {
     pub client_key: Option<PathBuf>,
 }
 
+/// What is sent: which service of OTLP takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    #[default]
+    Traces,
+    /// Metrics.
+    Metrics,
+}
+
+impl Signal {
+    /// The method of its service over gRPC.
+    pub(super) const fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+}
+
 /// Where spans go, and how. Without `Debug`: the headers hold tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// What is sent.
+    pub signal: Signal,
     /// URL; for HTTP the whole one, with `/v1/traces` where the specification appends that. Or `unix:PATH` of a socket. Of a
     /// file, its path.
     pub endpoint: String,
@@ -112,6 +134,7 @@ impl Settings {
     #[must_use]
     pub fn new(endpoint: impl Into<String>, protocol: Protocol) -> Self {
         Self {
+            signal: Signal::default(),
             endpoint: endpoint.into(),
             protocol,
             headers: Vec::new(),

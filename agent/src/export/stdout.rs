@@ -93,6 +93,12 @@ impl Stdout {
         }
     }
 
+    /// Spans that wait, and how many can.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.waiting.load(Ordering::Acquire), MOST_WAITING)
+    }
+
     /// Ends when nothing more can be written: the reader of the pipe is gone.
     pub async fn closed(&self) {
         // A sender that is gone means a thread that is gone.

@@ -20,14 +20,15 @@ use spanwire_ebpf::{
     CONNECTION_BORN, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime,
     propagate, protocol,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 use thiserror::Error;
 
 /// The kernel half, for kernels with `bpf_loop` (5.17) and for those before.
@@ -280,6 +281,7 @@ pub struct Capture {
     /// `None` once the hooks are out.
     ebpf: Option<Ebpf>,
     ring: Option<Ring>,
+    ring_buffer: u32,
     set: HookSet,
     processes: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
@@ -291,6 +293,8 @@ pub struct Capture {
     probes: Probes,
     log: Option<EbpfLogger<Diagnostics>>,
     skipped: u64,
+    /// Most entries of connections, runtimes and sockets.
+    capacities: [u32; 3],
 }
 
 impl Capture {
@@ -407,6 +411,7 @@ impl Capture {
             let (length, address) = mapped(*range);
             refused.insert(&Key::new(length, address), 1, 0)?;
         }
+        let capacities = ["CONNECTIONS", "RUNTIMES", "SOCKETS"].map(|name| capacity(&ebpf, name));
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
         let runtimes = HashMap::try_from(take(&mut ebpf, "RUNTIMES")?)?;
@@ -419,6 +424,7 @@ impl Capture {
         let mut capture = Self {
             ebpf: None,
             ring,
+            ring_buffer: options.ring_buffer,
             set,
             processes,
             connections,
@@ -429,6 +435,7 @@ impl Capture {
             probes: Probes::default(),
             log,
             skipped: 0,
+            capacities,
         };
         let hooks = match set {
             HookSet::Socket => SOCKET,
@@ -497,9 +504,34 @@ impl Capture {
         Ok(())
     }
 
+    /// Watches all processes but one, or those that are named. No bit that stays as it was is another for a moment.
+    ///
+    /// # Errors
+    /// Where the map refuses.
+    pub fn watch(&mut self, everything: bool, named: &HashSet<u32>, but: u32) -> Result<(), MapError> {
+        if everything {
+            return self.watch_all(true, but);
+        }
+        let mut words = BTreeMap::<u32, u64>::new();
+        for pid in named {
+            *words.entry(pid / 64).or_default() |= 1 << (pid % 64);
+        }
+        for index in 0..self.processes.len() {
+            self.processes
+                .set(index, words.get(&index).copied().unwrap_or(0), 0)?;
+        }
+        Ok(())
+    }
+
     /// What injects contexts.
     pub const fn propagation(&mut self) -> &mut Propagation {
         &mut self.propagation
+    }
+
+    /// Size of the ring buffer in bytes.
+    #[must_use]
+    pub const fn ring_buffer(&self) -> u32 {
+        self.ring_buffer
     }
 
     /// The hook set that is in use.
@@ -519,11 +551,12 @@ impl Capture {
         }
     }
 
-    /// How often the kernel skipped a hook, until [`Self::detach`]: the same program was being run for a task that had been
+    /// How often the kernel skipped a hook: the same program was being run for a task that had been
     /// preempted on that processor.
     #[must_use]
-    pub const fn skipped(&self) -> u64 {
-        self.skipped
+    pub fn skipped(&self) -> u64 {
+        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
+        self.skipped + programs.filter_map(|(_, program)| skips(program)).sum::<u64>()
     }
 
     /// The ring buffer; `None` the second time.
@@ -620,6 +653,71 @@ fn instance() -> u32 {
     u32::try_from(random >> 32).unwrap_or_default().max(1)
 }
 
+/// Reads what programs cost, and how full maps are.
+impl Capture {
+    /// How often each program ran and for how long; empty where the kernel does not count that, and never did.
+    #[must_use]
+    pub fn programs(&self) -> Vec<Runs> {
+        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
+        programs
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                (info.run_count() > 0).then(|| Runs {
+                    program: name.to_owned(),
+                    count: info.run_count(),
+                    time: info.run_time(),
+                })
+            })
+            .collect()
+    }
+
+    /// Entries of each map and how many fit. Takes a system call an entry.
+    #[must_use]
+    pub fn entries(&self) -> [(&'static str, u64, u64); 3] {
+        /// Where entries come and go meanwhile, the kernel may begin again: it ends all the same.
+        fn count<T>(keys: impl Iterator<Item = T>, most: u32) -> u64 {
+            keys.take(most as usize).count() as u64
+        }
+        let [connections, runtimes, sockets] = self.capacities;
+        [
+            (
+                "kernel.connections",
+                count(self.connections.keys(), connections),
+                connections.into(),
+            ),
+            (
+                "kernel.runtimes",
+                count(self.runtimes.keys(), runtimes),
+                runtimes.into(),
+            ),
+            (
+                "kernel.sockets",
+                self.propagation.enrolled(sockets),
+                sockets.into(),
+            ),
+        ]
+    }
+}
+
+/// What a program in the kernel has cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// Its name.
+    pub program: String,
+    /// How often it ran.
+    pub count: u64,
+    /// How long all runs took.
+    pub time: Duration,
+}
+
+/// Has the kernel measure what BPF programs cost, all of the host, until the descriptor is closed (5.8; about 20 ns a run).
+///
+/// # Errors
+/// The kernel refuses.
+pub fn measure_programs() -> Result<OwnedFd, aya::sys::SyscallError> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+}
+
 /// How often a program was skipped, as the kernel shows since 5.12 (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c); `None`
 /// where it is not loaded.
 fn skips(program: &aya::programs::Program) -> Option<u64> {
@@ -686,6 +784,17 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError>
     ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
         name: name.to_owned(),
     })
+}
+
+/// Most entries of a map.
+fn capacity(ebpf: &Ebpf, name: &str) -> u32 {
+    let descriptor = ebpf.map(name).and_then(|map| match map {
+        aya::maps::Map::LruHashMap(map) | aya::maps::Map::HashMap(map) | aya::maps::Map::SockHash(map) => {
+            map.info().ok()
+        }
+        _ => None,
+    });
+    descriptor.map_or(0, |info| info.max_entries())
 }
 
 /// Length of the prefix, and the address, IPv4 as IPv6 maps it.

@@ -94,6 +94,11 @@ impl Propagation {
         count
     }
 
+    /// Sockets that are enrolled, counted up to `most`.
+    pub(super) fn enrolled(&self, most: u32) -> u64 {
+        self.sockets.keys().take(most as usize).count() as u64
+    }
+
     /// Takes out the sockets of which `stays` says no. Returns how many.
     ///
     /// # Errors

@@ -92,6 +92,14 @@ impl Table {
         Self { sdk, ..self }
     }
 
+    /// The same from now on, also to those of which it was decided before.
+    pub fn leave(&mut self, sdk: sdk::Rules) {
+        self.sdk = sdk;
+        for entry in self.entries.values_mut() {
+            entry.is_instrumented = None;
+        }
+    }
+
     /// The resource of a process, always the same one for the same life of it.
     pub fn resource(&mut self, pid: u32) -> Arc<Resource> {
         self.known(pid).resource
@@ -161,6 +169,23 @@ impl Table {
             );
         }
         *entry.is_instrumented.insert(evidence.is_some())
+    }
+
+    /// How many processes there are in each state.
+    #[must_use]
+    pub fn states(&self) -> Vec<(&'static str, u64)> {
+        let mut states = ["heard_of", "read", "unreadable", "instrumented", "ended"].map(|state| (state, 0));
+        for entry in self.entries.values() {
+            let state = match (&entry.known, entry.is_instrumented) {
+                _ if entry.ended => 4,
+                (_, Some(true)) => 3,
+                (Some(Known { identity: None, .. }), _) => 2,
+                (Some(_), _) => 1,
+                (None, _) => 0,
+            };
+            states[state].1 += 1;
+        }
+        states.to_vec()
     }
 
     /// Whether anything is known of a process, be it only that it was forked.

@@ -22,13 +22,15 @@ struct Rounds {
     idle: Vec<f64>,
     peak: Vec<f64>,
     silent: Vec<f64>,
+    /// As `silent`, without metrics of requests.
+    unmeasured: Vec<f64>,
     exporting: Vec<f64>,
     lost: Vec<f64>,
     /// Whether one was by another hook set than `socket`, which the goals are for.
     by_other_hooks: bool,
 }
 
-/// Rounds of: a start under load, a load without export, a load with export to a sink on this host.
+/// Rounds of: a start under load, a load without export, the same without metrics of requests, a load with export to a sink on this host.
 pub(super) fn measure(rounds: usize) -> Result<Report> {
     let about = format!(
         "{RATE} requests a second for {} s on 16 connections, client and server traced",
@@ -48,6 +50,8 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
         start(&nginx, &mut found)?;
         let silent = under_load(&nginx, &[], &mut found)?;
         found.silent.push(silent);
+        let unmeasured = under_load(&nginx, &[("SPANWIRE_METRICS_REQUESTS", "false")], &mut found)?;
+        found.unmeasured.push(unmeasured);
         let exporting = under_load(&nginx, &export, &mut found)?;
         found.exporting.push(exporting);
     }
@@ -69,6 +73,8 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
         ("start to first span", "ms", &found.first_span, Some(1000.0)),
         ("spans lost of those due", "%", &found.lost, None),
     ];
+    let what = "CPU a span, with and without metrics of requests".to_owned();
+    report.push(Row::paired(what, "us", &found.silent, &found.unmeasured));
     for (what, unit, values, most) in rows {
         let goal = most.filter(|_| !found.by_other_hooks).map(Goal::UpTo);
         report.push(Row::alone(what.to_owned(), unit, values).judged(goal));

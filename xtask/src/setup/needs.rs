@@ -69,6 +69,8 @@ pub(crate) const TESTS: &[Need] = &[
     // Network namespaces, and translation of addresses between them.
     program("ip", "iproute2"),
     program("nft", "nftables"),
+    // What scrapes metrics, and checks them.
+    program("promtool", "prometheus"),
     // Captures, and what others make of them.
     program("tcpdump", "tcpdump"),
     program("tshark", "tshark"),

@@ -15,6 +15,7 @@ const STAGES: &[&str] = &[
     "trace",
     "redact",
     "sample",
+    "metrics",
     "export",
 ];
 

@@ -200,3 +200,44 @@ fn batches_and_limits() {
         ["`batch.max_export_batch_size`: 512 is more than `batch.max_queue_size`; 100 is taken"]
     );
 }
+
+#[test]
+fn metrics_are_exported_where_that_is_said() {
+    let metrics = |variables: &[(&str, &str)]| of_variables(variables).config.metrics;
+    let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+    // Many an endpoint takes spans alone.
+    assert_eq!(metrics(&[base]).export, None);
+    let export = metrics(&[
+        base,
+        ("OTEL_METRICS_EXPORTER", "otlp,prometheus"),
+        ("OTEL_EXPORTER_PROMETHEUS_PORT", "9999"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1500"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "base2_exponential_bucket_histogram",
+        ),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "k=v"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
+    ]);
+    let listen: Vec<_> = export.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["unix", "127.0.0.1:9999"]);
+    assert!(!export.exemplars);
+    let export = export.export.unwrap();
+    assert_eq!(export.otlp.url, "http://c:4318/v1/metrics");
+    assert_eq!(export.otlp.headers[0].0, "k");
+    assert_eq!(export.interval, Duration::from_millis(1500));
+    assert_eq!(export.temporality, Temporality::Delta);
+    assert_eq!(export.histograms, Histograms::Exponential);
+    let disabled = [("OTEL_METRICS_EXPORTER", "otlp"), ("OTEL_SDK_DISABLED", "true")];
+    assert_eq!(metrics(&disabled).export, None);
+    let own = [("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1/all")];
+    assert_eq!(metrics(&own).export.unwrap().otlp.url, "http://m:1/all");
+    assert_eq!(
+        warnings(&[("OTEL_METRICS_EXPORTER", "promethes")]),
+        [
+            "environment variable OTEL_METRICS_EXPORTER: `promethes` is not one of otlp, prometheus, none; did you mean \
+             `prometheus`?"
+        ]
+    );
+}

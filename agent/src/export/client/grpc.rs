@@ -1,4 +1,4 @@
-//! OTLP/gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`.
+//! OTLP/gRPC: `Export` of a signal's service. What it answers has the same shape for each signal.
 
 use std::error::Error;
 
@@ -18,11 +18,10 @@ use super::connect::Connector;
 use super::{Accepted, Address, Failure, LONGEST_RETRY_AFTER, RESPONSE_BYTES, USER_AGENT, chain, tls};
 use crate::export::settings::{Compression, Settings, SettingsError};
 
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
 /// A channel to one endpoint; it reconnects by itself.
 pub(super) struct Client {
     service: tonic::client::Grpc<Channel>,
+    method: &'static str,
     metadata: MetadataMap,
 }
 
@@ -63,6 +62,7 @@ impl Client {
         }
         Ok(Self {
             service,
+            method: settings.signal.method(),
             metadata: MetadataMap::from_headers(headers),
         })
     }
@@ -85,7 +85,7 @@ impl Client {
             .map_err(|error| Failure::unreachable(chain(&error)))?;
         let request = Request::from_parts(self.metadata.clone(), Extensions::new(), request);
         let response = service
-            .unary(request, PathAndQuery::from_static(EXPORT), Export)
+            .unary(request, PathAndQuery::from_static(self.method), Export)
             .await;
         match response {
             Ok(response) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Compression, Fsync, Protocol, Proxy, Rotation, Settings, Spool, Tls};
+use super::{Compression, Fsync, Protocol, Proxy, Rotation, Settings, Signal, Spool, Tls};
 use crate::config::{self, Config};
 use crate::export::queue::Limits;
 
@@ -13,7 +13,42 @@ const LONGEST: Duration = Duration::from_hours(1);
 #[must_use]
 pub fn endpoints(config: &Config) -> Vec<Settings> {
     let export = &config.export;
-    let otlp = export.otlp.iter().map(|otlp| Settings {
+    let otlp = export.otlp.iter().map(otlp);
+    let zipkin = export.zipkin.iter().map(|zipkin| Settings {
+        timeout: zipkin.timeout.unwrap_or(LONGEST),
+        ..Settings::new(zipkin.url.clone(), Protocol::Zipkin)
+    });
+    let file = export.file.iter().map(|file| {
+        let rotation = Rotation {
+            max_size: file.max_size,
+            max_files: file.max_files,
+        };
+        Settings::new(file.path.clone(), Protocol::File(rotation))
+    });
+    otlp.chain(zipkin)
+        .chain(file)
+        .map(|settings| with_what_all_share(settings, config))
+        .collect()
+}
+
+/// Where metrics go, if the configuration wants them sent. There is no JSON of them: who takes that takes protobuf, too.
+#[must_use]
+pub fn metrics(config: &Config) -> Option<Settings> {
+    let settings = otlp(&config.metrics.export.as_ref()?.otlp);
+    let protocol = match settings.protocol {
+        Protocol::HttpJson => Protocol::HttpProtobuf,
+        protocol => protocol,
+    };
+    let settings = Settings {
+        signal: Signal::Metrics,
+        protocol,
+        ..settings
+    };
+    Some(with_what_all_share(settings, config))
+}
+
+fn otlp(otlp: &config::Otlp) -> Settings {
+    Settings {
         headers: otlp
             .headers
             .iter()
@@ -39,36 +74,26 @@ pub fn endpoints(config: &Config) -> Vec<Settings> {
                 config::Protocol::HttpJson => Protocol::HttpJson,
             },
         )
-    });
-    let zipkin = export.zipkin.iter().map(|zipkin| Settings {
-        timeout: zipkin.timeout.unwrap_or(LONGEST),
-        ..Settings::new(zipkin.url.clone(), Protocol::Zipkin)
-    });
-    let file = export.file.iter().map(|file| {
-        let rotation = Rotation {
-            max_size: file.max_size,
-            max_files: file.max_files,
-        };
-        Settings::new(file.path.clone(), Protocol::File(rotation))
-    });
-    otlp.chain(zipkin)
-        .chain(file)
-        .map(|settings| Settings {
-            export_timeout: config.batch.export_timeout.unwrap_or(LONGEST),
-            proxy: Proxy {
-                http: export.proxy.http.clone(),
-                https: export.proxy.https.clone(),
-                except: export.proxy.except.clone(),
-            },
-            limits: Limits {
-                queue_size: config.batch.max_queue_size,
-                batch_size: config.batch.max_export_batch_size,
-                batch_bytes: config.batch.max_export_batch_bytes,
-                schedule_delay: config.batch.schedule_delay,
-            },
-            ..settings
-        })
-        .collect()
+    }
+}
+
+fn with_what_all_share(settings: Settings, config: &Config) -> Settings {
+    let (proxy, batch) = (&config.export.proxy, &config.batch);
+    Settings {
+        export_timeout: batch.export_timeout.unwrap_or(LONGEST),
+        proxy: Proxy {
+            http: proxy.http.clone(),
+            https: proxy.https.clone(),
+            except: proxy.except.clone(),
+        },
+        limits: Limits {
+            queue_size: batch.max_queue_size,
+            batch_size: batch.max_export_batch_size,
+            batch_bytes: batch.max_export_batch_bytes,
+            schedule_delay: batch.schedule_delay,
+        },
+        ..settings
+    }
 }
 
 /// The spool that the configuration names, if it names one.

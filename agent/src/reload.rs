@@ -1,0 +1,316 @@
+//! SIGHUP: the configuration is read again, and what can change while requests are captured does.
+
+use crate::config::environment::Environment;
+use crate::config::layer::Layer;
+use crate::config::{self, Config, Resolved};
+use crate::pipeline::Rules;
+use crate::process::watch::Filter;
+use crate::process::{Proc, SdkRules};
+use crate::run::{self, RunError};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Keys that can change, or what they begin with. For each, [`Change`] says what of a running pipeline is replaced.
+const CHANGEABLE: &[&str] = &[
+    "watch.pid",
+    "watch.exe",
+    "watch.container",
+    "http.",
+    "limits.",
+    "output.open_after",
+    "sdk.",
+];
+
+/// Changes that wait to be made; each signal makes one, and waits for it.
+const WAITING: usize = 1;
+
+/// Where a configuration comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The file that was named on the command line.
+    pub path: Option<PathBuf>,
+    /// The environment, which does not change.
+    pub environment: Environment,
+    /// Flags.
+    pub flags: Layer,
+}
+
+impl Origin {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a value cannot be taken.
+    pub fn read(&self) -> Result<Resolved, config::Error> {
+        config::read(self.path.as_deref(), &self.environment, self.flags.clone())
+    }
+}
+
+/// All that is replaced at once, between two turns of the pipeline.
+#[derive(Debug)]
+pub struct Change {
+    /// Which processes are watched; `None` where that is as it was.
+    pub filter: Option<Filter>,
+    /// What becomes of exchanges.
+    pub rules: Rules,
+    /// When streams that are open are shown.
+    pub open_after: Option<Duration>,
+    /// What is left to services' own SDKs; `None` where that is as it was.
+    pub sdk: Option<SdkRules>,
+}
+
+/// A change, and who waits for it.
+pub type Ordered = (Change, oneshot::Sender<()>);
+
+/// The way of changes to the pipeline.
+#[must_use]
+pub fn channel() -> (SyncSender<Ordered>, Receiver<Ordered>) {
+    sync_channel(WAITING)
+}
+
+/// Reads again and changes.
+#[derive(Debug)]
+pub struct Reload {
+    origin: Origin,
+    /// As it was when capture began.
+    begun: Resolved,
+    /// As it is.
+    current: Resolved,
+    orders: SyncSender<Ordered>,
+    no_redact: bool,
+    has_command: bool,
+}
+
+/// Why all stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// What was read cannot be taken.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// It could not be run with.
+    #[error("{0}")]
+    Run(RunError),
+    /// Nobody takes changes any more.
+    #[error("the pipeline does not answer")]
+    Gone,
+}
+
+/// What has changed, by keys.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// In force now.
+    pub changed: Vec<String>,
+    /// In force at the next start.
+    pub left: Vec<String>,
+    /// What the configuration's reader warns of.
+    pub warnings: Vec<String>,
+}
+
+impl Reload {
+    /// Of a run that began with `begun`.
+    #[must_use]
+    pub fn new(
+        origin: Origin,
+        begun: Resolved,
+        orders: SyncSender<Ordered>,
+        no_redact: bool,
+        has_command: bool,
+    ) -> Self {
+        Self {
+            origin,
+            current: begun.clone(),
+            begun,
+            orders,
+            no_redact,
+            has_command,
+        }
+    }
+
+    /// Reads the configuration again, and makes what can change change.
+    ///
+    /// # Errors
+    /// Then all is as it was.
+    pub async fn run(&mut self) -> Result<Outcome, ReloadError> {
+        let read = self.origin.read()?;
+        let outcome = outcome(&self.begun, &self.current, &read);
+        if !outcome.changed.is_empty() {
+            check(&read.config, self.has_command).map_err(ReloadError::Run)?;
+            let (done, is_done) = oneshot::channel();
+            let change = self.change(&read.config, &outcome.changed);
+            self.orders
+                .try_send((change, done))
+                .map_err(|_| ReloadError::Gone)?;
+            is_done.await.map_err(|_| ReloadError::Gone)?;
+            self.current = read;
+        }
+        Ok(outcome)
+    }
+
+    fn change(&self, config: &Config, changed: &[String]) -> Change {
+        let has = |prefix: &str| changed.iter().any(|key| key.starts_with(prefix));
+        Change {
+            filter: has("watch.").then(|| Filter::new(&config.watch, std::process::id())),
+            rules: run::rules(config, self.no_redact, true),
+            open_after: config.output.open_after,
+            sdk: has("sdk.").then(|| SdkRules::new(&config.sdk)),
+        }
+    }
+}
+
+/// Whether it can be run with.
+fn check(config: &Config, has_command: bool) -> Result<(), RunError> {
+    if has_command && let Some(filters) = run::filters_of_processes(&config.watch) {
+        return Err(RunError::Filters(filters));
+    }
+    match config.watch.pids.iter().find(|pid| !Proc::host().has(**pid)) {
+        Some(pid) => Err(RunError::NoProcess(*pid)),
+        None => Ok(()),
+    }
+}
+
+fn outcome(begun: &Resolved, current: &Resolved, read: &Resolved) -> Outcome {
+    let can_change = |key: &String| CHANGEABLE.iter().any(|prefix| key.starts_with(prefix));
+    Outcome {
+        changed: current.differences(read).into_iter().filter(can_change).collect(),
+        // Against what is in force, which of these is that of the start.
+        left: begun
+            .differences(read)
+            .into_iter()
+            .filter(|key| !can_change(key))
+            .collect(),
+        warnings: read.warnings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct Case {
+        reload: Reload,
+        changes: Receiver<Ordered>,
+        path: PathBuf,
+    }
+
+    fn case(name: &str, text: &str) -> Case {
+        let path = std::env::temp_dir().join(format!("spanwire-reload-{name}-{}.yaml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        let origin = Origin {
+            path: Some(path.clone()),
+            environment: Environment::new(),
+            flags: Layer::default(),
+        };
+        let begun = origin.read().unwrap();
+        let (orders, changes) = channel();
+        Case {
+            reload: Reload::new(origin, begun, orders, false, false),
+            changes,
+            path,
+        }
+    }
+
+    impl Case {
+        /// Reloads from `text`, and does as the pipeline does.
+        async fn reload(&mut self, text: &str) -> (Result<Outcome, String>, Option<Change>) {
+            fs::write(&self.path, text).unwrap();
+            let changes = &self.changes;
+            let pipeline = async {
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                    if let Ok((change, done)) = changes.try_recv() {
+                        let _ = done.send(());
+                        return Some(change);
+                    }
+                }
+                None
+            };
+            let (outcome, change) = tokio::join!(self.reload.run(), pipeline);
+            (outcome.map_err(|error| error.to_string()), change)
+        }
+    }
+
+    impl Drop for Case {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    fn keys(keys: &[&str]) -> Vec<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_can_change_does_and_what_cannot_is_named_each_time() {
+        let mut case = case("keys", "limits: {attribute_count: 5}\n");
+        let text = "limits: {attribute_count: 6}\noutput: {open_after: 3s}\ncapture: {ring_buffer: 16M}\n";
+        let (outcome, change) = case.reload(text).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(
+            outcome.changed,
+            keys(&["limits.attribute_count", "output.open_after"])
+        );
+        assert_eq!(outcome.left, keys(&["capture.ring_buffer"]));
+        let change = change.expect("a change");
+        assert_eq!(change.rules.limits.attributes, 6);
+        assert_eq!(change.open_after, Some(Duration::from_secs(3)));
+        assert!(change.filter.is_none() && change.sdk.is_none());
+        // The same again: nothing to do, and still what is left.
+        let (outcome, change) = case.reload(text).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(
+            (outcome.changed, outcome.left),
+            (vec![], keys(&["capture.ring_buffer"]))
+        );
+        assert!(change.is_none());
+        // And back: a key that is gone is a change as well.
+        let (outcome, change) = case.reload("").await;
+        let outcome = outcome.unwrap();
+        assert_eq!(
+            outcome.changed,
+            keys(&["limits.attribute_count", "output.open_after"])
+        );
+        assert_eq!(outcome.left, keys(&[]));
+        assert_eq!(change.expect("a change").rules.limits.attributes, 128);
+    }
+
+    #[tokio::test]
+    async fn a_bad_file_changes_nothing() {
+        let mut case = case("bad", "limits: {attribute_count: 5}\n");
+        for (text, expect) in [
+            (
+                "limits: {attribute_count: x}\n",
+                "wrong value for `limits.attribute_count` at ",
+            ),
+            ("limit: {}\n", "did you mean `limits`?"),
+            (
+                "watch: {pid: [4000000000]}\nlimits: {attribute_count: 7}\n",
+                "there is no process 4000000000 to watch",
+            ),
+        ] {
+            let (outcome, change) = case.reload(text).await;
+            let error = outcome.unwrap_err();
+            assert!(error.contains(expect), "{error}");
+            assert!(change.is_none());
+        }
+        fs::remove_file(&case.path).unwrap();
+        let error = case.reload.run().await.unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot read the configuration file "),
+            "{error}"
+        );
+        // Against what is in force, not against what was refused.
+        let (outcome, _) = case.reload("limits: {attribute_count: 5}\n").await;
+        assert_eq!(outcome.unwrap(), Outcome::default());
+    }
+
+    #[test]
+    fn every_key_that_can_change_is_a_key() {
+        let schema = serde_json::to_string(&schemars::schema_for!(Layer)).unwrap();
+        for key in CHANGEABLE {
+            let last = key.trim_end_matches('.').rsplit('.').next().unwrap();
+            assert!(schema.contains(&format!("\"{last}\"")), "{key}");
+        }
+    }
+}
