@@ -2,7 +2,7 @@
 
 use crate::Verdict;
 use crate::agent::{Agent, Start};
-use crate::propagation::{EACH, asked_by};
+use crate::propagation::{EACH, WAITING, asked_by};
 use crate::spans;
 use anyhow::{Result, bail, ensure};
 
@@ -35,7 +35,7 @@ fn run() -> Result<()> {
     let (far, near) = (far.stop()?, near.stop()?);
     let joined = spans::joined(&near, &far)?;
     ensure!(
-        joined == 2 * EACH + 2,
+        joined == 2 * EACH + WAITING + 2,
         "{joined}: {:?} {:?}",
         near.summary,
         far.summary

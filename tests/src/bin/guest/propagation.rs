@@ -17,7 +17,7 @@ use std::{env, fs};
 pub(crate) const EACH: usize = 20;
 
 /// Requests on a connection whose reads wait in the kernel, of which only the first is injected into.
-const WAITING: usize = 3;
+pub(crate) const WAITING: usize = 3;
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8008);
 
