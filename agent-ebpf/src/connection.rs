@@ -3,7 +3,7 @@
 use crate::context::{self, Exchange, Ids, Serving};
 use crate::globals::{global, kernel};
 use crate::log;
-use crate::maps::{CONNECTIONS, PORTS, REFUSED, count};
+use crate::maps::{ARRIVALS, CONNECTIONS, PORTS, REFUSED, count};
 use crate::operation::Operation;
 use crate::state;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
@@ -347,12 +347,30 @@ fn before(sock: u64, direction: u8, bytes: u64) -> Option<Before> {
     }
     // A byte more than was sent where the SYN was acknowledged, and one more than was read where the FIN was read too.
     let end = is_half_closed(sock) as i64;
+    let mut late = read_before as i64 > end || written_before as i64 > 1;
+    // Of a connection that was seen to be accepted, it is another thread that moves the rest, and has not been seen to yet.
+    // SAFETY: a value that does not change its shape.
+    if late
+        && end == 0
+        && (read_before | written_before) < UNDER_WAY
+        && unsafe { ARRIVALS.get(sock) }.is_some()
+    {
+        late = false;
+        if direction == RECEIVED {
+            first_written = written.wrapping_sub(written_before as u32);
+        } else {
+            first_read = read.wrapping_sub(read_before as u32);
+        }
+    }
     Some(Before {
-        late: read_before as i64 > end || written_before as i64 > 1,
+        late,
         first_read,
         first_written,
     })
 }
+
+/// What a call moves that is under way is less, in bytes: a power of two.
+const UNDER_WAY: u64 = 1 << 16;
 
 #[inline(always)]
 fn thread_status() -> u32 {
