@@ -137,7 +137,7 @@ impl Reload {
         if !outcome.changed.is_empty() {
             check(&read.config, self.has_command).map_err(ReloadError::Run)?;
             let (done, is_done) = oneshot::channel();
-            let change = self.change(&read.config, &outcome.changed);
+            let change = self.change(&read.config, &outcome.changed).map_err(ReloadError::Run)?;
             self.orders
                 .try_send((change, done))
                 .map_err(|_| ReloadError::Gone)?;
@@ -147,14 +147,14 @@ impl Reload {
         Ok(outcome)
     }
 
-    fn change(&self, config: &Config, changed: &[String]) -> Change {
+    fn change(&self, config: &Config, changed: &[String]) -> Result<Change, RunError> {
         let has = |prefix: &str| changed.iter().any(|key| key.starts_with(prefix));
-        Change {
+        Ok(Change {
             filter: has("watch.").then(|| Filter::new(&config.watch, std::process::id())),
-            rules: run::rules(config, self.no_redact, true),
+            rules: run::rules(config, self.no_redact, true)?,
             open_after: config.output.open_after,
             sdk: has("sdk.").then(|| SdkRules::new(&config.sdk)),
-        }
+        })
     }
 }
 

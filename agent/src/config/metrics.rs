@@ -254,6 +254,7 @@ fn otlp(section: &Section, spans: &layer::Otlp) -> Result<Option<MetricsExport>,
                 .flatten()
                 .map(|(name, value)| (name.as_str().to_owned(), value.clone()))
                 .collect(),
+            headers_file: spans.headers_file.clone(),
             timeout: Some(timeout),
             compression: spans.compression.unwrap_or(super::Compression::None),
             certificate: spans.certificate.clone(),
