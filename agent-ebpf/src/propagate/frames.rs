@@ -5,6 +5,7 @@ use crate::connection::{Dialogue, Half, Sending};
 use crate::operation::Operation;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
+use core::ptr::read_volatile;
 use spanwire_ebpf::frame;
 use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
 
@@ -95,7 +96,9 @@ pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue:
         sending.state = state::REST;
         return;
     }
-    let cursor = operation.cursor;
+    // By way of another reference it was moved.
+    // SAFETY: of a reference.
+    let cursor = unsafe { read_volatile(&raw const operation.cursor) };
     let (mut behind, mut size) = (cursor, size);
     if looked == looked::FOUND {
         let head = head_at(operation, cursor);
