@@ -349,12 +349,7 @@ fn before(sock: u64, direction: u8, bytes: u64) -> Option<Before> {
     let end = is_half_closed(sock) as i64;
     let mut late = read_before as i64 > end || written_before as i64 > 1;
     // Of a connection that was seen to be accepted, it is another thread that moves the rest, and has not been seen to yet.
-    // SAFETY: a value that does not change its shape.
-    if late
-        && end == 0
-        && (read_before | written_before) < UNDER_WAY
-        && unsafe { ARRIVALS.get(sock) }.is_some()
-    {
+    if late && end == 0 && (read_before | written_before) < UNDER_WAY && ARRIVALS.get_ptr(sock).is_some() {
         late = false;
         if direction == RECEIVED {
             first_written = written.wrapping_sub(written_before as u32);

@@ -369,9 +369,9 @@ fn http2_of_each_client(hooks: Hooks) -> Result<()> {
     let all =
         outcome.injected == carried && outcome.own == 0 && outcome.skipped + carried >= plain.len() as u64;
     ensure!(all, "{carried} of {}: {:?}", plain.len(), seen.summary);
-    // A frame that a send cuts is left alone; how often one does is up to the machine's load. One that the kernel does not take comes
-    // again, and is counted again.
-    ensure!(carried * 4 >= plain.len() as u64, "{:?}", seen.summary);
+    // A frame that a send cuts, or behind which the queue may be full, is left alone. One that the kernel does not take comes again,
+    // and is counted again.
+    ensure!(carried * 5 >= 4 * plain.len() as u64, "{:?}", seen.summary);
     Ok(())
 }
 
@@ -472,7 +472,7 @@ fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
         "{injected} of {all}: {:?}",
         seen.summary
     );
-    ensure!(injected * 4 >= all, "{:?}", seen.summary);
+    ensure!(injected * 5 >= 4 * all, "{:?}", seen.summary);
     both_ends_meet_by_id(&seen)
 }
 

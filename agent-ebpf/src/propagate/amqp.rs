@@ -24,11 +24,27 @@ mod marked {
     pub(super) const PUBLISHING: u8 = 1;
 }
 
+/// Frames for one run.
+const FRAMES: u32 = 64;
 /// Entries of one table.
 const ENTRIES: u32 = 128;
 
-/// Looks at the frame at the cursor: is it the header of a message that is published? One of [`looked`]. A global function, for the
-/// reason that [`operands`] gives, and so are the others here.
+/// Looks at frames from the cursor on, up to the first header of a message that is published; one of [`looked`], but not
+/// `GOES_ON`. A global function, for the reason that [`operands`] gives, and so are the others here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn amqp_frames(sock: u64, slot: u32) -> u32 {
+    for _ in 0..FRAMES {
+        let looked = amqp_frame(sock, slot);
+        if looked != looked::GOES_ON {
+            return looked;
+        }
+    }
+    looked::OUT
+}
+pub(super) use amqp_frames as frames;
+
+/// A step of [`amqp_frames`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn amqp_frame(sock: u64, slot: u32) -> u32 {

@@ -5,6 +5,7 @@ use crate::connection::{Dialogue, Half, Sending};
 use crate::operation::Operation;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
+use core::ptr::read_volatile;
 use spanwire_ebpf::frame;
 use spanwire_ebpf::protocol::{HTTP2, POSTGRES};
 
@@ -41,9 +42,6 @@ pub(super) mod fields {
     /// They do not end where they should.
     pub(crate) const UNKNOWN: u32 = 3;
 }
-
-/// Frames for one run.
-const FRAMES: u32 = 64;
 
 /// What has to be seen of a frame is shorter.
 const LONGEST_HEADER: u32 = 16;
@@ -89,12 +87,18 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
 pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue: &mut Dialogue, size: u32) {
     let sending = &mut dialogue.sending;
     let protocol = sending.protocol;
-    let looked = some_frames(operation.sock, operation.slot, protocol as u32);
+    let looked = match protocol {
+        HTTP2 => http2::frames(operation.sock, operation.slot),
+        POSTGRES => sql::frames(operation.sock, operation.slot),
+        _ => amqp::frames(operation.sock, operation.slot),
+    };
     if looked == looked::FOREIGN {
         sending.state = state::REST;
         return;
     }
-    let cursor = operation.cursor;
+    // By way of another reference it was moved.
+    // SAFETY: of a reference.
+    let cursor = unsafe { read_volatile(&raw const operation.cursor) };
     let (mut behind, mut size) = (cursor, size);
     if looked == looked::FOUND {
         let head = head_at(operation, cursor);
@@ -121,26 +125,6 @@ pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue:
     } else if behind < size {
         sending.run_again(context, behind);
     }
-}
-
-/// Looks at frames from the cursor on, up to the first that is one for a context; one of [`looked`], but not `GOES_ON`. A global
-/// function, for the reason that [`operands`] gives.
-///
-/// [`operands`]: crate::frames::operands
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn some_frames(sock: u64, slot: u32, protocol: u32) -> u32 {
-    for _ in 0..FRAMES {
-        let looked = match protocol as u8 {
-            HTTP2 => http2::http2_frame(sock, slot),
-            POSTGRES => sql::postgres_frame(sock, slot),
-            _ => amqp::amqp_frame(sock, slot),
-        };
-        if looked != looked::GOES_ON {
-            return looked;
-        }
-    }
-    looked::OUT
 }
 
 /// The first bytes of the frame at an index of the window.

@@ -30,13 +30,30 @@ mod marked {
 
 /// Longest frame that any peer takes (RFC 9113, section 4.2).
 const FRAME_LIMIT: u32 = 16_384;
+/// Frames for one run.
+const FRAMES: u32 = 64;
 /// Fields of one block.
 const FIELDS: u32 = 128;
 /// Requests of a connection that was enrolled late which have to be without a context.
 pub(super) const PROOF: u8 = 16;
 
-/// Looks at the frame at the cursor: is it one that begins a request? One of [`looked`]. A global function, for the
-/// reason that [`operands`] gives, and so are the others here.
+/// Looks at frames from the cursor on, up to the first that begins a request; one of [`looked`], but not `GOES_ON`. A global
+/// function, for the reason that [`operands`] gives, and so are the others here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn http2_frames(sock: u64, slot: u32) -> u32 {
+    for _ in 0..FRAMES {
+        let looked = http2_frame(sock, slot);
+        if looked != looked::GOES_ON {
+            return looked;
+        }
+    }
+    looked::OUT
+}
+
+pub(super) use http2_frames as frames;
+
+/// A step of [`http2_frames`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn http2_frame(sock: u64, slot: u32) -> u32 {

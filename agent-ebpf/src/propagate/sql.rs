@@ -19,13 +19,29 @@ use spanwire_ebpf::sql::{self, COMMENT, COMMENT_BEGINS, COMMENT_ENDS, VALUE};
 use spanwire_ebpf::traceparent::LENGTH;
 use spanwire_ebpf::{Counter, SENT, propagate};
 
+/// Frames for one run.
+const FRAMES: u32 = 64;
 /// Steps of eight words for one text: as much as the window has.
 const STEPS: u32 = 64;
 /// Words of white space in front of a statement.
 const INDENT: u32 = 16;
 
-/// Looks at the frame at the cursor: is it a simple query? One of [`looked`]. A global function, for the
-/// reason that [`operands`] gives, and so are the others here.
+/// Looks at frames from the cursor on, up to the first simple query; one of [`looked`], but not `GOES_ON`. A global function,
+/// for the reason that [`operands`] gives, and so are the others here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn postgres_frames(sock: u64, slot: u32) -> u32 {
+    for _ in 0..FRAMES {
+        let looked = postgres_frame(sock, slot);
+        if looked != looked::GOES_ON {
+            return looked;
+        }
+    }
+    looked::OUT
+}
+pub(super) use postgres_frames as frames;
+
+/// A step of [`postgres_frames`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn postgres_frame(sock: u64, slot: u32) -> u32 {
