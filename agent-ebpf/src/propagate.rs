@@ -37,17 +37,30 @@ use spanwire_ebpf::traceparent::hex;
 use spanwire_ebpf::word::pattern;
 use spanwire_ebpf::{Counter, RECEIVED, SENT, propagate};
 
-/// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`, include/uapi/linux/bpf.h: a connect came to its end.
-const ACTIVE_ESTABLISHED: u32 = 4;
+/// Values of `bpf_sock_ops.op`, include/uapi/linux/bpf.h.
+mod op {
+    /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: a SYN is about to be made.
+    pub(super) const CONNECT: u32 = 3;
+    /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`: a connect came to its end.
+    pub(super) const CONNECTED: u32 = 4;
+    /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`: a connection was accepted.
+    pub(super) const ACCEPTED: u32 = 5;
+    /// `BPF_SOCK_OPS_TCP_LISTEN_CB`.
+    pub(super) const LISTEN: u32 = 11;
+    /// `BPF_SOCK_OPS_PARSE_HDR_OPT_CB`: a segment came with an option that the kernel does not know.
+    pub(super) const PARSE: u32 = 13;
+    /// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: how much room is needed?
+    pub(super) const LENGTH: u32 = 14;
+    /// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB`: there is the header.
+    pub(super) const WRITE: u32 = 15;
+}
 
-/// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: how long will the TCP options be?
-const HDR_OPT_LEN: u32 = 14;
-
-/// `BPF_WRITE_HDR_TCP_CURRENT_MSS`, the first argument of that: of what somebody is about to send, in whose call this runs.
+/// `BPF_WRITE_HDR_TCP_CURRENT_MSS`, an argument of [`op::LENGTH`]: somebody is about to send, in whose call this runs; there is no
+/// segment yet.
 const CURRENT_MSS: u32 = 1;
 
-/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`: that is asked.
-const ASKS_FOR_OPTIONS: u32 = 1 << 6;
+/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`: [`op::LENGTH`] and [`op::WRITE`] are asked.
+const WRITES: u32 = 1 << 6;
 
 /// A context of each kind is shorter, with a `tracestate`.
 const LARGEST: u32 = 1_024;
@@ -136,8 +149,8 @@ pub(crate) fn connects(sock: u64) {
 /// Enrols a socket that is connected now, and takes one out that blocks. The former need not run in its process.
 #[sock_ops]
 pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {
-    let connects = context.op() == ACTIVE_ESTABLISHED;
-    if (connects || context.op() == HDR_OPT_LEN && context.arg(0) == CURRENT_MSS)
+    let connects = context.op() == op::CONNECTED;
+    if (connects || context.op() == op::LENGTH && context.arg(0) == CURRENT_MSS)
         && let Some(operation) = operation::claim()
     {
         // SAFETY: a map value, and this program's own until it is released.
@@ -170,7 +183,7 @@ fn enrol(context: &SockOpsContext, sock: u64) {
         Err(_) => Counter::EnrolRefused,
     };
     count(counter, 1);
-    let _ = context.set_cb_flags((context.cb_flags() | ASKS_FOR_OPTIONS) as i32);
+    let _ = context.set_cb_flags((context.cb_flags() | WRITES) as i32);
 }
 
 /// Takes an enrolled socket out of the sockhash whose file blocks, in the midst of its first send, which is looked at by now: the
@@ -193,7 +206,7 @@ fn leave(context: &SockOpsContext, sock: u64) {
         unsafe { (*connection).dialogue.sending.enrolled = enrolled::OUT };
     }
     if !tcp_option::is_wanted() {
-        let _ = context.set_cb_flags((context.cb_flags() & !ASKS_FOR_OPTIONS) as i32);
+        let _ = context.set_cb_flags((context.cb_flags() & !WRITES) as i32);
     }
 }
 

@@ -11,15 +11,15 @@
 //! does the beginning of a request that is sent for the fourth time.
 //!
 //! Connections are known here by their cookie, which is never used again, since a `sock_ops` program gets no address of the sock.
-//! While the flags of a socket say so, its program is run for each segment. Nothing else sets them, so they are set while the
-//! connection lasts; without a program they mean nothing.
+//! While the flags of a socket say so, its program is run for each segment. Beside enrolment ([`super`]) nothing else sets them, so
+//! they are set while the connection lasts; without a program they mean nothing.
 
 #![expect(
     clippy::needless_borrows_for_generic_args,
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use super::{ACTIVE_ESTABLISHED, number, wanted};
+use super::{CURRENT_MSS, WRITES, number, op, wanted};
 use crate::connection::{self, Dialogue, enrolled};
 use crate::context::{Ids, UNTOLD};
 use crate::frames::operands;
@@ -38,31 +38,11 @@ use spanwire_ebpf::protocol::{AMQP, HTTP2, POSTGRES};
 use spanwire_ebpf::tcp_option::{self, CONTEXT, OFFER, SEARCHED};
 use spanwire_ebpf::{Counter, RECEIVED, SENT, cause, propagate};
 
-/// Values of `bpf_sock_ops.op`, include/uapi/linux/bpf.h.
-mod op {
-    /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: a SYN is about to be made.
-    pub(super) const CONNECT: u32 = 3;
-    /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`: a connection was accepted.
-    pub(super) const ACCEPTED: u32 = 5;
-    /// `BPF_SOCK_OPS_TCP_LISTEN_CB`.
-    pub(super) const LISTEN: u32 = 11;
-    /// `BPF_SOCK_OPS_PARSE_HDR_OPT_CB`: a segment came with an option that the kernel does not know.
-    pub(super) const PARSE: u32 = 13;
-    /// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: how much room is needed?
-    pub(super) const LENGTH: u32 = 14;
-    /// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB`: there is the header.
-    pub(super) const WRITE: u32 = 15;
-}
-
-/// `BPF_WRITE_HDR_TCP_CURRENT_MSS`: it is asked how long segments may be, and there is none yet.
-const CURRENT_MSS: u32 = 1;
 /// `BPF_LOAD_HDR_OPT_TCP_SYN`: of the SYN that is being answered.
 const OF_SYN: u64 = 1;
 
 /// `BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG`.
 const PARSES: u32 = 1 << 5;
-/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`.
-const WRITES: u32 = 1 << 6;
 
 /// Flags of a segment (RFC 9293, section 3.1).
 const SYN: u32 = 2;
@@ -277,7 +257,7 @@ pub(crate) fn spanwire_option(context: SockOpsContext) -> u32 {
     let ops = context.ops;
     match context.op() {
         op::CONNECT | op::LISTEN => begins(ops, context.op()),
-        ACTIVE_ESTABLISHED => connected(ops),
+        op::CONNECTED => connected(ops),
         op::ACCEPTED => accepted(ops),
         op::LENGTH => reserves(ops),
         op::WRITE => writes(ops),

@@ -63,6 +63,20 @@ fn span(number: u8) -> Span {
     }
 }
 
+/// Of an exchange on a connection of its own process.
+fn origin(direction: Direction, pid: u32, time: u64) -> Origin {
+    Origin {
+        connection: ConnectionId { sock: 1, born: 1 },
+        direction,
+        protocol: 0,
+        time: time * SECOND,
+        pid,
+        tid: pid,
+        sequence: 0,
+        position: 0,
+    }
+}
+
 impl Host {
     fn new() -> Self {
         let health = Arc::new(Health::default());
@@ -85,16 +99,7 @@ impl Host {
         parent: Option<u8>,
         at: Option<u32>,
     ) {
-        let origin = Origin {
-            connection: ConnectionId { sock: 1, born: 1 },
-            direction,
-            protocol: 0,
-            time: time * SECOND,
-            pid,
-            tid: pid,
-            sequence: 0,
-            position: 0,
-        };
+        let origin = origin(direction, pid, time);
         let began = Began {
             ids: Ids {
                 trace_id: trace(number),
@@ -122,16 +127,7 @@ impl Host {
 
     /// The same of a request of which another host has told that span `parent` of trace `in_trace` has sent it.
     fn told(&mut self, number: u8, pid: u32, time: u64, in_trace: u8, parent: u8) {
-        let origin = Origin {
-            connection: ConnectionId { sock: 1, born: 1 },
-            direction: Direction::Received,
-            protocol: 0,
-            time: time * SECOND,
-            pid,
-            tid: pid,
-            sequence: 0,
-            position: 0,
-        };
+        let origin = origin(Direction::Received, pid, time);
         let began = Began {
             ids: Ids {
                 trace_id: trace(in_trace),
