@@ -137,7 +137,9 @@ impl Reload {
         if !outcome.changed.is_empty() {
             check(&read.config, self.has_command).map_err(ReloadError::Run)?;
             let (done, is_done) = oneshot::channel();
-            let change = self.change(&read.config, &outcome.changed).map_err(ReloadError::Run)?;
+            let change = self
+                .change(&read.config, &outcome.changed)
+                .map_err(ReloadError::Run)?;
             self.orders
                 .try_send((change, done))
                 .map_err(|_| ReloadError::Gone)?;

@@ -106,7 +106,9 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::Rules(_) | Self::Listen(_) | Self::NoProcess(_) | Self::Filters(_) => Exit::Usage,
+            Self::Export(_) | Self::Rules(_) | Self::Listen(_) | Self::NoProcess(_) | Self::Filters(_) => {
+                Exit::Usage
+            }
             Self::Command(error) => error.exit(),
             Self::System { .. } => Exit::Failed,
         }

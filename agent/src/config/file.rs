@@ -143,7 +143,8 @@ fn reworded(path: &str, what: &str) -> String {
     if path.starts_with("redaction.hash_key") {
         return "expected a text of at least 16 characters".to_owned();
     }
-    let is_headers = path.starts_with("export.") && path.contains(".headers") && !path.contains(".headers_file");
+    let is_headers =
+        path.starts_with("export.") && path.contains(".headers") && !path.contains(".headers_file");
     if is_headers || path.starts_with("metrics.headers") {
         return "expected header names, each with a value".to_owned(); // What was found may be a credential.
     }

@@ -20,8 +20,8 @@ pub mod redaction;
 pub mod value;
 
 pub use choice::{
-    Action, Color, Compression, Covered, Format, Fsync, Histograms, Hooks, Injected, KernelLog, Protocol, RuleSet,
-    Shape, Temporality, Traffic,
+    Action, Color, Compression, Covered, Format, Fsync, Histograms, Hooks, Injected, KernelLog, Protocol,
+    RuleSet, Shape, Temporality, Traffic,
 };
 pub use command::run;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};

@@ -113,7 +113,9 @@ impl Handle {
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         let all = self.outlets.iter().map(|outlet| &outlet.queue);
-        all.fold((0, 0), |(used, most), queue| (used + queue.len(), most + queue.capacity()))
+        all.fold((0, 0), |(used, most), queue| {
+            (used + queue.len(), most + queue.capacity())
+        })
     }
 
     /// Takes what the queues have room for, counts the rest. Never waits.

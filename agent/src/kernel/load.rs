@@ -22,14 +22,16 @@ use spanwire_ebpf::{
 };
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
-use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
 use thiserror::Error;
+
+mod cost;
+
+pub use cost::{Runs, measure_programs};
+use cost::{capacity, skips};
 
 /// The kernel half, for kernels with `bpf_loop` (5.17) and for those before.
 static OBJECT_LOOP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanwire-bpf-loop"));
@@ -551,14 +553,6 @@ impl Capture {
         }
     }
 
-    /// How often the kernel skipped a hook: the same program was being run for a task that had been
-    /// preempted on that processor.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
-        self.skipped + programs.filter_map(|(_, program)| skips(program)).sum::<u64>()
-    }
-
     /// The ring buffer; `None` the second time.
     pub fn take_ring(&mut self) -> Option<Ring> {
         self.ring.take()
@@ -653,82 +647,6 @@ fn instance() -> u32 {
     u32::try_from(random >> 32).unwrap_or_default().max(1)
 }
 
-/// Reads what programs cost, and how full maps are.
-impl Capture {
-    /// How often each program ran and for how long; empty where the kernel does not count that, and never did.
-    #[must_use]
-    pub fn programs(&self) -> Vec<Runs> {
-        let programs = self.ebpf.iter().flat_map(Ebpf::programs);
-        programs
-            .filter_map(|(name, program)| {
-                let info = program.info().ok()?;
-                (info.run_count() > 0).then(|| Runs {
-                    program: name.to_owned(),
-                    count: info.run_count(),
-                    time: info.run_time(),
-                })
-            })
-            .collect()
-    }
-
-    /// Entries of each map and how many fit. Takes a system call an entry.
-    #[must_use]
-    pub fn entries(&self) -> [(&'static str, u64, u64); 3] {
-        /// Where entries come and go meanwhile, the kernel may begin again: it ends all the same.
-        fn count<T>(keys: impl Iterator<Item = T>, most: u32) -> u64 {
-            keys.take(most as usize).count() as u64
-        }
-        let [connections, runtimes, sockets] = self.capacities;
-        [
-            (
-                "kernel.connections",
-                count(self.connections.keys(), connections),
-                connections.into(),
-            ),
-            (
-                "kernel.runtimes",
-                count(self.runtimes.keys(), runtimes),
-                runtimes.into(),
-            ),
-            (
-                "kernel.sockets",
-                self.propagation.enrolled(sockets),
-                sockets.into(),
-            ),
-        ]
-    }
-}
-
-/// What a program in the kernel has cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Runs {
-    /// Its name.
-    pub program: String,
-    /// How often it ran.
-    pub count: u64,
-    /// How long all runs took.
-    pub time: Duration,
-}
-
-/// Has the kernel measure what BPF programs cost, all of the host, until the descriptor is closed (5.8; about 20 ns a run).
-///
-/// # Errors
-/// The kernel refuses.
-pub fn measure_programs() -> Result<OwnedFd, aya::sys::SyscallError> {
-    aya::sys::enable_stats(aya::sys::Stats::RunTime)
-}
-
-/// How often a program was skipped, as the kernel shows since 5.12 (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c); `None`
-/// where it is not loaded.
-fn skips(program: &aya::programs::Program) -> Option<u64> {
-    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
-    let shown = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
-    let count = shown
-        .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-    count.trim().parse().ok()
-}
-
 /// Loads each program, in a thread of its own: the verifier takes most of the time until spanwire is ready, and works on
 /// as many programs at once as there are processors.
 fn load_all(ebpf: &mut Ebpf, programs: &[&Program]) -> BTreeMap<&'static str, Result<(), ProgramError>> {
@@ -784,17 +702,6 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, MapError>
     ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
         name: name.to_owned(),
     })
-}
-
-/// Most entries of a map.
-fn capacity(ebpf: &Ebpf, name: &str) -> u32 {
-    let descriptor = ebpf.map(name).and_then(|map| match map {
-        aya::maps::Map::LruHashMap(map) | aya::maps::Map::HashMap(map) | aya::maps::Map::SockHash(map) => {
-            map.info().ok()
-        }
-        _ => None,
-    });
-    descriptor.map_or(0, |info| info.max_entries())
 }
 
 /// Length of the prefix, and the address, IPv4 as IPv6 maps it.

@@ -143,6 +143,7 @@ impl Host {
             is_message: false,
             passes: false,
             covered: Covered::No,
+            dropping: DropRules::default().of(|| unreachable!()),
         };
         self.causality.began(&origin, &began, circumstances);
     }
