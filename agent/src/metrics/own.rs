@@ -57,6 +57,16 @@ const GROUPS: &[(&str, &str, &str)] = &[
         "spanwire.causality",
         "Requests whose parent cannot be told, by reason.",
     ),
+    (
+        "spool",
+        "spanwire.spool",
+        "Spans that the spool took and had, and where it failed.",
+    ),
+    (
+        "routes",
+        "spanwire.routes",
+        "Requests that no route is learnt of, by reason.",
+    ),
 ];
 
 /// Counters of no group above.
