@@ -12,7 +12,7 @@ use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
-use crate::metrics::report::{Asked, Events, Fill, Program, Report};
+use crate::metrics::report::{Asked, Events, Fill, Program, Report, Waiting};
 use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
@@ -98,9 +98,9 @@ impl Sinks {
         }
     }
 
-    /// What waits in the queues.
+    /// What waits to be sent.
     #[must_use]
-    pub fn queues(&self) -> Vec<Fill> {
+    pub fn waiting(&self) -> Waiting {
         let fill = |name, (used, capacity): (usize, usize)| Fill {
             name,
             used: used as u64,
@@ -114,7 +114,16 @@ impl Sinks {
             .exporter
             .as_ref()
             .map(|exporter| fill("export", exporter.waiting()));
-        stdout.into_iter().chain(exporter).collect()
+        let spool = self.exporter.as_ref().and_then(|exporter| exporter.spool());
+        Waiting {
+            queues: stdout.into_iter().chain(exporter).collect(),
+            spool: spool.map(|spool| Fill {
+                name: "spool",
+                used: spool.bytes,
+                capacity: spool.max_bytes,
+            }),
+            spooled: spool.map_or(0, |spool| spool.spans),
+        }
     }
 
     /// Ends when whoever reads standard output is gone.

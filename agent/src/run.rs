@@ -149,7 +149,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         health: Arc::clone(&health),
         vitals: Arc::clone(&vitals),
         questions,
-        queues: queues(&sinks),
+        waiting: waiting(&sinks),
         exports: Arc::default(),
     });
     let server = serve(&config.metrics.listen, &sources)?;
@@ -313,10 +313,10 @@ fn export_of_metrics(
     Ok(Some(started?))
 }
 
-/// What waits in the queues, for as long as there are any.
-fn queues(sinks: &Sinks) -> Box<dyn Fn() -> Vec<report::Fill> + Send + Sync> {
+/// What waits to be sent, for as long as there is where to.
+fn waiting(sinks: &Sinks) -> Box<dyn Fn() -> report::Waiting + Send + Sync> {
     let sinks = sinks.downgrade();
-    Box::new(move || sinks.upgrade().queues())
+    Box::new(move || sinks.upgrade().waiting())
 }
 
 /// Has the kernel measure its programs where that is wanted, until it is dropped.

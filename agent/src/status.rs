@@ -233,6 +233,8 @@ impl Shown<'_> {
             ("skipped", "spanwire_skipped_total", &["kind"]),
             ("causality", "spanwire_causality_total", &["kind"]),
             ("propagation", "spanwire_propagation_total", &["place", "kind"]),
+            ("routes", "spanwire_routes_total", &["kind"]),
+            ("spooled", "spanwire_spool_total", &["kind"]),
         ] {
             if self.of(metric).any(|sample| sample.value > 0.0) {
                 line(name, self.list(metric, keys));
@@ -243,6 +245,17 @@ impl Shown<'_> {
             "queues",
             self.fills("spanwire_queue_length", "spanwire_queue_capacity"),
         );
+        if self.of("spanwire_spool_size_bytes").next().is_some() {
+            line(
+                "spool",
+                format!(
+                    "{} spans, {} of {}",
+                    self.value("spanwire_spool_length"),
+                    bytes(self.value("spanwire_spool_size_bytes")),
+                    bytes(self.value("spanwire_spool_capacity_bytes"))
+                ),
+            );
+        }
         line(
             "maps",
             self.fills("spanwire_map_entries", "spanwire_map_capacity"),
@@ -354,6 +367,9 @@ process_open_fds 60
 spanwire_events_total{kind=\"bytes\"} 12
 spanwire_events_total{kind=\"gap\"} 0
 spanwire_spans_total{place=\"agent\",kind=\"built\"} 6
+spanwire_spool_length 7
+spanwire_spool_size_bytes 4096
+spanwire_spool_capacity_bytes 1048576
 spanwire_lost_total{place=\"kernel\",what=\"records\",reason=\"ring_full\"} 3
 spanwire_lost_total{place=\"agent\",what=\"spans\",reason=\"queue_full\"} 0
 spanwire_cut_total{place=\"agent\",kind=\"heads\"} 0
@@ -378,6 +394,7 @@ spanwire 0.1.0, ready, up 2 h 1 min
   lost         kernel records ring_full 3
   processes    none
   queues       export 5 of 2048
+  spool        7 spans, 4.0 KiB of 1.0 MiB
   maps         none
   ring buffer  0.5 KiB of 8.0 MiB
   in kernel    b 10 runs, 10000000 ns each

@@ -272,7 +272,7 @@ impl Delivery {
     pub(super) async fn empty(&self, deadline: Instant) -> u64 {
         let Some(spool) = &self.spool else { return 0 };
         loop {
-            let (spans, _) = spool.size().await;
+            let spans = spool.size().spans;
             if spans == 0 || self.link.next_attempt().is_some() || Instant::now() >= deadline {
                 return spans;
             }

@@ -118,6 +118,20 @@ impl Handle {
         })
     }
 
+    /// How much is in the spool, of all endpoints together; `None` where there is none.
+    #[must_use]
+    pub fn spool(&self) -> Option<spool::Size> {
+        let sizes = self
+            .outlets
+            .iter()
+            .filter_map(|outlet| outlet.delivery.spool.as_ref());
+        sizes.map(Spool::size).reduce(|all, one| spool::Size {
+            spans: all.spans + one.spans,
+            bytes: all.bytes + one.bytes,
+            max_bytes: all.max_bytes + one.max_bytes,
+        })
+    }
+
     /// Takes what the queues have room for, counts the rest. Never waits.
     pub fn push(&self, spans: &[Redacted]) {
         let mut chunks = Chunks::new(spans);
@@ -263,7 +277,7 @@ impl Outlet {
         let _ = self.drain.await;
         if let Some(spool) = &self.delivery.spool {
             spool.sync(true).await;
-            self.delivery.health.add(Counter::SpoolLeft, spool.size().await.0);
+            self.delivery.health.add(Counter::SpoolLeft, spool.size().spans);
         }
         if stored > 0 {
             info!(

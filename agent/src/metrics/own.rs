@@ -4,7 +4,7 @@
 //! a new counter is exported without a word about it here.
 
 use super::family::{Family, Kind, Value};
-use super::report::{Fill, Report};
+use super::report::{Fill, Report, Waiting};
 use crate::health::{Counter, Health};
 use procfs::process::Process;
 
@@ -72,9 +72,9 @@ const GROUPS: &[(&str, &str, &str)] = &[
 /// Counters of no group above.
 const OTHERS: (&str, &str) = ("spanwire.events.other", "What else is counted.");
 
-/// Everything: the counters, what the pipeline reports, what waits in queues, and the process.
+/// Everything: the counters, what the pipeline reports, what waits to be sent, and the process.
 #[must_use]
-pub fn families(health: &Health, report: Option<&Report>, queues: &[Fill]) -> Vec<Family> {
+pub fn families(health: &Health, report: Option<&Report>, waiting: &Waiting) -> Vec<Family> {
     let mut families = vec![
         Family::new("spanwire.build_info", Kind::Gauge, "", "Which spanwire this is.")
             .with([("version", env!("CARGO_PKG_VERSION"))], Value::Count(1)),
@@ -97,16 +97,17 @@ pub fn families(health: &Health, report: Option<&Report>, queues: &[Fill]) -> Ve
         "spanwire.queue.length",
         "{span}",
         "What waits in a queue.",
-        queues,
+        &waiting.queues,
         |fill| fill.used,
     ));
     families.push(of_fills(
         "spanwire.queue.capacity",
         "{span}",
         "What fits into a queue.",
-        queues,
+        &waiting.queues,
         |fill| fill.capacity,
     ));
+    families.extend(of_spool(waiting));
     if let Some(report) = report {
         families.extend(of_report(report));
     }
@@ -158,6 +159,35 @@ fn of_fills(
         family.push([("name", fill.name)], Value::Count(value(fill)));
     }
     family
+}
+
+/// Nothing where there is no spool.
+fn of_spool(waiting: &Waiting) -> Vec<Family> {
+    let Some(spool) = waiting.spool else {
+        return Vec::new();
+    };
+    let gauge =
+        |name, unit, help, value| Family::new(name, Kind::Gauge, unit, help).with([], Value::Count(value));
+    vec![
+        gauge(
+            "spanwire.spool.length",
+            "{span}",
+            "Spans in the spool.",
+            waiting.spooled,
+        ),
+        gauge(
+            "spanwire.spool.size",
+            "By",
+            "Size of the spool on the disk.",
+            spool.used,
+        ),
+        gauge(
+            "spanwire.spool.capacity",
+            "By",
+            "Size that the spool may have.",
+            spool.capacity,
+        ),
+    ]
 }
 
 fn of_report(report: &Report) -> Vec<Family> {
@@ -297,7 +327,16 @@ mod tests {
             used: 5,
             capacity: 2048,
         };
-        text::write(&families(&health, report, &[queue]), Format::Prometheus)
+        let waiting = Waiting {
+            queues: vec![queue],
+            spool: Some(Fill {
+                name: "spool",
+                used: 4096,
+                capacity: 1 << 20,
+            }),
+            spooled: 7,
+        };
+        text::write(&families(&health, report, &waiting), Format::Prometheus)
     }
 
     #[test]
@@ -321,6 +360,9 @@ mod tests {
             r#"spanwire_spans_total{place="agent",kind="built"} 0"#,
             r#"spanwire_queue_length{name="export"} 5"#,
             r#"spanwire_queue_capacity{name="export"} 2048"#,
+            "spanwire_spool_length 7",
+            "spanwire_spool_size_bytes 4096",
+            "spanwire_spool_capacity_bytes 1048576",
             "spanwire_pipeline_answers 1",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line} in\n{text}");

@@ -24,6 +24,17 @@ pub struct Fill {
     pub capacity: u64,
 }
 
+/// What waits to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// In queues, in spans.
+    pub queues: Vec<Fill>,
+    /// In the spool, in bytes, of all endpoints together; `None` where there is no spool.
+    pub spool: Option<Fill>,
+    /// In the spool, in spans.
+    pub spooled: u64,
+}
+
 /// A program in the kernel: how often it ran, and for how long, while the kernel counted that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {

@@ -5,7 +5,7 @@
 
 use super::family::{Family, Kind, Value};
 use super::own;
-use super::report::{Fill, Questions};
+use super::report::{Questions, Waiting};
 use super::results::Results;
 use super::text::{self, Format};
 use super::vitals::{Ailment, Vitals};
@@ -81,8 +81,8 @@ pub struct Sources {
     pub vitals: Arc<Vitals>,
     /// The way to the pipeline.
     pub questions: Questions,
-    /// What waits in queues now.
-    pub queues: Box<dyn Fn() -> Vec<Fill> + Send + Sync>,
+    /// What waits to be sent now.
+    pub waiting: Box<dyn Fn() -> Waiting + Send + Sync>,
     /// How exports of metrics go.
     pub exports: Arc<Results>,
 }
@@ -91,7 +91,7 @@ impl Sources {
     /// All there is, gathered now.
     pub async fn families(&self) -> Vec<Family> {
         let report = self.questions.ask().await;
-        let mut families = own::families(&self.health, report.as_ref(), &(self.queues)());
+        let mut families = own::families(&self.health, report.as_ref(), &(self.waiting)());
         families.push(self.exports.family());
         families
     }

@@ -51,9 +51,23 @@ pub struct Settings {
     pub rate: u64,
 }
 
+/// How much is in a spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Spans that wait.
+    pub spans: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Most bytes.
+    pub max_bytes: u64,
+}
+
 /// One endpoint's spool. Disks are slow: all that is done with one is done in a thread for that.
 pub(super) struct Spool {
     store: Arc<Mutex<Store>>,
+    max_size: u64,
+    /// As it was when something was last done with it.
+    size: Arc<Mutex<Size>>,
     /// Something was stored.
     pub(super) stored: Notify,
     health: Arc<Health>,
@@ -80,7 +94,10 @@ impl Spool {
             path: path.clone(),
             source,
         })?;
+        let max_size = settings.max_size;
         Ok(Self {
+            size: Arc::new(Mutex::new(size(&store, max_size))),
+            max_size,
             store: Arc::new(Mutex::new(store)),
             stored: Notify::new(),
             health: Arc::clone(health),
@@ -90,10 +107,13 @@ impl Spool {
     }
 
     async fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut Store) -> T + Send + 'static) -> Option<T> {
-        let store = Arc::clone(&self.store);
+        let (store, known, max_size) = (Arc::clone(&self.store), Arc::clone(&self.size), self.max_size);
         let done = tokio::task::spawn_blocking(move || {
             // What a panic left is read as a damaged file would be.
-            act(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = act(&mut store);
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = size(&store, max_size);
+            done
         });
         done.await.ok()
     }
@@ -148,10 +168,16 @@ impl Spool {
         self.with(move |store| store.sync(all)).await;
     }
 
-    /// Spans that wait, and bytes that they take.
-    pub(super) async fn size(&self) -> (u64, u64) {
-        self.with(|store| (store.waiting(), store.bytes()))
-            .await
-            .unwrap_or_default()
+    /// How much is in it.
+    pub(super) fn size(&self) -> Size {
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn size(store: &Store, max_bytes: u64) -> Size {
+    Size {
+        spans: store.waiting(),
+        bytes: store.bytes(),
+        max_bytes,
     }
 }

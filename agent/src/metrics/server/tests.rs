@@ -1,7 +1,7 @@
 //! The server as clients meet it, friendly ones and others.
 
 use super::*;
-use crate::metrics::report::{Asked, Report, channel};
+use crate::metrics::report::{Asked, Report, Waiting, channel};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -23,7 +23,7 @@ fn setting() -> Setting {
         health: Arc::default(),
         vitals: Arc::clone(&vitals),
         questions,
-        queues: Box::new(Vec::new),
+        waiting: Box::new(Waiting::default),
         exports: Arc::default(),
     };
     let server = Server::start(&[Address::Tcp(address)], Arc::new(sources)).unwrap();
@@ -202,7 +202,7 @@ async fn a_unix_socket_is_its_owner_s_replaces_what_was_left_and_goes_with_the_s
         health: Arc::default(),
         vitals: Arc::default(),
         questions: channel().0,
-        queues: Box::new(Vec::new),
+        waiting: Box::new(Waiting::default),
         exports: Arc::default(),
     };
     let _ = fs::remove_file(&path);
