@@ -275,7 +275,11 @@ impl Stages {
 
     /// Replaces what a configuration that was read again says otherwise.
     fn change(&mut self, change: Change) {
-        self.rules = change.rules;
+        let mut rules = change.rules;
+        rules.drop = rules.drop.replacing(&self.rules.drop);
+        self.causality.drop_others(rules.drop.clone());
+        rules.spans.learn_on(&mut self.rules.spans);
+        self.rules = rules;
         self.open_after = change.open_after;
         if let Some(sdk) = change.sdk {
             self.processes.leave(sdk);

@@ -514,8 +514,14 @@ fn the_configuration_is_read_again_with_no_gap_in_what_is_captured() -> Result<(
         1,
     )?;
     ask_other("/watched")?;
+    std::fs::write(&file, format!("{both}spans: {{drop: [{{paths: [/left-*]}}]}}\n"))?;
+    agent.signal(Signal::HUP)?;
+    said(&agent, "read again; changed: spans.drop", 1)?;
+    ask_other("/left-out")?;
     std::fs::write(&file, format!("{both}capture: {{ring_buffer: 16M}}\n"))?;
     agent.signal(Signal::HUP)?;
+    said(&agent, "read again; changed: spans.drop", 2)?;
+    ask_other("/left-in")?;
     said(
         &agent,
         "changed, but not before the next start: capture.ring_buffer",
@@ -557,10 +563,17 @@ fn the_configuration_is_read_again_with_no_gap_in_what_is_captured() -> Result<(
             of("/reload/200", kind)
         );
     }
-    let served: Vec<_> = ["/before", "/watched", "/watched-still", "/after"]
-        .map(|path| of(path, Kind::Server))
-        .into();
-    ensure!(served == [0, 1, 1, 0], "{served:?}");
+    let served: Vec<_> = [
+        "/before",
+        "/watched",
+        "/left-out",
+        "/left-in",
+        "/watched-still",
+        "/after",
+    ]
+    .map(|path| of(path, Kind::Server))
+    .into();
+    ensure!(served == [0, 1, 0, 1, 1, 0], "{served:?}");
     // What was captured of a request's head changed, and changed back.
     let with_header = spans
         .iter()

@@ -77,6 +77,11 @@ impl Builder {
         }
     }
 
+    /// Knows the routes that `former` has learnt.
+    pub fn learn_on(&mut self, former: &mut Self) {
+        self.routes.learn_on(&mut former.routes);
+    }
+
     /// Requests without a route since this was last asked, because there are as many as are kept.
     pub fn take_missed_routes(&mut self) -> u64 {
         self.routes.take_missed()

@@ -214,6 +214,11 @@ impl Causality {
         Self { drop, ..self }
     }
 
+    /// The same for requests that begin from now on; what has begun is kept, unless it was dropped already.
+    pub fn drop_others(&mut self, drop: DropRules) {
+        self.drop = drop;
+    }
+
     /// An exchange begins.
     pub fn began(&mut self, origin: &Origin, began: &Began, circumstances: Circumstances) {
         let Circumstances {

@@ -18,36 +18,60 @@ pub struct DropRule {
 
 /// Which requests are left out.
 #[derive(Clone, Debug, Default)]
-pub struct DropRules(Arc<[DropRule]>);
+pub struct DropRules {
+    rules: Arc<[DropRule]>,
+    /// How often they were replaced.
+    edition: u32,
+}
 
 /// The rules that are for one service, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Applicable(u64);
+pub struct Applicable {
+    bits: u64,
+    edition: u32,
+}
 
 impl DropRules {
     /// Those. More than 64 are not followed.
     #[must_use]
     pub fn new(rules: Vec<DropRule>) -> Self {
-        Self(rules.into_iter().take(64).collect())
+        Self {
+            rules: rules.into_iter().take(64).collect(),
+            edition: 0,
+        }
+    }
+
+    /// In place of `former`: what those were applicable to, these are not.
+    #[must_use]
+    pub fn replacing(self, former: &Self) -> Self {
+        Self {
+            edition: former.edition.wrapping_add(1),
+            ..self
+        }
     }
 
     /// Those that are for the service of `resource`, which is asked for only where that matters.
     pub fn of(&self, resource: impl FnOnce() -> Arc<Resource>) -> Applicable {
-        if self.0.iter().all(|rule| rule.services.is_empty()) {
-            return Applicable(u64::MAX);
+        let edition = self.edition;
+        if self.rules.iter().all(|rule| rule.services.is_empty()) {
+            let bits = u64::MAX;
+            return Applicable { bits, edition };
         }
         let resource = resource();
         let is_for =
             |rule: &DropRule| rule.services.is_empty() || rule.services.is_match(resource.service_name());
-        let numbered = self.0.iter().enumerate();
+        let numbered = self.rules.iter().enumerate();
         let bits = numbered.map(|(number, rule)| u64::from(is_for(rule)) << number);
-        Applicable(bits.fold(0, |all, bit| all | bit))
+        Applicable {
+            bits: bits.fold(0, |all, bit| all | bit),
+            edition,
+        }
     }
 
     /// Whether one of them is for `request`.
     #[must_use]
     pub fn take(&self, rules: Applicable, request: Request<'_>) -> bool {
-        if self.0.is_empty() {
+        if self.rules.is_empty() || rules.edition != self.edition {
             return false;
         }
         let target = match request {
@@ -63,10 +87,10 @@ impl DropRules {
         // Nearly all are told by the user agent: it is looked for once.
         let mut agent = None;
         let here = self
-            .0
+            .rules
             .iter()
             .enumerate()
-            .filter(|(number, _)| rules.0 >> number & 1 == 1);
+            .filter(|(number, _)| rules.bits >> number & 1 == 1);
         here.map(|(_, rule)| rule).any(|rule| {
             fits(&rule.paths, path) && {
                 rule.user_agents.is_empty()

@@ -44,6 +44,14 @@ impl Routes {
         }
     }
 
+    /// Takes what `former` has learnt, where as many may be learnt of a service: names of spans stay as they were.
+    pub fn learn_on(&mut self, former: &mut Self) {
+        self.missed += former.take_missed();
+        if self.limit == former.limit {
+            self.learnt = std::mem::take(&mut former.learnt);
+        }
+    }
+
     /// Requests without a route since this was last asked, because there are as many as are kept.
     pub fn take_missed(&mut self) -> u64 {
         std::mem::take(&mut self.missed)
@@ -120,6 +128,24 @@ mod tests {
         };
         let all = templates(GlobSet::empty(), &["/files/**"]);
         Routes::new(vec![templates(for_cart, &["/c/{cart}", "/c/*/x"]), all], 2)
+    }
+
+    #[test]
+    fn what_was_learnt_is_known_to_those_who_replace_it_where_as_much_may_be_learnt() {
+        let mut former = routes();
+        for path in ["/orders/1", "/more", "/still/more"] {
+            former.route("shop", path, Some(200));
+        }
+        let mut same = routes();
+        same.learn_on(&mut former.clone());
+        assert_eq!(
+            same.route("shop", "/orders/2", Some(404)).as_deref(),
+            Some("/orders/{id}")
+        );
+        assert_eq!(same.take_missed(), 1);
+        let mut other = Routes::new(Vec::new(), 3);
+        other.learn_on(&mut former);
+        assert_eq!(other.route("shop", "/orders/2", Some(404)), None);
     }
 
     #[test]
