@@ -1,4 +1,5 @@
-//! The guest's only file system: busybox, spanwire, the test programs, and an init that runs them.
+//! The guest's only file system: busybox, spanwire, the test programs, two proxies with the libraries that they are linked
+//! with, and an init that runs the test.
 
 use super::build::Programs;
 use crate::shell;
@@ -38,6 +39,9 @@ pub(super) const INIT_RUNS: &str = "VMTEST_INIT";
 /// Debian's, which is what the package busybox-static installs.
 const BUSYBOX: &str = "/bin/busybox";
 
+/// Debian's, which are linked dynamically.
+const PROXIES: &[&str] = &["nginx", "haproxy"];
+
 /// Packs `initramfs.cpio.gz` in `folder`.
 pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     let root = folder.join("root");
@@ -54,6 +58,16 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     copy(&programs.spanwire, "bin/spanwire")?;
     copy(&programs.guest, "bin/guest")?;
     copy(&programs.peer, "bin/peer")?;
+    for name in PROXIES {
+        let program = Path::new("/usr/sbin").join(name);
+        copy(&program, &format!("bin/{name}"))?;
+        for library in libraries(&program)? {
+            let inner = library.strip_prefix("/")?;
+            fs::create_dir_all(root.join(inner.parent().context("a library in no folder")?))?;
+            copy(&library, &inner.to_string_lossy())?;
+        }
+    }
+    fs::write(root.join("etc/group"), "root:x:0:\n")?;
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
     let init = root.join("init");
     fs::write(&init, INIT)?;
@@ -69,4 +83,11 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     let size = fs::metadata(&archive)?.len();
     println!("  initramfs: {} MB", size / 1_000_000);
     Ok(archive)
+}
+
+/// What a program is linked with, and what links it: each path that ldd(1) prints.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let listed = shell::output(Command::new("ldd").arg(program))?;
+    let paths = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    Ok(paths.map(PathBuf::from).collect())
 }

@@ -10,6 +10,7 @@ mod agent;
 mod http;
 mod options;
 mod propagation;
+mod proxies;
 mod spans;
 mod syscalls;
 mod workload;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         hook_set(set, must.iter().any(|name| name == set), &mut verdict);
     }
     propagation::assert(&mut verdict);
+    proxies::assert(&mut verdict);
     options::assert(&mut verdict);
     println!("{} passed, {} failed", verdict.passed, verdict.failed);
     if verdict.failed == 0 {

@@ -53,10 +53,7 @@ pub(crate) fn assert(verdict: &mut Verdict) {
         },
     );
     // Where enrolled sockets answer FIONREAD wrongly, by a name that is known not to ask.
-    let restrained = agent
-        .said
-        .iter()
-        .any(|line| line.contains("alone: this kernel answers FIONREAD"));
+    let restrained = is_restrained(&agent);
     println!(
         "     injection: {}",
         if restrained { "into some alone" } else { "into all" }
@@ -85,6 +82,12 @@ pub(crate) fn assert(verdict: &mut Verdict) {
         "injection: contexts are those of the spans",
         spans::are_of_clients(&ended, all),
     );
+}
+
+/// Whether it leaves those alone who may ask how much there is to be read: this kernel answers that wrongly.
+pub(crate) fn is_restrained(agent: &Agent) -> bool {
+    let says = |line: &String| line.contains("alone: this kernel answers FIONREAD");
+    agent.said.iter().any(says)
 }
 
 /// The contexts that the server saw, a text a request, with commas where there were several.

@@ -235,7 +235,7 @@ impl Server {
         Self::spawn(Command::new(env::current_exe()?).args(["serve", address, path]))
     }
 
-    fn spawn(command: &mut Command) -> Result<Self> {
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .spawn()

@@ -1,0 +1,131 @@
+//! Contexts injected into what nginx and HAProxy ask for: event loops that nobody here wrote, with bodies that pass through.
+
+use crate::Verdict;
+use crate::agent::{Agent, Start};
+use crate::http::{Writes, read_response, write};
+use crate::propagation::{EACH, is_restrained};
+use crate::spans;
+use crate::workload::{CONTEXTS, Server, connect};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::io::BufReader;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, thread};
+
+/// Whom they ask.
+const SERVER: u16 = 8008;
+
+const PROXIES: &[Proxy] = &[
+    Proxy {
+        name: "nginx",
+        port: 8009,
+        arguments: &["/bin/nginx", "-e", "stderr", "-p", "/tmp", "-c", "/tmp/nginx.conf"],
+        configuration: "\
+daemon off; master_process off; pid /tmp/nginx.pid; error_log stderr warn;
+events { worker_connections 64; }
+http {
+  access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u;
+  scgi_temp_path /tmp/s;
+  upstream server { server 127.0.0.1:8008; keepalive 4; }
+  server {
+    listen 127.0.0.1:8009;
+    location / { proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Connection \"\"; }
+  }
+}
+",
+    },
+    Proxy {
+        name: "haproxy",
+        port: 8010,
+        arguments: &["/bin/haproxy", "-db", "-f", "/tmp/haproxy.conf"],
+        configuration: "\
+defaults
+  mode http
+  timeout connect 30s
+  timeout client 30s
+  timeout server 30s
+  http-reuse always
+listen proxy
+  bind 127.0.0.1:8010
+  server server 127.0.0.1:8008
+",
+    },
+];
+
+/// A proxy in front of the server that answers with the contexts of a request.
+struct Proxy {
+    name: &'static str,
+    port: u16,
+    /// The program first. It reads its configuration from `/tmp/NAME.conf`.
+    arguments: &'static [&'static str],
+    configuration: &'static str,
+}
+
+/// Watches the proxies alone, so that what they ask for has the contexts that they were sent with, and no other.
+pub(crate) fn assert(verdict: &mut Verdict) {
+    for proxy in PROXIES {
+        verdict.assert(&format!("injection: what {} asks for", proxy.name), proxy.run());
+    }
+}
+
+impl Proxy {
+    fn run(&self) -> Result<()> {
+        let server = Server::own(&format!("127.0.0.1:{SERVER}"), CONTEXTS)?;
+        drop(connect(SocketAddr::from((Ipv4Addr::LOCALHOST, SERVER)))?);
+        fs::write(format!("/tmp/{}.conf", self.name), self.configuration)?;
+        let (program, arguments) = self.arguments.split_first().context("no program")?;
+        let proxy = Server::spawn(Command::new(program).args(arguments))?;
+        // It listens.
+        drop(self.connect()?);
+        let flags = ["--exe", self.name, "--propagate", "http1"];
+        let agent = match Agent::start_with("auto", &flags)? {
+            Start::Ready(agent) => agent,
+            Start::Refused(said) => bail!("refused: {said}"),
+        };
+        let restrained = is_restrained(&agent);
+        // It reads what it watches.
+        thread::sleep(Duration::from_secs(3));
+        let contexts = self.ask()?;
+        proxy.stop()?;
+        server.stop()?;
+        let ended = agent.stop()?;
+        if restrained {
+            let touched = contexts.iter().find(|context| !context.is_empty());
+            ensure!(touched.is_none(), "{touched:?} on a kernel where it may stall");
+            return Ok(());
+        }
+        let distinct: BTreeSet<_> = contexts.iter().collect();
+        ensure!(
+            distinct.len() == contexts.len(),
+            "{} of {} are distinct: {contexts:?}",
+            distinct.len(),
+            contexts.len()
+        );
+        spans::are_of_clients(&ended, contexts.iter())
+    }
+
+    fn connect(&self) -> Result<std::net::TcpStream> {
+        connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
+    }
+
+    /// The contexts that the server saw, of requests with bodies of all sizes and with none.
+    fn ask(&self) -> Result<Vec<String>> {
+        let mut stream = BufReader::new(self.connect()?);
+        let mut contexts = Vec::new();
+        for index in 0..2 * EACH {
+            let body = "x".repeat(if index < EACH { 0 } else { 5000 * (index - EACH) });
+            let method = if index < EACH { "GET" } else { "POST" };
+            let length = body.len();
+            let request = format!(
+                "{method} /proxied/{index} HTTP/1.1\r\nHost: guest.test\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            write(stream.get_mut(), request.as_bytes(), Writes::Whole)?;
+            let (status, answer) = read_response(&mut stream)?;
+            ensure!(status == 200, "{status}");
+            contexts.push(String::from_utf8(answer)?);
+        }
+        Ok(contexts)
+    }
+}
