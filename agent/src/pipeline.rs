@@ -28,6 +28,7 @@ use crate::trace::context::Extracted;
 use crate::trace::drop::DropRules;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
+use spanwire_ebpf::Runtime;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -327,14 +328,27 @@ impl Stages {
 
     /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
+        if let Some(propagate) = self.processes.propagates_at_first(pid) {
+            self.set_runtime(
+                pid,
+                Runtime {
+                    propagate,
+                    ..Runtime::default()
+                },
+            );
+        }
         let Some(Execution { runtime, probed, .. }) = self.processes.read(pid) else {
             return;
         };
-        if let Err(error) = self.capture.set_runtime(pid, runtime) {
-            tracing::debug!("cannot tell what handles requests in process {pid}: {error}");
-        }
+        self.set_runtime(pid, runtime);
         if let Some(probed) = probed {
             self.capture.probe(&probed);
+        }
+    }
+
+    fn set_runtime(&mut self, pid: u32, runtime: Runtime) {
+        if let Err(error) = self.capture.set_runtime(pid, runtime) {
+            tracing::debug!("cannot tell what handles requests in process {pid}: {error}");
         }
     }
 

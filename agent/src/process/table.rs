@@ -126,6 +126,14 @@ impl Table {
         identity.map_or(0, |identity| self.propagation.of(&identity))
     }
 
+    /// The same, where anything is injected, before the process is [read](Self::read): to look through a large program for the
+    /// first time takes longer than it may take until its first request.
+    pub fn propagates_at_first(&mut self, pid: u32) -> Option<u32> {
+        let protocols = self.propagates(pid);
+        let is_first = self.entries.get(&pid)?.left == READINGS;
+        (is_first && protocols != 0).then_some(protocols)
+    }
+
     /// Whether a process makes spans itself of what a protocol (its number in records) carries.
     pub fn covers(&mut self, pid: u32, protocol: u8) -> bool {
         self.sdk.cover(protocol) && self.is_instrumented(pid)
