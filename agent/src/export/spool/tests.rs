@@ -39,12 +39,23 @@ fn settings(path: &Path) -> Settings {
 
 fn open(settings: &Settings) -> (Store, Arc<Health>) {
     let health = Arc::new(Health::default());
-    let directory = Directory::open(&settings.directory).unwrap();
+    let directory = opened(&settings.directory);
     let folder = directory.folder("one").unwrap();
     (
         Store::open(folder, settings.clone(), health.clone()).unwrap(),
         health,
     )
+}
+
+/// Opens a directory that was closed just now: what another test starts has its lock until it runs its program.
+fn opened(path: &Path) -> Arc<Directory> {
+    for _ in 0..1000 {
+        match Directory::open(path) {
+            Err(SpoolError::InUse { .. }) => std::thread::sleep(Duration::from_millis(5)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays in use", path.display());
 }
 
 /// A request that zstd makes no smaller, of as many spans as its number.
