@@ -3,6 +3,8 @@
 //! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
+mod sampling;
+
 use crate::connection::{Direction, unix};
 use crate::exchange::{Finished, Stamp, Table};
 use crate::export::stdout::Stdout;
@@ -268,6 +270,10 @@ impl Stages {
     fn change(&mut self, change: Change) {
         self.rules = change.rules;
         self.open_after = change.open_after;
+        if let Some(sampling) = change.sampling {
+            self.causality.sampler().follow(sampling);
+            self.tell_thresholds();
+        }
         if let Some(sdk) = change.sdk {
             self.processes.leave(sdk);
         }
@@ -314,9 +320,13 @@ impl Stages {
 
     /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
-        let Some(Execution { runtime, probed, .. }) = self.processes.read(pid) else {
+        let Some(Execution {
+            mut runtime, probed, ..
+        }) = self.processes.read(pid)
+        else {
             return;
         };
+        runtime.sampling = self.slot(pid);
         if let Err(error) = self.capture.set_runtime(pid, runtime) {
             tracing::debug!("cannot tell what handles requests in process {pid}: {error}");
         }
@@ -512,6 +522,7 @@ impl Pipeline {
             self.hand_on();
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
+            self.stages.turn_thresholds(self.clock.monotonic());
             if let Some(requests) = &mut self.stages.requests {
                 requests.sweep(self.clock.monotonic());
             }
@@ -634,8 +645,12 @@ impl Pipeline {
                 self.stages.health.add(Counter::Telemetry, 1);
                 continue;
             }
-            match self.span(&finished) {
-                Some(span) => placed.push(self.stages.causality.place(span, &self.stages.table, self.told)),
+            let ids = finished.exchange.first().ids;
+            match ids.and_then(|ids| Some((ids.decision, self.span(&finished)?))) {
+                Some((decision, span)) => {
+                    let Stages { causality, table, .. } = &mut self.stages;
+                    placed.push(causality.place(span, decision, table, self.told));
+                }
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
@@ -646,6 +661,10 @@ impl Pipeline {
                     requests.record(&span, self.clock.monotonic());
                 }
                 Some(span)
+            }
+            Placed::Unsampled(span) => {
+                self.count_unsampled(span);
+                None
             }
             Placed::Waits => None,
             Placed::LeftOut => {
@@ -684,7 +703,9 @@ impl Pipeline {
             requests,
         } = finished;
         let first = exchange.first();
-        let Ids { trace_id, span_id } = first.ids?;
+        let Ids {
+            trace_id, span_id, ..
+        } = first.ids?;
         let (start, _) = self.clock.span(first.time, exchange.ended().time);
         let seen = Seen {
             kind: match requests {
