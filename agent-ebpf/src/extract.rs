@@ -341,6 +341,11 @@ fn shift(sum: *mut Ids, from: &Ids, read: &Context) {
             &raw mut (*sum).flags,
         )
     };
+    // Where the sender is on this host, its trace is known, and what was decided of it stays.
+    if from.trace[0] == read.trace[0] && from.trace[1] == read.trace[1] {
+        add(flags, (from.flags | READ).wrapping_sub(from.flags));
+        return;
+    }
     add(first, read.trace[0].wrapping_sub(from.trace[0]));
     add(second, read.trace[1].wrapping_sub(from.trace[1]));
     add(flags, (read.flags | READ).wrapping_sub(from.flags));
