@@ -1,10 +1,5 @@
 //! Whether a trace is kept: decided where it begins, by the threshold of its service.
 
-#![expect(
-    clippy::needless_borrows_for_generic_args,
-    reason = "by value, what is in a map would be copied to the stack first"
-)]
-
 use crate::maps::{RUNTIMES, THRESHOLDS};
 use spanwire_ebpf::sampling;
 
