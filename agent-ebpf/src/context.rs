@@ -14,6 +14,7 @@
 )]
 
 use crate::connection::{self, Connection, Dialogue, enrolled};
+use crate::decision::{decides, decides_again};
 use crate::flow;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
@@ -36,7 +37,7 @@ use spanwire_ebpf::{Counter, RECEIVED, Runtime, SENT, cause, propagate};
 pub(crate) struct Ids {
     pub(crate) trace: [u64; 2],
     pub(crate) span: u64,
-    /// The trace's flags (W3C Trace Context, section 3.2.2.5).
+    /// The trace's flags (W3C Trace Context, section 3.2.2.5), and by what it was decided that it is kept: [`sampling`].
     pub(crate) flags: u64,
 }
 
@@ -59,9 +60,6 @@ pub(crate) struct Exchange {
     /// [`spanwire_ebpf::Record::cause`].
     pub(crate) cause: u32,
 }
-
-/// Flags of a trace that begins here: sampled.
-const SAMPLED: u64 = 1;
 
 /// Beside the flags: which trace it is was read in the request itself.
 pub(crate) const READ: u64 = 1 << 32;
@@ -268,22 +266,25 @@ fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32, is_promi
 /// Makes ids, and finds what the exchange is part of.
 #[inline(always)]
 pub(crate) fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
+    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
+    let runtime = unsafe { RUNTIMES.get(operation.tgid) };
     if operation.heard == 0 {
         operation.exchange.ids.trace[0] = random(operation);
         operation.exchange.ids.trace[1] = random(operation);
-        operation.exchange.ids.flags = SAMPLED;
+        let slot = runtime.map_or(0, |runtime| runtime.sampling);
+        operation.exchange.ids.flags = decides(slot, operation.exchange.ids.trace[1]);
     }
     operation.exchange.ids.span = random(operation);
     operation.exchange.cause = cause::REMOTE;
-    if operation.heard != tcp_option::REMOTE {
+    if operation.heard == tcp_option::REMOTE {
+        let Ids { trace, flags, .. } = &mut operation.exchange.ids;
+        *flags = decides_again(operation.tgid, trace[1], *flags);
+    } else {
         operation.exchange.parent = 0;
         operation.exchange.cause = cause::NONE;
     }
     operation.heard = 0;
-    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
-    let Some(runtime) = (unsafe { RUNTIMES.get(operation.tgid) }) else {
-        return;
-    };
+    let Some(runtime) = runtime else { return };
     dialogue.unit = runtime.unit as u8;
     if direction == RECEIVED as u32 {
         dialogue.continues = 0;

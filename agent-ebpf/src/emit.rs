@@ -1,6 +1,7 @@
 //! Records into the ring buffer.
 
 use crate::connection::{Dialogue, Half, describe};
+use crate::context::Ids;
 use crate::framed;
 #[cfg(feature = "bounded-loops")]
 use crate::frames::operands;
@@ -10,7 +11,7 @@ use crate::operation::{HEADER, Operation, WINDOW, mark};
 use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
 };
-use spanwire_ebpf::{Counter, Opened, Record, flag, kind};
+use spanwire_ebpf::{Counter, Opened, Record, cause, flag, kind, sampling};
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
@@ -175,6 +176,13 @@ fn put_one(
     }
 }
 
+/// Whether the trace is kept, and by what that was decided, as a record says it.
+#[inline(always)]
+fn decided(ids: &Ids) -> u32 {
+    let kept = ids.flags & sampling::SAMPLED != 0;
+    (ids.flags & sampling::DECIDED) as u32 | if kept { cause::SAMPLED } else { 0 }
+}
+
 /// Hands on what is pending in the window: bytes of a head.
 #[inline(always)]
 fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> u32 {
@@ -214,7 +222,7 @@ fn put_bytes(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half
         record.trace_id = exchange.ids.trace;
         record.span_id = exchange.ids.span;
         record.parent = exchange.parent;
-        record.cause = exchange.cause;
+        record.cause = exchange.cause | decided(&exchange.ids);
         record.begins = exchange.begins;
         half.ordinal += framed::has(dialogue) as u32;
     }

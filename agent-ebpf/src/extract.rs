@@ -9,6 +9,7 @@
 
 use crate::connection::{self, Dialogue};
 use crate::context::{self, Ids, READ, Serving, UNTOLD};
+use crate::decision::decides_again;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, UNITS, add};
 use crate::operation::{Operation, WINDOW};
@@ -286,7 +287,9 @@ fn read(operation: &Operation, at: u32) -> Option<Context> {
         return None;
     }
     let word = |offset: usize| operation.word_behind(at, offset);
-    traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])
+    let mut read = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])?;
+    read.flags = decides_again(operation.tgid, read.trace[1], read.flags);
+    Some(read)
 }
 
 /// Makes what is received on a connection part of a trace, where that is one request alone.
@@ -338,6 +341,11 @@ fn shift(sum: *mut Ids, from: &Ids, read: &Context) {
             &raw mut (*sum).flags,
         )
     };
+    // Where the sender is on this host, its trace is known, and what was decided of it stays.
+    if from.trace[0] == read.trace[0] && from.trace[1] == read.trace[1] {
+        add(flags, (from.flags | READ).wrapping_sub(from.flags));
+        return;
+    }
     add(first, read.trace[0].wrapping_sub(from.trace[0]));
     add(second, read.trace[1].wrapping_sub(from.trace[1]));
     add(flags, (read.flags | READ).wrapping_sub(from.flags));

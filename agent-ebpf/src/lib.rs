@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod hpack;
+pub mod sampling;
 pub mod sql;
 pub mod tcp_option;
 pub mod traceparent;
@@ -95,6 +96,11 @@ pub mod cause {
     pub const REMOTE: u32 = 6;
     /// Added where the request names its trace on the wire: no other may be found for it any more.
     pub const TOLD: u32 = 1 << 8;
+    /// Added where the trace is kept, for all that is known here. By what that was decided is beside it:
+    /// [`sampling::by`](crate::sampling::by).
+    pub const SAMPLED: u32 = 1 << 9;
+    /// Bits of the above values.
+    pub const KINDS: u32 = 0xff;
 }
 
 /// What handles one request at a time in a process: values of [`Runtime::unit`].
@@ -153,6 +159,8 @@ pub struct Runtime {
     pub hooks_register: u32,
     /// Node.js: how far behind it is the number of callbacks that native code is in.
     pub hooks_depth: u32,
+    /// By which slot it is decided which traces that begin in it are kept: [`sampling`](mod@sampling).
+    pub sampling: u32,
 }
 
 /// Protocols into which contexts are injected: bits of [`Runtime::propagate`].
@@ -210,7 +218,7 @@ pub struct Record {
     pub span_id: u64,
     /// Span that the request which starts here is sent for, or by which another host has sent it; 0 where that is not known.
     pub parent: u64,
-    /// How that was found: one of [`cause`], perhaps with [`cause::TOLD`].
+    /// How that was found: one of [`cause`], perhaps with [`cause::TOLD`]. And whether the trace is kept.
     pub cause: u32,
     /// TCP sequence number of the first byte of the request that starts here; else the low half of its stream position.
     pub begins: u32,

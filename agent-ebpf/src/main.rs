@@ -3,7 +3,8 @@
 //!
 //! In reading order: `globals` and `maps`; a hook set (`socket`, `trampoline` or `syscalls`) finds the sock, the
 //! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1` or `framed`, on what
-//! `connection` remembers and `operation` holds; `context` says what a request is sent for, `stream` that of HTTP/2's streams,
+//! `connection` remembers and `operation` holds; `context` says what a request is sent for, `decision` whether its trace is
+//! kept, `stream` the same as `context` of HTTP/2's streams,
 //! `runtime` what runtimes hand over within a process; `extract` and `flow` say which trace a request continues,
 //! `promise` that of one which is about to be sent, and `propagate` tells others; `emit` writes records. `process` says who is watched, `log` what happens.
 
@@ -22,6 +23,8 @@
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;
+#[cfg(target_arch = "bpf")]
+mod decision;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]

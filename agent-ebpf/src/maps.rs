@@ -14,7 +14,7 @@ use crate::stream::{Number, Reader, Served};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime};
+use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime, sampling};
 
 /// Records for the agent. The agent sets the size.
 #[map]
@@ -49,6 +49,10 @@ pub(crate) static REFUSED: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1,
 /// What is known of processes, by their number.
 #[map]
 pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(32_768, 0);
+
+/// Which traces are kept that begin in processes of each slot: [`sampling::word`].
+#[map]
+pub(crate) static THRESHOLDS: Array<u64> = Array::with_max_entries(sampling::SLOTS, 0);
 
 /// Which requests each unit of execution handles.
 #[map]

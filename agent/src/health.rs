@@ -56,6 +56,8 @@ counters! {
     SpansDropped => "spans.dropped",
     /// Spans of what was done for such requests.
     SpansDroppedBelow => "spans.dropped_below",
+    /// Spans of traces that are not kept.
+    SpansUnsampled => "spans.unsampled",
     /// Requests whose span has no route, because there are as many as are kept.
     RoutesFull => "routes.full",
     /// Requests that carry telemetry of others, left out.

@@ -1,11 +1,14 @@
-//! What configuration says of names of spans, and of those that are left out, as the stages take it.
+//! What configuration says of names of spans, of those that are left out, and of traces that are kept, as the stages take it.
 
-use crate::config::{Config, value::ServicePattern};
+use crate::config::sampling::Ratio;
+use crate::config::{Config, Sampler, value::ServicePattern};
 use crate::redact::RuleError;
 use crate::span::rename::Rename;
 use crate::span::route::{Routes, Templates};
 use crate::trace::drop::{DropRule, DropRules};
+use crate::trace::sampling::{Policy, Rule};
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::num::NonZeroU32;
 
 /// Routes, known and learnt.
 ///
@@ -62,6 +65,39 @@ pub(crate) fn drops(config: &Config) -> Result<DropRules, RuleError> {
         })
     });
     Ok(DropRules::new(drop.collect::<Result<_, RuleError>>()?))
+}
+
+/// Which traces are kept.
+///
+/// # Errors
+/// There are too many patterns.
+pub(crate) fn sampling(config: &Config) -> Result<Policy, RuleError> {
+    let section = &config.sampling;
+    let sampler = section.sampler.unwrap_or(Sampler::ParentBasedAlwaysOn);
+    let rules = section.rules.iter().flatten().map(|rule| {
+        Ok(Rule {
+            services: services(&rule.services)?,
+            namespaces: services(&rule.namespaces)?,
+            ratio: rule.ratio.number(),
+        })
+    });
+    let limit = |limit: Option<NonZeroU32>| limit.map(|limit| f64::from(limit.get()));
+    Ok(Policy {
+        parent_based: matches!(
+            sampler,
+            Sampler::ParentBasedAlwaysOn | Sampler::ParentBasedAlwaysOff | Sampler::ParentBasedTraceIdRatio
+        ),
+        ratio: match sampler {
+            Sampler::AlwaysOn | Sampler::ParentBasedAlwaysOn => 1.0,
+            Sampler::AlwaysOff | Sampler::ParentBasedAlwaysOff => 0.0,
+            Sampler::TraceIdRatio | Sampler::ParentBasedTraceIdRatio => {
+                section.ratio.map_or(1.0, Ratio::number)
+            }
+        },
+        rules: rules.collect::<Result<_, RuleError>>()?,
+        traces_per_second: limit(section.max_traces_per_second),
+        spans_per_second: limit(section.spans_per_second),
+    })
 }
 
 fn services(patterns: &[ServicePattern]) -> Result<GlobSet, RuleError> {

@@ -3,6 +3,8 @@
 //! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
+mod sampling;
+
 use crate::connection::{Direction, unix};
 use crate::exchange::{Finished, Stamp, Table};
 use crate::export::stdout::Stdout;
@@ -282,6 +284,10 @@ impl Stages {
         rules.spans.learn_on(&mut self.rules.spans);
         self.rules = rules;
         self.open_after = change.open_after;
+        if let Some(sampling) = change.sampling {
+            self.causality.sampler().follow(sampling);
+            self.tell_thresholds();
+        }
         if let Some(sdk) = change.sdk {
             self.processes.leave(sdk);
         }
@@ -328,11 +334,13 @@ impl Stages {
 
     /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
+        let sampling = self.slot(pid);
         if let Some(propagate) = self.processes.propagates_at_first(pid) {
             self.set_runtime(
                 pid,
                 Runtime {
                     propagate,
+                    sampling,
                     ..Runtime::default()
                 },
             );
@@ -340,7 +348,7 @@ impl Stages {
         let Some(Execution { runtime, probed, .. }) = self.processes.read(pid) else {
             return;
         };
-        self.set_runtime(pid, runtime);
+        self.set_runtime(pid, Runtime { sampling, ..runtime });
         if let Some(probed) = probed {
             self.capture.probe(&probed);
         }
@@ -539,6 +547,7 @@ impl Pipeline {
             self.hand_on();
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
+            self.stages.turn_thresholds(self.clock.monotonic());
             if let Some(requests) = &mut self.stages.requests {
                 requests.sweep(self.clock.monotonic());
             }
@@ -661,8 +670,12 @@ impl Pipeline {
                 self.stages.health.add(Counter::Telemetry, 1);
                 continue;
             }
-            match self.span(&finished) {
-                Some(span) => placed.push(self.stages.causality.place(span, &self.stages.table, self.told)),
+            let ids = finished.exchange.first().ids;
+            match ids.and_then(|ids| Some((ids.decision, self.span(&finished)?))) {
+                Some((decision, span)) => {
+                    let Stages { causality, table, .. } = &mut self.stages;
+                    placed.push(causality.place(span, decision, table, self.told));
+                }
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
@@ -673,6 +686,10 @@ impl Pipeline {
                     requests.record(&span, self.clock.monotonic());
                 }
                 Some(span)
+            }
+            Placed::Unsampled(span) => {
+                self.count_unsampled(span);
+                None
             }
             Placed::Waits => None,
             Placed::LeftOut => {
@@ -711,7 +728,9 @@ impl Pipeline {
             requests,
         } = finished;
         let first = exchange.first();
-        let Ids { trace_id, span_id } = first.ids?;
+        let Ids {
+            trace_id, span_id, ..
+        } = first.ids?;
         let (start, _) = self.clock.span(first.time, exchange.ended().time);
         let seen = Seen {
             kind: match requests {

@@ -3,10 +3,12 @@
 use crate::config::environment::Environment;
 use crate::config::layer::Layer;
 use crate::config::{self, Config, Resolved};
+use crate::naming;
 use crate::pipeline::Rules;
 use crate::process::watch::Filter;
 use crate::process::{Proc, SdkRules};
 use crate::run::{self, RunError};
+use crate::trace::sampling::Policy;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -25,6 +27,7 @@ const CHANGEABLE: &[&str] = &[
     "redaction.",
     "limits.",
     "output.open_after",
+    "sampling.",
     "sdk.",
 ];
 
@@ -61,6 +64,8 @@ pub struct Change {
     pub rules: Rules,
     /// When streams that are open are shown.
     pub open_after: Option<Duration>,
+    /// Which traces are kept; `None` where that is as it was.
+    pub sampling: Option<Policy>,
     /// What is left to services' own SDKs; `None` where that is as it was.
     pub sdk: Option<SdkRules>,
 }
@@ -160,6 +165,10 @@ impl Reload {
             filter: has("watch.").then(|| Filter::new(&config.watch, std::process::id())),
             rules: run::rules(config, self.no_redact, true)?,
             open_after: config.output.open_after,
+            sampling: match has("sampling.") {
+                true => Some(naming::sampling(config)?),
+                false => None,
+            },
             sdk: has("sdk.").then(|| SdkRules::new(&config.sdk)),
         })
     }
@@ -262,7 +271,7 @@ mod tests {
         let change = change.expect("a change");
         assert_eq!(change.rules.limits.attributes, 6);
         assert_eq!(change.open_after, Some(Duration::from_secs(3)));
-        assert!(change.filter.is_none() && change.sdk.is_none());
+        assert!(change.filter.is_none() && change.sdk.is_none() && change.sampling.is_none());
         // The same again: nothing to do, and still what is left.
         let (outcome, change) = case.reload(text).await;
         let outcome = outcome.unwrap();
@@ -280,6 +289,18 @@ mod tests {
         );
         assert_eq!(outcome.left, keys(&[]));
         assert_eq!(change.expect("a change").rules.limits.attributes, 128);
+    }
+
+    #[tokio::test]
+    async fn which_traces_are_kept_can_change() {
+        let mut case = case("sampling", "");
+        let text = "sampling: {sampler: traceidratio, ratio: 0.5}\n";
+        let (outcome, change) = case.reload(text).await;
+        let expect = keys(&["sampling.ratio", "sampling.sampler"]);
+        assert_eq!(outcome.unwrap().changed, expect);
+        let policy = change.expect("a change").sampling.expect("another policy");
+        assert!(!policy.parent_based);
+        assert_eq!(policy.ratio, 0.5);
     }
 
     #[tokio::test]

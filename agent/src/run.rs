@@ -31,6 +31,7 @@ use crate::span::exchange::Builder;
 use crate::span::limits::Limits;
 use crate::summary;
 use crate::trace::causality::Causality;
+use crate::trace::sampling::Sampler;
 use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::Signal;
@@ -158,6 +159,8 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     let settled = propagation::settle(&config.propagate.headers);
     let mut options = options(config, command);
     options.propagate = settled.policy.protocols;
+    let sampler = Sampler::new(naming::sampling(config)?);
+    options.sampling = sampler.common_word();
     let mut capture = Capture::load(&options)?;
     let _measured = measure_programs(config.metrics.kernel_cost);
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
@@ -170,7 +173,8 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         table: Table::new(config.capture.max_connections as usize, Arc::clone(&health)),
         causality: Causality::new(Arc::clone(&health))
             .refusing(refused(config))
-            .dropping(rules.drop.clone()),
+            .dropping(rules.drop.clone())
+            .sampling(sampler),
         processes: process::Table::new(Proc::host(), config.resource.clone())
             .probing(config.capture.probes)
             .propagating(settled.policy)
@@ -466,6 +470,7 @@ fn options(config: &Config, command: &[OsString]) -> Options {
         max_connections: config.capture.max_connections,
         broker_spans: config.messaging.broker_spans,
         propagate: 0,
+        sampling: 0,
         refused: refused(config),
         ports: config
             .watch

@@ -88,6 +88,24 @@ choice! {
 }
 
 choice! {
+    /// Which traces are kept: the samplers of OpenTelemetry's specification.
+    pub enum Sampler {
+        /// All
+        AlwaysOn = "always_on",
+        /// None
+        AlwaysOff = "always_off",
+        /// A part of all, told by the trace's id
+        TraceIdRatio = "traceidratio",
+        /// Those that others keep, and all that begin here
+        ParentBasedAlwaysOn = "parentbased_always_on",
+        /// Those that others keep, and none that begins here
+        ParentBasedAlwaysOff = "parentbased_always_off",
+        /// Those that others keep, and of those that begin here a part
+        ParentBasedTraceIdRatio = "parentbased_traceidratio",
+    }
+}
+
+choice! {
     /// What SDKs make spans of.
     pub enum Covered {
         /// Requests of HTTP, gRPC included

@@ -6,10 +6,11 @@
 //!
 //! [specification]: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 
-use super::choice::Format;
+use super::choice::{Format, Sampler};
 use super::layer::Layer;
 use super::metrics::Listen;
 use super::print::{Origin, Origins};
+use super::sampling::Ratio;
 use super::value::{FieldName, Invalid, Method, Period, Secret, nearest};
 use super::{Error, Warning, pairs};
 use std::collections::BTreeMap;
@@ -257,6 +258,8 @@ impl<'a> Reader<'a> {
         proxy.https = self.otel("export.proxy.https", &["https_proxy", "HTTPS_PROXY"], text);
         proxy.except = self.otel("export.proxy.except", &["no_proxy", "NO_PROXY"], hosts);
 
+        self.sampler(layer);
+
         let batch = &mut layer.batch;
         batch.schedule_delay = self.otel("batch.schedule_delay", &["OTEL_BSP_SCHEDULE_DELAY"], milliseconds);
         batch.export_timeout = self.otel("batch.export_timeout", &["OTEL_BSP_EXPORT_TIMEOUT"], milliseconds);
@@ -349,6 +352,28 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// OTEL_TRACES_SAMPLER, and OTEL_TRACES_SAMPLER_ARG for those that take one: 1 unless it is given.
+    fn sampler(&mut self, layer: &mut Layer) {
+        let name = "OTEL_TRACES_SAMPLER";
+        layer.sampling.sampler = self.otel("sampling.sampler", &[name], word);
+        let takes_ratio = matches!(
+            layer.sampling.sampler,
+            Some(Sampler::TraceIdRatio | Sampler::ParentBasedTraceIdRatio)
+        );
+        if !takes_ratio {
+            return;
+        }
+        let ratio = |value: &str| {
+            let ratio = value.parse::<Ratio>();
+            ratio.map_err(|problem| Invalid::new(format!("{problem}; it is ignored")))
+        };
+        layer.sampling.ratio = self.otel("sampling.ratio", &["OTEL_TRACES_SAMPLER_ARG"], ratio);
+        if layer.sampling.ratio.is_none() {
+            layer.sampling.ratio = super::sampling::Sampling::defaults().ratio;
+            self.origin("sampling.ratio", name);
+        }
+    }
+
     /// OTEL_METRICS_EXPORTER and what goes with it. The specification's default exporter is `otlp`; ours is none, since many an
     /// endpoint for traces takes no metrics.
     fn metrics(&mut self, layer: &mut Layer) {
@@ -402,7 +427,7 @@ impl<'a> Reader<'a> {
         let name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
         metrics.histograms = self.otel("metrics.histograms", &[name], word);
         let filter = |value: &str| match value.to_lowercase().as_str() {
-            // Every span is exported, unless it is left out of metrics, too.
+            // Who is not kept is none in either case: nobody could look it up.
             "always_on" | "trace_based" => Ok(true),
             "always_off" => Ok(false),
             other => Err(Invalid::choice(

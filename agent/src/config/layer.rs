@@ -8,6 +8,7 @@ pub use super::delivery::layer::{ExportFile, Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
 use super::naming::{Baggage, Routes, Spans};
 use super::redaction::Redaction;
+use super::sampling::Sampling;
 use super::value::{
     AddressRange, FieldName, HeaderName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
 };
@@ -258,6 +259,9 @@ pub struct Layer {
     /// What is taken out of spans before they are shown, kept or sent.
     #[serde(deserialize_with = "optional")]
     pub redaction: Redaction,
+    /// Which traces are kept.
+    #[serde(deserialize_with = "optional")]
+    pub sampling: Sampling,
     /// What is written to standard output.
     #[serde(deserialize_with = "optional")]
     pub output: Output,
@@ -295,6 +299,7 @@ impl Layer {
             routes: self.routes.over(lower.routes),
             spans: self.spans.over(lower.spans),
             redaction: self.redaction.over(lower.redaction),
+            sampling: self.sampling.over(lower.sampling),
             output: self.output.over(lower.output),
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
@@ -347,6 +352,7 @@ impl Layer {
                 set: Some(RuleSet::Standard),
                 ..Redaction::default()
             },
+            sampling: Sampling::defaults(),
             output: Output {
                 format: Some(Format::Tree),
                 color: Some(Color::Auto),

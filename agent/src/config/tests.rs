@@ -4,6 +4,7 @@ mod delivery;
 mod naming;
 mod otlp;
 mod redaction;
+mod sampling;
 
 use super::environment::Environment;
 use super::*;
@@ -85,6 +86,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             set: Some(RuleSet::Standard),
             ..Redaction::standard()
         },
+        sampling: Sampling::defaults(),
         output: Output {
             format: Format::Tree,
             color: Color::Auto,
@@ -331,7 +333,7 @@ fn print_shows_values_origins_and_no_secret() {
     ];
     let yaml = from(text, &variables, "--output none").unwrap().yaml();
     // As long as a page, and shown by a test of its own.
-    let (start, end) = (yaml.find("redaction:").unwrap(), yaml.find("output:").unwrap());
+    let (start, end) = (yaml.find("redaction:").unwrap(), yaml.find("sampling:").unwrap());
     let yaml = [&yaml[..start], &yaml[end..]].concat();
     assert_eq!(
         yaml,
@@ -365,6 +367,9 @@ spans:
   - user_agents:
     - kube-probe/*
     - Prometheus/*
+sampling:
+  sampler: parentbased_always_on  # default
+  ratio: 1.0  # default
 output:
   format: none  # from the command line
   color: auto  # default

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::connection::Address;
-use crate::kernel::events::{Began, Cause};
+use crate::kernel::events::{Began, Cause, Decision};
 use crate::span::{SpanId, TraceId};
 
 const ID: ConnectionId = ConnectionId { sock: 1, born: 2 };
@@ -43,6 +43,10 @@ fn head(direction: Direction, sequence: u32, ordinal: u32, data: &[u8], content:
         ids: Ids {
             trace_id: TraceId([1; 16]),
             span_id: SpanId([2; 8]),
+            decision: Decision {
+                is_sampled: true,
+                by: None,
+            },
         },
         parent: None,
         cause: Cause::Unknown,

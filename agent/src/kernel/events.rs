@@ -2,6 +2,7 @@
 
 use crate::connection::{Address, Close, Direction, Endpoints};
 use crate::span::{SpanId, TraceId};
+use spanwire_ebpf::sampling::{self, By};
 use spanwire_ebpf::{Opened, RECEIVED, Record, cause, family, flag, kind, opened};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -42,6 +43,17 @@ pub struct Ids {
     pub trace_id: TraceId,
     /// Span id.
     pub span_id: SpanId,
+    /// Whether the trace is kept.
+    pub decision: Decision,
+}
+
+/// What the kernel half has decided of a trace, or was told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// It is kept.
+    pub is_sampled: bool,
+    /// The threshold by which that was decided, if it was here.
+    pub by: Option<By>,
 }
 
 /// How the kernel half found what a request is sent for.
@@ -300,10 +312,14 @@ fn began(record: &Record) -> Began {
         ids: Ids {
             trace_id: trace_id(record.trace_id),
             span_id: span(record.span_id),
+            decision: Decision {
+                is_sampled: record.cause & cause::SAMPLED != 0,
+                by: sampling::by(record.cause.into()),
+            },
         },
         parent: (record.parent != 0).then(|| span(record.parent)),
         is_told: record.cause & cause::TOLD != 0,
-        cause: match record.cause & !cause::TOLD {
+        cause: match record.cause & cause::KINDS {
             cause::THREAD | cause::GOROUTINE | cause::TASK => Cause::Unit,
             cause::EVENT => Cause::Event,
             cause::AMBIGUOUS => Cause::Ambiguous,

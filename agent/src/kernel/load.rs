@@ -99,6 +99,8 @@ pub struct Options {
     pub propagate: u32,
     /// Addresses whose contexts are not taken over.
     pub refused: Vec<IpNet>,
+    /// Which traces are kept that begin in processes of which nothing is known: [`spanwire_ebpf::sampling::word`].
+    pub sampling: u64,
     /// Up to which level the programs write diagnostics.
     pub log: LevelFilter,
 }
@@ -286,6 +288,7 @@ pub struct Capture {
     ring_buffer: u32,
     set: HookSet,
     processes: Array<MapData, u64>,
+    thresholds: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
     counters: PerCpuArray<MapData, u64>,
     runtimes: HashMap<MapData, u32, [u8; size_of::<Runtime>()]>,
@@ -359,6 +362,7 @@ impl Capture {
                 broker_spans: false,
                 propagate: 0,
                 refused: Vec::new(),
+                sampling: 0,
                 log: LevelFilter::Off,
             };
             match Self::load(&options) {
@@ -413,6 +417,8 @@ impl Capture {
             let (length, address) = mapped(*range);
             refused.insert(&Key::new(length, address), 1, 0)?;
         }
+        let mut thresholds = Array::<_, u64>::try_from(take(&mut ebpf, "THRESHOLDS")?)?;
+        thresholds.set(0, options.sampling, 0)?;
         let capacities = ["CONNECTIONS", "RUNTIMES", "SOCKETS"].map(|name| capacity(&ebpf, name));
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
@@ -429,6 +435,7 @@ impl Capture {
             ring_buffer: options.ring_buffer,
             set,
             processes,
+            thresholds,
             connections,
             counters,
             runtimes,
@@ -603,6 +610,14 @@ impl Capture {
         } else {
             Ok(())
         }
+    }
+
+    /// Tells which traces are kept that begin in processes of a slot: [`spanwire_ebpf::sampling::word`].
+    ///
+    /// # Errors
+    /// Where the map refuses.
+    pub fn set_threshold(&mut self, slot: u32, word: u64) -> Result<(), MapError> {
+        self.thresholds.set(slot, word, 0)
     }
 
     /// Tells what handles requests in a process.

@@ -87,10 +87,10 @@ impl Graph {
         self.edges.overflowed
     }
 
-    /// `now` is in nanoseconds of the kernel's clock, as everywhere here.
+    /// Of a span, and the same where it is kept. `now` is in nanoseconds of the kernel's clock, as everywhere here.
     pub(super) fn record(
         &mut self,
-        span: &Span,
+        (span, kept): (&Span, Option<&Span>),
         service: &Arc<Service>,
         attributes: &Attributes<'_>,
         seconds: f64,
@@ -119,7 +119,7 @@ impl Graph {
                     Connection::Virtual,
                     failed,
                     &seconds,
-                    span,
+                    (span, kept),
                     now,
                 );
             }
@@ -141,7 +141,14 @@ impl Graph {
                 if !stays {
                     self.waiting.remove(&key);
                 }
-                self.edge(names, connection, failed || other_failed, &seconds, span, now);
+                self.edge(
+                    names,
+                    connection,
+                    failed || other_failed,
+                    &seconds,
+                    (span, kept),
+                    now,
+                );
             }
             // Two of one kind with one id: the first has waited long enough.
             Some(_) => self.unpaired += 1,
@@ -186,7 +193,7 @@ impl Graph {
             let edge = self.at([&end.service.name, peer], *connection, now, end.start);
             edge.total += 1;
             edge.failed += u64::from(end.failed);
-            edge.client.add_without_span(BOUNDS, end.seconds);
+            edge.client.add(BOUNDS, end.seconds, None);
         }
     }
 
@@ -211,17 +218,17 @@ impl Graph {
         connection: Connection,
         failed: bool,
         seconds: &Seconds,
-        span: &Span,
+        (span, kept): (&Span, Option<&Span>),
         now: u64,
     ) {
         let edge = self.at(names, connection, now, span.start.0);
         edge.total += 1;
         edge.failed += u64::from(failed);
         if let Some(seconds) = seconds.client {
-            edge.client.add(BOUNDS, seconds, span);
+            edge.client.add(BOUNDS, seconds, kept);
         }
         if let Some(seconds) = seconds.server {
-            edge.server.add(BOUNDS, seconds, span);
+            edge.server.add(BOUNDS, seconds, kept);
         }
     }
 

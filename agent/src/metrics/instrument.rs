@@ -66,6 +66,12 @@ slots! {
     DestinationAnonymous = name::MESSAGING_DESTINATION_ANONYMOUS,
 }
 
+/// Whether an attribute counts here.
+#[must_use]
+pub fn counts(key: &str) -> bool {
+    slot(key).is_some()
+}
+
 /// A metric of the conventions.
 #[derive(Debug)]
 pub struct Instrument {

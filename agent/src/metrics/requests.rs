@@ -1,15 +1,16 @@
 //! Metrics of requests, made of their spans: how many, how long, how many failed, and who asks whom.
 //!
-//! Spans come here redacted, all of them, whatever becomes of them afterwards.
+//! Spans come here redacted, all of them, whatever becomes of them afterwards. Those that are not kept are no exemplars.
 
 use super::exponential::Exponential;
 use super::family::{Distribution, Exemplar, Family, Kind, Label, Point, Service, Value};
 use super::graph::Graph;
-use super::instrument::{Attributes, INSTRUMENTS, Which};
+use super::instrument::{self, Attributes, INSTRUMENTS, Which};
 use super::table::{Entry, Seen, Table};
 use crate::redact::Redacted;
-use crate::span::{Resource, Span};
+use crate::span::{Resource, Span, Status};
 use hashbrown::HashMap;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Processes whose service is remembered.
@@ -60,10 +61,10 @@ impl Buckets {
         }
     }
 
-    /// Adds what was observed of `span`.
-    pub(super) fn add(&mut self, bounds: &[f64], value: f64, span: &Span) {
+    /// Adds what was observed of a span, by which it can be shown where it is kept.
+    pub(super) fn add(&mut self, bounds: &[f64], value: f64, kept: Option<&Span>) {
         let bucket = self.count(bounds, value);
-        if let Some(exemplar) = self.exemplars.get_mut(bucket) {
+        if let (Some(exemplar), Some(span)) = (self.exemplars.get_mut(bucket), kept) {
             *exemplar = Some(Exemplar {
                 value,
                 time: span.end,
@@ -71,11 +72,6 @@ impl Buckets {
                 span_id: span.span_id,
             });
         }
-    }
-
-    /// Adds what was observed of a span that is gone.
-    pub(super) fn add_without_span(&mut self, bounds: &[f64], value: f64) {
-        self.count(bounds, value);
     }
 
     fn count(&mut self, bounds: &[f64], value: f64) -> usize {
@@ -134,7 +130,17 @@ impl Requests {
 
     /// Counts a span. `now` in nanoseconds of the kernel's clock.
     pub fn record(&mut self, span: &Redacted, now: u64) {
+        self.count(span, true, now);
+    }
+
+    /// Counts a span that nobody will see, and of which [`strip`] has left what is needed.
+    pub fn record_unsampled(&mut self, span: &Redacted, now: u64) {
+        self.count(span, false, now);
+    }
+
+    fn count(&mut self, span: &Redacted, is_kept: bool, now: u64) {
         let span = span.span();
+        let kept = is_kept.then_some(span);
         let attributes = Attributes::of(span);
         let service = self.services.of(&span.resource);
         let seconds = seconds(span);
@@ -147,9 +153,10 @@ impl Requests {
                     count += 1;
                 }
             }
-            self.add(which, &service, &labels[..count], seconds, span, now);
+            self.add(which, &service, &labels[..count], seconds, (span, kept), now);
         }
-        self.graph.record(span, &service, &attributes, seconds, now);
+        self.graph
+            .record((span, kept), &service, &attributes, seconds, now);
     }
 
     fn add(
@@ -158,7 +165,7 @@ impl Requests {
         service: &Arc<Service>,
         labels: &[(&'static str, Seen<'_>)],
         seconds: f64,
-        span: &Span,
+        (span, kept): (&Span, Option<&Span>),
         now: u64,
     ) {
         let bounds = INSTRUMENTS[which as usize].bounds;
@@ -168,7 +175,7 @@ impl Requests {
             false => State::Histogram(Buckets::new(bounds, limits)),
         };
         match self.tables[which as usize].at(Some(service), labels, (now, span.start.0), make) {
-            State::Histogram(buckets) => buckets.add(bounds, seconds, span),
+            State::Histogram(buckets) => buckets.add(bounds, seconds, kept),
             State::Count(count) => *count += 1,
         }
     }
@@ -225,6 +232,19 @@ pub(super) fn point<T>(entry: &Entry<T>, value: Value) -> Point {
         start: entry.start,
         value,
     }
+}
+
+/// Takes out of a span all that does not count here: names, events, and attributes that are no labels.
+pub fn strip(span: &mut Span) {
+    span.name = SmolStr::default();
+    span.state = SmolStr::default();
+    span.link = None;
+    span.events = Vec::new();
+    if let Status::Error(message) = &mut span.status {
+        *message = SmolStr::default();
+    }
+    span.attributes
+        .retain(|attribute| instrument::counts(&attribute.key));
 }
 
 /// How long it took.

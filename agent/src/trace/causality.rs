@@ -21,10 +21,11 @@
 
 use super::context::Context;
 use super::drop::{Applicable, DropRules};
+use super::sampling::{Sampler, Verdict};
 use crate::connection::{Client, Direction};
 use crate::exchange::Table;
 use crate::health::{Counter, Health};
-use crate::kernel::events::{Began, Cause, ConnectionId, Origin};
+use crate::kernel::events::{Began, Cause, ConnectionId, Decision, Origin};
 use crate::protocol::Request;
 use crate::span::{Attribute, Link, Span, SpanId, TraceId, Value, semconv};
 use crate::trace::extract;
@@ -73,6 +74,8 @@ struct Position {
     is_left_out: bool,
     /// It is not worth a trace.
     dropped: Option<Dropped>,
+    /// Whether its trace is kept.
+    verdict: Verdict,
     /// What its own fields name, whose word is not taken.
     link: Option<Box<Link>>,
 }
@@ -106,6 +109,8 @@ pub enum Dropped {
 pub enum Placed {
     /// It is where it belongs.
     Here(Span),
+    /// The same, in a trace that is not kept.
+    Unsampled(Span),
     /// Where it belongs is not known yet; the causality has it.
     Waits,
     /// Its service tells it.
@@ -116,8 +121,11 @@ pub enum Placed {
 
 /// Whether a span can be placed.
 enum Settled {
+    /// Nothing is known of it.
+    Unknown,
     Waits,
     Here,
+    Unsampled,
     LeftOut,
     Dropped(Dropped),
 }
@@ -145,6 +153,8 @@ struct Node {
     sender: Option<SpanId>,
     /// The trace that the kernel half has it in.
     minted: TraceId,
+    /// Whether that is kept.
+    decision: Decision,
     /// What it was sent for; of what was received, the span that another host has told.
     parent: Option<SpanId>,
     /// That was concluded, and not seen.
@@ -184,6 +194,7 @@ pub struct Causality {
     refused: Vec<IpNet>,
     /// Which requests are not worth a trace.
     drop: DropRules,
+    sampler: Sampler,
     health: Arc<Health>,
 }
 
@@ -198,8 +209,20 @@ impl Causality {
             waiting: VecDeque::new(),
             refused: Vec::new(),
             drop: DropRules::default(),
+            sampler: Sampler::default(),
             health,
         }
+    }
+
+    /// Keeps the traces that `sampler` says.
+    #[must_use]
+    pub fn sampling(self, sampler: Sampler) -> Self {
+        Self { sampler, ..self }
+    }
+
+    /// What says which traces are kept.
+    pub const fn sampler(&mut self) -> &mut Sampler {
+        &mut self.sampler
     }
 
     /// Takes over no context from these addresses.
@@ -272,6 +295,7 @@ impl Causality {
             place,
             sender: None,
             minted: began.ids.trace_id,
+            decision: began.ids.decision,
             parent,
             is_inferred,
             context: None,
@@ -359,11 +383,13 @@ impl Causality {
         }
     }
 
-    /// Puts a span where it belongs. All that happened before `now` has been told, in nanoseconds of the kernel's clock.
-    /// It may be another that is placed: one that has waited too long.
-    pub fn place(&mut self, mut span: Span, table: &Table, now: u64) -> Placed {
-        match self.settle(&mut span, table, now) {
+    /// Puts a span where it belongs; `decision` is the kernel half's. All that happened before `now` has been told, in nanoseconds
+    /// of the kernel's clock. It may be another that is placed: one that has waited too long.
+    pub fn place(&mut self, mut span: Span, decision: Decision, table: &Table, now: u64) -> Placed {
+        match self.settle(&mut span, table, now, true) {
+            Settled::Unknown => return self.alone(span, decision),
             Settled::Here => return Placed::Here(span),
+            Settled::Unsampled => return Placed::Unsampled(span),
             Settled::LeftOut => return Placed::LeftOut,
             Settled::Dropped(why) => return Placed::Dropped(why),
             Settled::Waits => self.waiting.push_back(span),
@@ -372,17 +398,35 @@ impl Causality {
             return Placed::Waits;
         }
         match self.waiting.pop_front() {
-            Some(oldest) => self.place_open(oldest, table),
+            Some(mut oldest) => match self.settle(&mut oldest, table, u64::MAX, true) {
+                Settled::Unsampled => Placed::Unsampled(oldest),
+                Settled::LeftOut => Placed::LeftOut,
+                Settled::Dropped(why) => Placed::Dropped(why),
+                Settled::Here | Settled::Waits | Settled::Unknown => Placed::Here(oldest),
+            },
             None => Placed::Waits,
+        }
+    }
+
+    /// Leaves a span, of which nothing else is known, where the kernel half has put it.
+    fn alone(&mut self, mut span: Span, decision: Decision) -> Placed {
+        let (verdict, state) = self.sampler.begins(decision);
+        self.sampler.saw(verdict, true);
+        span.state = state;
+        if verdict.is_sampled {
+            Placed::Here(span)
+        } else {
+            Placed::Unsampled(span)
         }
     }
 
     /// Puts a span where it belongs as far as that is known, such as that of an exchange that is still open.
     pub fn place_open(&mut self, mut span: Span, table: &Table) -> Placed {
-        match self.settle(&mut span, table, u64::MAX) {
+        match self.settle(&mut span, table, u64::MAX, false) {
             Settled::LeftOut => Placed::LeftOut,
             Settled::Dropped(why) => Placed::Dropped(why),
-            Settled::Here | Settled::Waits => Placed::Here(span),
+            Settled::Unsampled => Placed::Unsampled(span),
+            Settled::Here | Settled::Waits | Settled::Unknown => Placed::Here(span),
         }
     }
 
@@ -390,8 +434,9 @@ impl Causality {
     pub fn placed(&mut self, table: &Table, now: u64) -> Vec<Placed> {
         let mut placed = Vec::new();
         for mut span in std::mem::take(&mut self.waiting) {
-            match self.settle(&mut span, table, now) {
-                Settled::Here => placed.push(Placed::Here(span)),
+            match self.settle(&mut span, table, now, true) {
+                Settled::Here | Settled::Unknown => placed.push(Placed::Here(span)),
+                Settled::Unsampled => placed.push(Placed::Unsampled(span)),
                 Settled::LeftOut => placed.push(Placed::LeftOut),
                 Settled::Dropped(why) => placed.push(Placed::Dropped(why)),
                 Settled::Waits => self.waiting.push_back(span),
@@ -400,13 +445,13 @@ impl Causality {
         placed
     }
 
-    /// Whether the span is where it belongs now.
-    fn settle(&mut self, span: &mut Span, table: &Table, now: u64) -> Settled {
+    /// Whether the span is where it belongs now. Where it is over, it counts.
+    fn settle(&mut self, span: &mut Span, table: &Table, now: u64, is_over: bool) -> Settled {
         let Some(position) = self.position(span.span_id, table, now, DEPTH) else {
             return if self.nodes.contains_key(&span.span_id) {
                 Settled::Waits
             } else {
-                Settled::Here
+                Settled::Unknown
             };
         };
         if position.is_left_out {
@@ -424,7 +469,14 @@ impl Causality {
         span.parent = position.parent;
         span.state = position.state;
         span.link = position.link;
-        Settled::Here
+        if is_over {
+            self.sampler.saw(position.verdict, span.parent.is_none());
+        }
+        if position.verdict.is_sampled {
+            Settled::Here
+        } else {
+            Settled::Unsampled
+        }
     }
 
     /// Where a span belongs; `None` where that is not known yet, or nothing is known of it.
@@ -434,6 +486,7 @@ impl Causality {
             return Some(position.clone());
         }
         let (minted, start, is_inferred) = (node.minted, node.start, node.is_inferred);
+        let decision = node.decision;
         let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
         let (covered, is_refused) = (node.covered, node.is_refused);
         let is_young = now < start.saturating_add(PATIENCE);
@@ -473,30 +526,38 @@ impl Causality {
                 }
             }
             None => match self.context(id, table).cloned() {
-                Some(context) if !is_refused => Position {
-                    dropped: dropped(self.is_dropped(context.parent, table, now, depth)),
-                    trace_id: context.trace_id,
-                    parent: Some(context.parent),
-                    state: context.state,
-                    is_inferred: false,
-                    is_left_out: covered != Covered::No,
-                    link: None,
-                },
-                context => Position {
-                    link: context.map(|context| {
-                        Box::new(Link {
-                            trace_id: context.trace_id,
-                            span_id: context.parent,
-                            state: context.state,
-                        })
-                    }),
-                    trace_id: minted,
-                    parent: told,
-                    state: SmolStr::default(),
-                    is_inferred: false,
-                    is_left_out: covered == Covered::All,
-                    dropped: dropped(false),
-                },
+                Some(context) if !is_refused => {
+                    let (verdict, state) = self.sampler.continues(&context, decision);
+                    Position {
+                        dropped: dropped(self.is_dropped(context.parent, table, now, depth)),
+                        trace_id: context.trace_id,
+                        parent: Some(context.parent),
+                        state,
+                        is_inferred: false,
+                        is_left_out: covered != Covered::No,
+                        verdict,
+                        link: None,
+                    }
+                }
+                context => {
+                    let (verdict, state) = self.sampler.begins(decision);
+                    Position {
+                        link: context.map(|context| {
+                            Box::new(Link {
+                                trace_id: context.trace_id,
+                                span_id: context.parent,
+                                state: context.state,
+                            })
+                        }),
+                        trace_id: minted,
+                        parent: told,
+                        state,
+                        is_inferred: false,
+                        is_left_out: covered == Covered::All,
+                        dropped: dropped(false),
+                        verdict,
+                    }
+                }
             },
         };
         if let Some(node) = self.nodes.get_mut(&id) {

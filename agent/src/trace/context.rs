@@ -31,6 +31,8 @@ pub struct Context {
     /// `trace-flags` of W3C: bit 0 says that the trace is sampled, bit 1 that its id is random. What another format does
     /// not say is 0.
     pub flags: u8,
+    /// Nothing was decided yet, which formats other than W3C's may say: whoever receives it decides.
+    pub is_deferred: bool,
     /// `tracestate`, empty where there is none.
     pub state: SmolStr,
 }
@@ -152,6 +154,7 @@ impl<'a> Fields<'a> {
             trace_id: trace(trace_id)?,
             parent: span(parent)?,
             flags: byte(flags)? & 3,
+            is_deferred: false,
             state: state(&self.states),
         })
     }
@@ -161,8 +164,8 @@ impl<'a> Fields<'a> {
         let mut parts = self.b3.value()?.split(|byte| *byte == b'-');
         let (trace_id, parent) = (parts.next()?, parts.next()?);
         let flags = match parts.next() {
-            Some(value) => decision(value)?,
-            None => 0,
+            Some(value) => Some(decision(value)?),
+            None => None,
         };
         let grandparent = parts.next();
         (grandparent.is_none_or(|id| span(id).is_some()) && parts.next().is_none()).then_some(())?;
@@ -171,9 +174,9 @@ impl<'a> Fields<'a> {
 
     fn b3_several(&self) -> Option<Context> {
         let flags = match (self.b3_flags.value(), self.b3_sampled.value()) {
-            (Some(b"1"), _) => SAMPLED,
-            (_, Some(sampled)) => decision(sampled)?,
-            (_, None) => 0,
+            (Some(b"1"), _) => Some(SAMPLED),
+            (_, Some(sampled)) => Some(decision(sampled)?),
+            (_, None) => None,
         };
         b3(self.b3_trace.value()?, self.b3_span.value()?, flags)
     }
@@ -193,13 +196,14 @@ impl<'a> Fields<'a> {
             trace_id: trace(padded(trace_id, 32)?.as_bytes())?,
             parent: span(padded(parent, 16)?.as_bytes())?,
             flags: flags & SAMPLED,
+            is_deferred: false,
             state: SmolStr::default(),
         })
     }
 }
 
-/// Ids of B3: a trace's may have 64 bits only.
-fn b3(trace_id: &[u8], parent: &[u8], flags: u8) -> Option<Context> {
+/// Ids of B3: a trace's may have 64 bits only. It may leave the decision to others.
+fn b3(trace_id: &[u8], parent: &[u8], flags: Option<u8>) -> Option<Context> {
     let mut wide = [b'0'; 32];
     match trace_id.len() {
         16 => wide[16..].copy_from_slice(trace_id),
@@ -209,7 +213,8 @@ fn b3(trace_id: &[u8], parent: &[u8], flags: u8) -> Option<Context> {
     Some(Context {
         trace_id: trace(&wide)?,
         parent: span(parent)?,
-        flags,
+        flags: flags.unwrap_or_default(),
+        is_deferred: flags.is_none(),
         state: SmolStr::default(),
     })
 }

@@ -4,6 +4,7 @@ pub mod causality;
 pub mod context;
 pub mod drop;
 mod extract;
+pub mod sampling;
 mod telemetry;
 
 pub use extract::extract;

@@ -1,12 +1,18 @@
 //! Exchanges that begin and end in, and where their spans belong out.
 
 use super::*;
-use crate::kernel::events::Ids;
+use crate::kernel::events::{Decision, Ids};
 use crate::span::{Kind, Resource, Status, UnixNanoseconds};
 use crate::trace::drop::tests::{asked, rule};
 use std::net::SocketAddr;
 
 const SECOND: u64 = 1_000_000_000;
+
+/// Of each trace, unless a test says otherwise.
+const KEPT: Decision = Decision {
+    is_sampled: true,
+    by: None,
+};
 
 struct Host {
     causality: Causality,
@@ -15,6 +21,8 @@ struct Host {
     /// The process whose service makes spans itself.
     instrumented: u32,
     client: Client,
+    /// The kernel half's, of what begins.
+    decision: Decision,
 }
 
 fn id(number: u8) -> SpanId {
@@ -30,6 +38,7 @@ fn context(trace_id: TraceId, parent: u8) -> Context {
         trace_id,
         parent: id(parent),
         flags: 1,
+        is_deferred: false,
         state: "a=b".into(),
     }
 }
@@ -86,6 +95,7 @@ impl Host {
             health,
             instrumented: 0,
             client: tcp(),
+            decision: KEPT,
         }
     }
 
@@ -104,6 +114,7 @@ impl Host {
             ids: Ids {
                 trace_id: trace(number),
                 span_id: id(number),
+                decision: self.decision,
             },
             parent: parent.map(id),
             cause: parent.map_or(Cause::Unknown, |_| Cause::Unit),
@@ -132,6 +143,7 @@ impl Host {
             ids: Ids {
                 trace_id: trace(in_trace),
                 span_id: id(number),
+                decision: self.decision,
             },
             parent: Some(id(parent)),
             cause: Cause::Remote,
@@ -162,9 +174,12 @@ impl Host {
 
     /// Trace and parent of span `number` at second `now`, once they are known.
     fn place(&mut self, number: u8, now: u64) -> Option<(TraceId, Option<SpanId>)> {
-        match self.causality.place(span(number), &self.table, now * SECOND) {
+        match self
+            .causality
+            .place(span(number), KEPT, &self.table, now * SECOND)
+        {
             Placed::Here(span) => Some((span.trace_id, span.parent)),
-            Placed::Waits | Placed::LeftOut | Placed::Dropped(_) => None,
+            Placed::Waits | Placed::Unsampled(_) | Placed::LeftOut | Placed::Dropped(_) => None,
         }
     }
 
@@ -176,7 +191,9 @@ impl Host {
 
     /// Whether span `number` is left out at second `now`.
     fn leaves_out(&mut self, number: u8, now: u64) -> bool {
-        let placed = self.causality.place(span(number), &self.table, now * SECOND);
+        let placed = self
+            .causality
+            .place(span(number), KEPT, &self.table, now * SECOND);
         matches!(placed, Placed::LeftOut)
     }
 }
@@ -238,7 +255,7 @@ fn what_a_request_says_itself() {
     host.received(2, 20, 1, Some(7));
     host.sent(3, 20, 1, Some(2), Some(9));
     host.end(2, 2, Some(context(trace(50), 51)));
-    let placed = here(host.causality.place(span(3), &host.table, 2 * SECOND));
+    let placed = here(host.causality.place(span(3), KEPT, &host.table, 2 * SECOND));
     assert_eq!(
         (placed.trace_id, placed.parent, &*placed.state),
         (trace(50), Some(id(2)), "a=b")
@@ -313,7 +330,7 @@ fn the_only_request_in_flight_is_the_one_and_several_are_none() {
     host.sent(5, 20, 1, None, None);
     host.end(3, 1, None);
     host.sent(6, 20, 1, None, None);
-    let inferred = here(host.causality.place(span(2), &host.table, SECOND));
+    let inferred = here(host.causality.place(span(2), KEPT, &host.table, SECOND));
     assert_eq!(inferred.parent, Some(id(1)));
     assert!(
         inferred
@@ -421,7 +438,7 @@ fn what_is_not_trusted_begins_a_trace_and_is_linked() {
     host.end(2, 2, Some(context(trace(50), 51)));
     host.sent(3, 20, 1, Some(2), None);
     host.end(3, 2, None);
-    let span = here(host.causality.place(span(2), &host.table, 2 * SECOND));
+    let span = here(host.causality.place(span(2), KEPT, &host.table, 2 * SECOND));
     assert_eq!((span.trace_id, span.parent, &*span.state), (trace(2), None, ""));
     let link = span.link.expect("a link");
     assert_eq!(
@@ -429,7 +446,7 @@ fn what_is_not_trusted_begins_a_trace_and_is_linked() {
         (trace(50), id(51), "a=b")
     );
     // What it causes has nothing to do with the other.
-    let below = here(host.causality.place(self::span(3), &host.table, 2 * SECOND));
+    let below = here(host.causality.place(self::span(3), KEPT, &host.table, 2 * SECOND));
     assert_eq!(
         (below.trace_id, below.parent, below.link),
         (trace(2), Some(id(2)), None)
@@ -462,7 +479,10 @@ fn a_request_s_own_context_counts_before_what_another_host_has_told() {
 
 /// Why span `number` is dropped at second `now`, if it is.
 fn dropped(host: &mut Host, number: u8, now: u64) -> Option<Dropped> {
-    match host.causality.place(span(number), &host.table, now * SECOND) {
+    match host
+        .causality
+        .place(span(number), KEPT, &host.table, now * SECOND)
+    {
         Placed::Dropped(why) => Some(why),
         Placed::Here(_) => None,
         other => panic!("{other:?}"),
@@ -517,4 +537,73 @@ fn both_ends_of_a_dropped_request_are_dropped_by_its_rule() {
     }
     assert_eq!(dropped(&mut host, 2, 2), Some(Dropped::Rule));
     assert_eq!(dropped(&mut host, 1, 2), Some(Dropped::Rule));
+}
+
+/// Whether the trace of span `number` is kept, at second `now`; `decision` is the kernel half's of what began in it.
+fn kept(host: &mut Host, number: u8, decision: Decision, now: u64) -> bool {
+    match host
+        .causality
+        .place(span(number), decision, &host.table, now * SECOND)
+    {
+        Placed::Here(_) => true,
+        Placed::Unsampled(_) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_trace_is_kept_or_not_as_a_whole() {
+    for is_sampled in [true, false] {
+        let mut host = Host::new();
+        host.decision.is_sampled = is_sampled;
+        host.sent(1, 10, 1, None, Some(7));
+        // The kernel half has not heard of its sender, and has decided otherwise.
+        host.decision.is_sampled = !is_sampled;
+        host.received(2, 20, 1, Some(7));
+        host.sent(3, 20, 1, Some(2), Some(9));
+        host.received(4, 30, 1, Some(9));
+        for number in 1..=4 {
+            assert_eq!(kept(&mut host, number, KEPT, 1), is_sampled, "{number}");
+        }
+    }
+}
+
+#[test]
+fn what_a_request_says_of_itself_counts_before_what_was_decided_without_it() {
+    for is_sampled in [true, false] {
+        let mut host = Host::new();
+        host.decision.is_sampled = !is_sampled;
+        host.received(1, 10, 1, None);
+        host.sent(2, 10, 1, Some(1), None);
+        let parent = Context {
+            flags: u8::from(is_sampled),
+            ..context(trace(50), 51)
+        };
+        host.end(2, 2, None);
+        host.end(1, 2, Some(parent));
+        assert_eq!(kept(&mut host, 2, KEPT, 2), is_sampled);
+        assert_eq!(kept(&mut host, 1, KEPT, 2), is_sampled);
+    }
+}
+
+#[test]
+fn of_who_is_refused_nothing_is_taken_over() {
+    let mut host = Host::new();
+    host.causality =
+        Causality::new(Arc::clone(&host.health)).refusing(vec!["127.0.0.0/8".parse().expect("a range")]);
+    host.decision.is_sampled = false;
+    host.received(1, 10, 1, Some(7));
+    host.end(1, 2, Some(context(trace(50), 51)));
+    assert!(!kept(&mut host, 1, KEPT, 2));
+}
+
+#[test]
+fn what_is_not_remembered_is_as_the_kernel_half_has_decided() {
+    let mut host = Host::new();
+    assert!(kept(&mut host, 1, KEPT, 2));
+    let dropped = Decision {
+        is_sampled: false,
+        by: None,
+    };
+    assert!(!kept(&mut host, 1, dropped, 2));
 }

@@ -1,0 +1,46 @@
+//! Head sampling: what the kernel half is told of it, and what becomes of traces that are not kept.
+
+use super::{Pipeline, Stages};
+use crate::health::Counter;
+use crate::metrics::requests;
+use crate::span::Span;
+
+impl Stages {
+    /// The slot by which it is decided which traces are kept that begin in a process; the kernel half is told of it first.
+    pub(super) fn slot(&mut self, pid: u32) -> u32 {
+        let resource = self.processes.resource(pid);
+        let slot = self.causality.sampler().slot(&resource);
+        self.tell_thresholds();
+        slot
+    }
+
+    /// Has thresholds follow what was seen. `now` in nanoseconds of the kernel's clock.
+    pub(super) fn turn_thresholds(&mut self, now: u64) {
+        self.causality.sampler().turn(now);
+        self.tell_thresholds();
+    }
+
+    /// Tells the kernel half which traces it is to keep, where that is another than it was.
+    pub(super) fn tell_thresholds(&mut self) {
+        for (slot, word) in self.causality.sampler().changes() {
+            if let Err(error) = self.capture.set_threshold(slot, word) {
+                tracing::warn!("cannot change which traces are kept: {error}");
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// Counts a request whose trace is not kept: of its span, what metrics say of it is all that is looked at.
+    pub(super) fn count_unsampled(&mut self, mut span: Span) {
+        self.stages.health.add(Counter::SpansUnsampled, 1);
+        if self.stages.requests.is_none() {
+            return;
+        }
+        requests::strip(&mut span);
+        let span = self.redacted(span);
+        if let Some(requests) = &mut self.stages.requests {
+            requests.record_unsampled(&span, self.clock.monotonic());
+        }
+    }
+}
