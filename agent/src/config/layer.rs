@@ -258,6 +258,9 @@ pub struct Layer {
     /// What is taken out of spans before they are shown, kept or sent.
     #[serde(deserialize_with = "optional")]
     pub redaction: Redaction,
+    /// Which traces are kept.
+    #[serde(deserialize_with = "optional")]
+    pub sampling: super::sampling::Section,
     /// What is written to standard output.
     #[serde(deserialize_with = "optional")]
     pub output: Output,
@@ -295,6 +298,7 @@ impl Layer {
             routes: self.routes.over(lower.routes),
             spans: self.spans.over(lower.spans),
             redaction: self.redaction.over(lower.redaction),
+            sampling: self.sampling.over(lower.sampling),
             output: self.output.over(lower.output),
             export: Export {
                 enabled: self.export.enabled.or(lower.export.enabled),
@@ -347,6 +351,7 @@ impl Layer {
                 set: Some(RuleSet::Standard),
                 ..Redaction::default()
             },
+            sampling: super::sampling::Section::defaults(),
             output: Output {
                 format: Some(Format::Tree),
                 color: Some(Color::Auto),
@@ -388,7 +393,7 @@ impl Layer {
 }
 
 /// A section that is there but empty (`watch:` and nothing below) is one with all keys left out.
-fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

@@ -17,6 +17,7 @@ pub mod naming;
 pub mod pairs;
 mod print;
 pub mod redaction;
+pub mod sampling;
 pub mod value;
 
 pub use choice::{
@@ -32,6 +33,7 @@ pub use metrics::{Listen, Metrics, MetricsExport};
 pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};
 use print::{Origin, Origins};
 pub use redaction::{AttributeRule, Redaction};
+pub use sampling::{Sampling, tail::Tail};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,6 +65,8 @@ pub struct Config {
     pub spans: Spans,
     /// What is taken out of spans: every key that follows from the set is there.
     pub redaction: Redaction,
+    /// Which traces are kept.
+    pub sampling: Sampling,
     /// What is written to standard output.
     pub output: Output,
     /// Where spans are sent, if anywhere.

@@ -4,6 +4,7 @@ mod delivery;
 mod naming;
 mod otlp;
 mod redaction;
+mod sampling;
 
 use super::environment::Environment;
 use super::*;
@@ -85,6 +86,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             set: Some(RuleSet::Standard),
             ..Redaction::standard()
         },
+        sampling: Sampling::default(),
         output: Output {
             format: Format::Tree,
             color: Color::Auto,
