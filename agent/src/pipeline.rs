@@ -12,7 +12,7 @@ use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
-use crate::metrics::report::{Asked, Events, Fill, Program, Report};
+use crate::metrics::report::{Asked, Events, Fill, Held, Program, Report};
 use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
@@ -20,6 +20,7 @@ use crate::process::{self, Execution, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::reload::{Change, Ordered};
+use crate::sample::Sampler;
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
@@ -50,6 +51,9 @@ const RECOUNT: u64 = 10_000_000_000;
 /// Programs that are read as soon as they start, between two sweeps. Where more are started, as in a build, the rest are
 /// read when they are first heard of: then the short-lived ones among them are gone.
 const READ_EARLY: u32 = 100;
+
+/// How long room is waited for at the end, for what the sampler has held.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Where spans go: standard output, an exporter, both or neither.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +90,19 @@ impl Sinks {
             (None, Some(exporter)) => exporter.push(&spans),
             (None, None) => {}
         }
+    }
+
+    /// Whether there is room for so many spans now.
+    fn has_room(&self, count: usize) -> bool {
+        let shown = self.stdout.as_ref().is_none_or(|stdout| {
+            let (used, most) = stdout.waiting();
+            used + count <= most
+        });
+        shown
+            && self
+                .exporter
+                .as_ref()
+                .is_none_or(|exporter| exporter.has_room(count))
     }
 
     /// The same without keeping them from their end.
@@ -192,6 +209,8 @@ pub struct Stages {
     pub rules: Rules,
     /// Streams that are open for so long are shown, each time that passes.
     pub open_after: Option<Duration>,
+    /// Which of them.
+    pub sampler: Sampler,
     /// Where spans go.
     pub sinks: Sinks,
     /// Counters.
@@ -268,6 +287,9 @@ impl Stages {
     fn change(&mut self, change: Change) {
         self.rules = change.rules;
         self.open_after = change.open_after;
+        if let Some(tail) = change.tail {
+            self.sampler.change(tail);
+        }
         if let Some(sdk) = change.sdk {
             self.processes.leave(sdk);
         }
@@ -454,6 +476,7 @@ impl Pipeline {
         );
         self.told = u64::MAX;
         self.hand_on();
+        self.drain();
         // Who asks now is told of everything.
         self.answer();
         self.counters()
@@ -538,6 +561,7 @@ impl Pipeline {
             table,
             capture,
             requests,
+            sampler,
             ..
         } = &self.stages;
         let mut tables = self.entries.1.clone();
@@ -546,6 +570,17 @@ impl Pipeline {
             used: table.len() as u64,
             capacity: table.limit() as u64,
         });
+        let level = sampler.level();
+        if let Some(level) = level {
+            for (name, (used, capacity)) in [
+                ("agent.tail.traces", level.traces),
+                ("agent.tail.decisions", level.decisions),
+                ("agent.tail.operations", level.operations),
+            ] {
+                let (used, capacity) = (used as u64, capacity as u64);
+                tables.push(Fill { name, used, capacity });
+            }
+        }
         let programs = capture.programs().into_iter().map(|runs| Program {
             name: runs.program,
             runs: runs.count,
@@ -562,6 +597,11 @@ impl Pipeline {
                     used: ring.backlog()?,
                     capacity: capture.ring_buffer().into(),
                 })
+            }),
+            held: level.map(|level| Held {
+                spans: level.spans as u64,
+                bytes: level.bytes.0 as u64,
+                most: level.bytes.1 as u64,
             }),
             processes: self.stages.processes.states(),
             requests: requests.as_ref().map(Requests::families).unwrap_or_default(),
@@ -666,7 +706,21 @@ impl Pipeline {
         self.stages.health.add(Counter::RoutesFull, missed);
         if !spans.is_empty() {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
-            self.stages.sinks.push(spans);
+        }
+        let kept = self.stages.sampler.turn(spans, self.clock.monotonic());
+        if !kept.is_empty() {
+            self.stages.sinks.push(kept);
+        }
+    }
+
+    /// Hands on what the sampler still holds, as fast as it is taken.
+    fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN;
+        while let Some(kept) = self.stages.sampler.drain(self.clock.monotonic()) {
+            while !self.stages.sinks.has_room(kept.len()) && Instant::now() < deadline {
+                std::thread::sleep(TICK / 20);
+            }
+            self.stages.sinks.push(kept);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::pipeline::Rules;
 use crate::process::watch::Filter;
 use crate::process::{Proc, SdkRules};
 use crate::run::{self, RunError};
+use crate::sample;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -20,6 +21,7 @@ const CHANGEABLE: &[&str] = &[
     "http.",
     "limits.",
     "output.open_after",
+    "sampling.tail.",
     "sdk.",
 ];
 
@@ -56,6 +58,8 @@ pub struct Change {
     pub rules: Rules,
     /// When streams that are open are shown.
     pub open_after: Option<Duration>,
+    /// Which traces are kept, if there are rules for that; `None` where that is as it was.
+    pub tail: Option<Option<sample::rules::Rules>>,
     /// What is left to services' own SDKs; `None` where that is as it was.
     pub sdk: Option<SdkRules>,
 }
@@ -155,6 +159,7 @@ impl Reload {
             filter: has("watch.").then(|| Filter::new(&config.watch, std::process::id())),
             rules: run::rules(config, self.no_redact, true)?,
             open_after: config.output.open_after,
+            tail: has("sampling.tail.").then(|| run::tail(config)).transpose()?,
             sdk: has("sdk.").then(|| SdkRules::new(&config.sdk)),
         })
     }
@@ -257,7 +262,7 @@ mod tests {
         let change = change.expect("a change");
         assert_eq!(change.rules.limits.attributes, 6);
         assert_eq!(change.open_after, Some(Duration::from_secs(3)));
-        assert!(change.filter.is_none() && change.sdk.is_none());
+        assert!(change.filter.is_none() && change.sdk.is_none() && change.tail.is_none());
         // The same again: nothing to do, and still what is left.
         let (outcome, change) = case.reload(text).await;
         let outcome = outcome.unwrap();

@@ -232,6 +232,7 @@ impl Shown<'_> {
             ("malformed", "spanwire_malformed_total", &["kind"]),
             ("skipped", "spanwire_skipped_total", &["kind"]),
             ("causality", "spanwire_causality_total", &["kind"]),
+            ("sampling", "spanwire_sampling_total", &["kind"]),
             ("propagation", "spanwire_propagation_total", &["place", "kind"]),
         ] {
             if self.of(metric).any(|sample| sample.value > 0.0) {
@@ -243,6 +244,17 @@ impl Shown<'_> {
             "queues",
             self.fills("spanwire_queue_length", "spanwire_queue_capacity"),
         );
+        if self.of("spanwire_tail_spans").next().is_some() {
+            line(
+                "held",
+                format!(
+                    "{} spans, {} of {}",
+                    self.value("spanwire_tail_spans"),
+                    bytes(self.value("spanwire_tail_used_bytes")),
+                    bytes(self.value("spanwire_tail_size_bytes"))
+                ),
+            );
+        }
         line(
             "maps",
             self.fills("spanwire_map_entries", "spanwire_map_capacity"),
@@ -359,6 +371,10 @@ spanwire_lost_total{place=\"agent\",what=\"spans\",reason=\"queue_full\"} 0
 spanwire_cut_total{place=\"agent\",kind=\"heads\"} 0
 spanwire_queue_length{name=\"export\"} 5
 spanwire_queue_capacity{name=\"export\"} 2048
+spanwire_tail_spans 7
+spanwire_tail_used_bytes 4096
+spanwire_tail_size_bytes 67108864
+spanwire_sampling_total{place=\"agent\",kind=\"tail.early.bytes\"} 2
 spanwire_ring_buffer_used_bytes{name=\"events\"} 512
 spanwire_ring_buffer_size_bytes{name=\"events\"} 8388608
 spanwire_bpf_runs_total{program=\"a\"} 1000
@@ -376,8 +392,10 @@ spanwire 0.1.0, ready, up 2 h 1 min
   spans        built 6
   connections  none
   lost         kernel records ring_full 3
+  sampling     tail.early.bytes 2
   processes    none
   queues       export 5 of 2048
+  held         7 spans, 4.0 KiB of 64.0 MiB
   maps         none
   ring buffer  0.5 KiB of 8.0 MiB
   in kernel    b 10 runs, 10000000 ns each
