@@ -5,8 +5,7 @@
 
 use crate::connection::{Direction, unix};
 use crate::exchange::{Finished, Stamp, Table};
-use crate::export::stdout::Stdout;
-use crate::export::{Handle, USER_AGENT};
+use crate::export::USER_AGENT;
 use crate::health::{Counter, Health};
 use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
@@ -30,11 +29,15 @@ use crate::trace::drop::DropRules;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
+
+mod sinks;
+
+pub use sinks::{Looked, Sinks};
 
 /// How often the ring buffer is looked at while little happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -54,129 +57,6 @@ const READ_EARLY: u32 = 100;
 
 /// How long room is waited for at the end, for what the sampler has held.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// Where spans go: standard output, an exporter, both or neither.
-#[derive(Clone, Debug, Default)]
-pub struct Sinks {
-    stdout: Option<Arc<Stdout>>,
-    exporter: Option<Arc<Handle>>,
-}
-
-impl Sinks {
-    /// These, and no others.
-    #[must_use]
-    pub fn new(stdout: Option<Stdout>, exporter: Option<Handle>) -> Self {
-        Self {
-            stdout: stdout.map(Arc::new),
-            exporter: exporter.map(Arc::new),
-        }
-    }
-
-    /// Shows spans that are still open: an exporter takes only what is over.
-    fn show(&self, spans: Vec<Redacted>) {
-        if let Some(stdout) = &self.stdout {
-            stdout.push(spans);
-        }
-    }
-
-    /// Hands spans to all of them. Never waits.
-    fn push(&self, spans: Vec<Redacted>) {
-        match (&self.stdout, &self.exporter) {
-            (Some(stdout), Some(exporter)) => {
-                exporter.push(&spans);
-                stdout.push(spans);
-            }
-            (Some(stdout), None) => stdout.push(spans),
-            (None, Some(exporter)) => exporter.push(&spans),
-            (None, None) => {}
-        }
-    }
-
-    /// Whether there is room for so many spans now.
-    fn has_room(&self, count: usize) -> bool {
-        let shown = self.stdout.as_ref().is_none_or(|stdout| {
-            let (used, most) = stdout.waiting();
-            used + count <= most
-        });
-        shown
-            && self
-                .exporter
-                .as_ref()
-                .is_none_or(|exporter| exporter.has_room(count))
-    }
-
-    /// The same without keeping them from their end.
-    #[must_use]
-    pub fn downgrade(&self) -> Looked {
-        let weak = |sink: &Arc<Stdout>| Arc::downgrade(sink);
-        Looked {
-            stdout: self.stdout.as_ref().map(weak).unwrap_or_default(),
-            exporter: self.exporter.as_ref().map(Arc::downgrade).unwrap_or_default(),
-        }
-    }
-
-    /// What waits in the queues.
-    #[must_use]
-    pub fn queues(&self) -> Vec<Fill> {
-        let fill = |name, (used, capacity): (usize, usize)| Fill {
-            name,
-            used: used as u64,
-            capacity: capacity as u64,
-        };
-        let stdout = self
-            .stdout
-            .as_ref()
-            .map(|stdout| fill("stdout", stdout.waiting()));
-        let exporter = self
-            .exporter
-            .as_ref()
-            .map(|exporter| fill("export", exporter.waiting()));
-        stdout.into_iter().chain(exporter).collect()
-    }
-
-    /// Ends when whoever reads standard output is gone.
-    pub async fn closed(&self) {
-        match &self.stdout {
-            Some(stdout) => stdout.closed().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Writes and sends what waits, until `deadline`. To be called when nobody else holds a clone.
-    pub async fn finish(self, deadline: Instant) {
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let Self { stdout, exporter } = self;
-        let exporter = async {
-            if let Some(exporter) = exporter.and_then(Arc::into_inner) {
-                exporter.shutdown(left()).await;
-            }
-        };
-        let stdout = async {
-            if let Some(stdout) = stdout.and_then(Arc::into_inner) {
-                stdout.finish(left()).await;
-            }
-        };
-        tokio::join!(exporter, stdout);
-    }
-}
-
-/// Sinks that are looked at, and not kept.
-#[derive(Debug, Default)]
-pub struct Looked {
-    stdout: Weak<Stdout>,
-    exporter: Weak<Handle>,
-}
-
-impl Looked {
-    /// Those that are still there.
-    #[must_use]
-    pub fn upgrade(&self) -> Sinks {
-        Sinks {
-            stdout: self.stdout.upgrade(),
-            exporter: self.exporter.upgrade(),
-        }
-    }
-}
 
 /// What of the configuration concerns spans, and who knows what follows from it.
 #[derive(Clone, Debug, Default)]
@@ -289,6 +169,7 @@ impl Stages {
         self.open_after = change.open_after;
         if let Some(tail) = change.tail {
             self.sampler.change(tail);
+            self.show_exemplars();
         }
         if let Some(sdk) = change.sdk {
             self.processes.leave(sdk);
@@ -296,6 +177,13 @@ impl Stages {
         if let Some(filter) = change.filter {
             self.filter = filter;
             self.watch_others();
+        }
+    }
+
+    /// Where traces may yet be dropped, measurements name those that are kept.
+    fn show_exemplars(&mut self) {
+        if let Some(requests) = &mut self.requests {
+            requests.name_later(self.sampler.level().is_some());
         }
     }
 
@@ -426,6 +314,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(mut stages: Stages) -> Self {
         let ring = stages.capture.take_ring();
+        stages.show_exemplars();
         Self {
             stages,
             ring,
@@ -708,9 +597,18 @@ impl Pipeline {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
         }
         let kept = self.stages.sampler.turn(spans, self.clock.monotonic());
-        if !kept.is_empty() {
-            self.stages.sinks.push(kept);
+        self.let_go(kept);
+    }
+
+    /// Hands spans to the sinks.
+    fn let_go(&mut self, spans: Vec<Redacted>) {
+        if spans.is_empty() {
+            return;
         }
+        if let Some(requests) = &mut self.stages.requests {
+            requests.name(&spans);
+        }
+        self.stages.sinks.push(spans);
     }
 
     /// Hands on what the sampler still holds, as fast as it is taken.
@@ -720,7 +618,7 @@ impl Pipeline {
             while !self.stages.sinks.has_room(kept.len()) && Instant::now() < deadline {
                 std::thread::sleep(TICK / 20);
             }
-            self.stages.sinks.push(kept);
+            self.let_go(kept);
         }
     }
 

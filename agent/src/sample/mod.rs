@@ -162,7 +162,8 @@ impl Sampler {
         if let Some(decision) = self.decisions.of(id) {
             return self.follow(span, decision, out);
         }
-        let mut bytes = size::of_span(&span) + self.resources.enter(&span.span().resource, rules);
+        let size = size::of_span(&span);
+        let mut bytes = size + self.resources.enter(&span.span().resource, rules);
         let trace = self.traces.entry(id).or_insert_with(|| {
             self.number += 1;
             bytes += TRACE;
@@ -180,7 +181,7 @@ impl Sampler {
             }
         });
         self.spans += 1;
-        trace.bytes += size::of_span(&span);
+        trace.bytes += size;
         let room = trace.spans.capacity();
         trace.spans.push(span);
         // Room for spans to come; the span itself is in its own size.
