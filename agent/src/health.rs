@@ -76,6 +76,8 @@ counters! {
     TailEarlyTraces => "sampling.tail.early.traces",
     /// Traces whose operation has no budget or floor of its own, because there are too many operations.
     TailOperationsFull => "sampling.tail.operations_full",
+    /// Spans that are not held against the percentiles of their operation, because there are too many operations.
+    TailPercentilesFull => "sampling.tail.percentiles_full",
     /// Requests whose span has no route, because there are as many as are kept.
     RoutesFull => "routes.full",
     /// Requests that carry telemetry of others, left out.

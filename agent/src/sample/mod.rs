@@ -141,13 +141,17 @@ impl Sampler {
         let fits = {
             let span = span.span();
             let applicable = self.resources.applicable(&span.resource, rules);
-            let latency = match rules.percentiles.is_empty() || !rules::is_entry(span) {
-                true => None,
-                false => {
+            let is_measured = !rules.percentiles.is_empty() && rules::is_entry(span);
+            let latency = match is_measured {
+                true => {
                     let service = span.resource.service_name();
                     self.latencies.at(service, &span.name, now, Latency::default)
                 }
+                false => None,
             };
+            if is_measured && latency.is_none() {
+                self.health.add(Counter::TailPercentilesFull, 1);
+            }
             match latency {
                 Some(latency) => {
                     let seconds = seconds(span);

@@ -465,4 +465,13 @@ fn more_operations_than_are_told_apart_share_what_is_left() {
     // Two of their own, and one of all others.
     assert_eq!(kept, 3);
     assert_eq!(sampler.health.value(Counter::TailOperationsFull), 8);
+    sampler.change(Some(rules(
+        "ratio: 0, keep: [{percentile: 99}], max_operations: 2",
+    )));
+    for number in 0..3 {
+        let mut root = span(number, 0, &shop);
+        root.name = format!("GET /{number}").into();
+        pass(&mut sampler, vec![root], 0);
+    }
+    assert_eq!(sampler.health.value(Counter::TailPercentilesFull), 1);
 }
