@@ -58,6 +58,28 @@ counters! {
     SpansDroppedBelow => "spans.dropped_below",
     /// Spans of traces that are not kept.
     SpansUnsampled => "spans.unsampled",
+    /// Spans of traces that a policy of tail sampling keeps.
+    SpansKeptByPolicy => "spans.kept.tail.policy",
+    /// Spans of traces that the floor of their operation keeps.
+    SpansKeptByFloor => "spans.kept.tail.floor",
+    /// Spans of traces that are among the share that tail sampling keeps.
+    SpansKeptByRatio => "spans.kept.tail.ratio",
+    /// Spans that came after their trace was kept.
+    SpansKeptLate => "spans.kept.tail.late",
+    /// Spans of traces that are not among that share.
+    SpansDroppedByRatio => "spans.dropped.tail.ratio",
+    /// Spans of traces that are among it, and for which the budget has no room.
+    SpansDroppedByBudget => "spans.dropped.tail.budget",
+    /// Spans that came after their trace was dropped.
+    SpansDroppedLate => "spans.dropped.tail.late",
+    /// Traces that were decided before their time, because more bytes were held than may be.
+    TailEarlyBytes => "sampling.tail.early.bytes",
+    /// Traces that were decided before their time, because more traces were held than may be.
+    TailEarlyTraces => "sampling.tail.early.traces",
+    /// Traces whose operation has no budget or floor of its own, because there are too many operations.
+    TailOperationsFull => "sampling.tail.operations_full",
+    /// Spans that are not held against the percentiles of their operation, because there are too many operations.
+    TailPercentilesFull => "sampling.tail.percentiles_full",
     /// Requests whose span has no route, because there are as many as are kept.
     RoutesFull => "routes.full",
     /// Requests that carry telemetry of others, left out.
@@ -87,9 +109,18 @@ counters! {
 }
 
 /// The counters of one running agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
     values: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Default for Health {
+    /// All are 0.
+    fn default() -> Self {
+        Self {
+            values: [const { AtomicU64::new(0) }; Counter::ALL.len()],
+        }
+    }
 }
 
 impl Health {

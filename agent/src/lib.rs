@@ -20,6 +20,7 @@ pub mod trace;
 pub mod export;
 pub mod metrics;
 pub mod redact;
+pub mod sample;
 
 pub mod command;
 mod naming;

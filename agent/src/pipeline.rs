@@ -7,14 +7,13 @@ mod sampling;
 
 use crate::connection::{Direction, unix};
 use crate::exchange::{Finished, Stamp, Table};
-use crate::export::stdout::Stdout;
-use crate::export::{Handle, USER_AGENT};
+use crate::export::USER_AGENT;
 use crate::health::{Counter, Health};
 use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
-use crate::metrics::report::{Asked, Events, Fill, Program, Report, Waiting};
+use crate::metrics::report::{Asked, Events, Fill, Held, Program, Report};
 use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
@@ -22,6 +21,7 @@ use crate::process::{self, Execution, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::reload::{Change, Ordered};
+use crate::sample::TailSampler;
 use crate::span::exchange::{Builder, Seen};
 use crate::span::limits::Limits;
 use crate::span::{Attribute, Kind, Span, Value, semconv};
@@ -32,11 +32,15 @@ use crate::trace::{self, Signal};
 use smol_str::SmolStr;
 use spanwire_ebpf::Runtime;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
+
+mod sinks;
+
+pub use sinks::{Looked, Sinks};
 
 /// How often the ring buffer is looked at while little happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -54,124 +58,8 @@ const RECOUNT: u64 = 10_000_000_000;
 /// read when they are first heard of: then the short-lived ones among them are gone.
 const READ_EARLY: u32 = 100;
 
-/// Where spans go: standard output, an exporter, both or neither.
-#[derive(Clone, Debug, Default)]
-pub struct Sinks {
-    stdout: Option<Arc<Stdout>>,
-    exporter: Option<Arc<Handle>>,
-}
-
-impl Sinks {
-    /// These, and no others.
-    #[must_use]
-    pub fn new(stdout: Option<Stdout>, exporter: Option<Handle>) -> Self {
-        Self {
-            stdout: stdout.map(Arc::new),
-            exporter: exporter.map(Arc::new),
-        }
-    }
-
-    /// Shows spans that are still open: an exporter takes only what is over.
-    fn show(&self, spans: Vec<Redacted>) {
-        if let Some(stdout) = &self.stdout {
-            stdout.push(spans);
-        }
-    }
-
-    /// Hands spans to all of them. Never waits.
-    fn push(&self, spans: Vec<Redacted>) {
-        match (&self.stdout, &self.exporter) {
-            (Some(stdout), Some(exporter)) => {
-                exporter.push(&spans);
-                stdout.push(spans);
-            }
-            (Some(stdout), None) => stdout.push(spans),
-            (None, Some(exporter)) => exporter.push(&spans),
-            (None, None) => {}
-        }
-    }
-
-    /// The same without keeping them from their end.
-    #[must_use]
-    pub fn downgrade(&self) -> Looked {
-        let weak = |sink: &Arc<Stdout>| Arc::downgrade(sink);
-        Looked {
-            stdout: self.stdout.as_ref().map(weak).unwrap_or_default(),
-            exporter: self.exporter.as_ref().map(Arc::downgrade).unwrap_or_default(),
-        }
-    }
-
-    /// What waits to be sent.
-    #[must_use]
-    pub fn waiting(&self) -> Waiting {
-        let fill = |name, (used, capacity): (usize, usize)| Fill {
-            name,
-            used: used as u64,
-            capacity: capacity as u64,
-        };
-        let stdout = self
-            .stdout
-            .as_ref()
-            .map(|stdout| fill("stdout", stdout.waiting()));
-        let exporter = self
-            .exporter
-            .as_ref()
-            .map(|exporter| fill("export", exporter.waiting()));
-        let spool = self.exporter.as_ref().and_then(|exporter| exporter.spool());
-        Waiting {
-            queues: stdout.into_iter().chain(exporter).collect(),
-            spool: spool.map(|spool| Fill {
-                name: "spool",
-                used: spool.bytes,
-                capacity: spool.max_bytes,
-            }),
-            spooled: spool.map_or(0, |spool| spool.spans),
-        }
-    }
-
-    /// Ends when whoever reads standard output is gone.
-    pub async fn closed(&self) {
-        match &self.stdout {
-            Some(stdout) => stdout.closed().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Writes and sends what waits, until `deadline`. To be called when nobody else holds a clone.
-    pub async fn finish(self, deadline: Instant) {
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let Self { stdout, exporter } = self;
-        let exporter = async {
-            if let Some(exporter) = exporter.and_then(Arc::into_inner) {
-                exporter.shutdown(left()).await;
-            }
-        };
-        let stdout = async {
-            if let Some(stdout) = stdout.and_then(Arc::into_inner) {
-                stdout.finish(left()).await;
-            }
-        };
-        tokio::join!(exporter, stdout);
-    }
-}
-
-/// Sinks that are looked at, and not kept.
-#[derive(Debug, Default)]
-pub struct Looked {
-    stdout: Weak<Stdout>,
-    exporter: Weak<Handle>,
-}
-
-impl Looked {
-    /// Those that are still there.
-    #[must_use]
-    pub fn upgrade(&self) -> Sinks {
-        Sinks {
-            stdout: self.stdout.upgrade(),
-            exporter: self.exporter.upgrade(),
-        }
-    }
-}
+/// How long room is waited for at the end, for what the sampler has held.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What of the configuration concerns spans, and who knows what follows from it.
 #[derive(Clone, Debug, Default)]
@@ -204,6 +92,8 @@ pub struct Stages {
     pub rules: Rules,
     /// Streams that are open for so long are shown, each time that passes.
     pub open_after: Option<Duration>,
+    /// Which of them.
+    pub tail: TailSampler,
     /// Where spans go.
     pub sinks: Sinks,
     /// Counters.
@@ -288,12 +178,23 @@ impl Stages {
             self.causality.sampler().follow(sampling);
             self.tell_thresholds();
         }
+        if let Some(tail) = change.tail {
+            self.tail.change(tail);
+            self.show_exemplars();
+        }
         if let Some(sdk) = change.sdk {
             self.processes.leave(sdk);
         }
         if let Some(filter) = change.filter {
             self.filter = filter;
             self.watch_others();
+        }
+    }
+
+    /// Where traces may yet be dropped, measurements name those that are kept.
+    fn show_exemplars(&mut self) {
+        if let Some(requests) = &mut self.requests {
+            requests.name_later(self.tail.level().is_some());
         }
     }
 
@@ -439,6 +340,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(mut stages: Stages) -> Self {
         let ring = stages.capture.take_ring();
+        stages.show_exemplars();
         Self {
             stages,
             ring,
@@ -489,6 +391,7 @@ impl Pipeline {
         );
         self.told = u64::MAX;
         self.hand_on();
+        self.drain();
         // Who asks now is told of everything.
         self.answer();
         self.counters()
@@ -574,6 +477,7 @@ impl Pipeline {
             table,
             capture,
             requests,
+            tail,
             ..
         } = &self.stages;
         let mut tables = self.entries.1.clone();
@@ -582,6 +486,17 @@ impl Pipeline {
             used: table.len() as u64,
             capacity: table.limit() as u64,
         });
+        let level = tail.level();
+        if let Some(level) = level {
+            for (name, (used, capacity)) in [
+                ("agent.tail.traces", level.traces),
+                ("agent.tail.decisions", level.decisions),
+                ("agent.tail.operations", level.operations),
+            ] {
+                let (used, capacity) = (used as u64, capacity as u64);
+                tables.push(Fill { name, used, capacity });
+            }
+        }
         let programs = capture.programs().into_iter().map(|runs| Program {
             name: runs.program,
             runs: runs.count,
@@ -598,6 +513,11 @@ impl Pipeline {
                     used: ring.backlog()?,
                     capacity: capture.ring_buffer().into(),
                 })
+            }),
+            held: level.map(|level| Held {
+                spans: level.spans as u64,
+                bytes: level.bytes.0 as u64,
+                most: level.bytes.1 as u64,
             }),
             processes: self.stages.processes.states(),
             requests: requests.as_ref().map(Requests::families).unwrap_or_default(),
@@ -710,7 +630,30 @@ impl Pipeline {
         self.stages.health.add(Counter::RoutesFull, missed);
         if !spans.is_empty() {
             self.stages.health.add(Counter::Spans, spans.len() as u64);
-            self.stages.sinks.push(spans);
+        }
+        let kept = self.stages.tail.turn(spans, self.clock.monotonic());
+        self.let_go(kept);
+    }
+
+    /// Hands spans to the sinks.
+    fn let_go(&mut self, spans: Vec<Redacted>) {
+        if spans.is_empty() {
+            return;
+        }
+        if let Some(requests) = &mut self.stages.requests {
+            requests.name(&spans);
+        }
+        self.stages.sinks.push(spans);
+    }
+
+    /// Hands on what the sampler still holds, as fast as it is taken.
+    fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN;
+        while let Some(kept) = self.stages.tail.drain(self.clock.monotonic()) {
+            while !self.stages.sinks.has_room(kept.len()) && Instant::now() < deadline {
+                std::thread::sleep(TICK / 20);
+            }
+            self.let_go(kept);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::pipeline::Rules;
 use crate::process::watch::Filter;
 use crate::process::{Proc, SdkRules};
 use crate::run::{self, RunError};
+use crate::sample;
 use crate::trace::sampling::Policy;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -66,6 +67,8 @@ pub struct Change {
     pub open_after: Option<Duration>,
     /// Which traces are kept; `None` where that is as it was.
     pub sampling: Option<Policy>,
+    /// Which traces are kept, if there are rules for that; `None` where that is as it was.
+    pub tail: Option<Option<sample::rules::Rules>>,
     /// What is left to services' own SDKs; `None` where that is as it was.
     pub sdk: Option<SdkRules>,
 }
@@ -169,6 +172,7 @@ impl Reload {
                 true => Some(naming::sampling(config)?),
                 false => None,
             },
+            tail: has("sampling.tail.").then(|| run::tail(config)).transpose()?,
             sdk: has("sdk.").then(|| SdkRules::new(&config.sdk)),
         })
     }
@@ -271,7 +275,8 @@ mod tests {
         let change = change.expect("a change");
         assert_eq!(change.rules.limits.attributes, 6);
         assert_eq!(change.open_after, Some(Duration::from_secs(3)));
-        assert!(change.filter.is_none() && change.sdk.is_none() && change.sampling.is_none());
+        assert!(change.filter.is_none() && change.sdk.is_none());
+        assert!(change.sampling.is_none() && change.tail.is_none());
         // The same again: nothing to do, and still what is left.
         let (outcome, change) = case.reload(text).await;
         let outcome = outcome.unwrap();

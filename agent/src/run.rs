@@ -25,6 +25,7 @@ use crate::process::{self, Proc};
 use crate::propagation;
 use crate::redact::{self, Redactor, RuleError};
 use crate::reload::{self, Origin, Reload};
+use crate::sample::{self, TailSampler};
 use crate::signals::{Received, Signals};
 use crate::span::build::HttpRules;
 use crate::span::exchange::Builder;
@@ -82,6 +83,9 @@ pub enum RunError {
     /// Rules for what is taken out of spans cannot be followed.
     #[error(transparent)]
     Rules(#[from] RuleError),
+    /// Rules for which traces are kept cannot be followed.
+    #[error(transparent)]
+    Sampling(#[from] sample::rules::RuleError),
     /// Metrics cannot be told where they should be.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -107,9 +111,12 @@ impl RunError {
             Self::Instance(InstanceError::Lock { .. }) | Self::Privileges(_) | Self::Load(_) => {
                 Exit::CannotCapture
             }
-            Self::Export(_) | Self::Rules(_) | Self::Listen(_) | Self::NoProcess(_) | Self::Filters(_) => {
-                Exit::Usage
-            }
+            Self::Export(_)
+            | Self::Rules(_)
+            | Self::Sampling(_)
+            | Self::Listen(_)
+            | Self::NoProcess(_)
+            | Self::Filters(_) => Exit::Usage,
             Self::Command(error) => error.exit(),
             Self::System { .. } => Exit::Failed,
         }
@@ -143,6 +150,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     let health = Arc::new(Health::default());
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let rules = rules(config, run.no_redact, quiet)?;
+    let tail = TailSampler::new(tail(config)?, Arc::clone(&health));
     let sinks = sinks(config, &health)?;
     let vitals = Arc::new(Vitals::default());
     let (questions, asked) = report::channel();
@@ -183,6 +191,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         descendants_only: !command.is_empty(),
         rules,
         open_after: config.output.open_after,
+        tail,
         sinks: sinks.clone(),
         health: Arc::clone(&health),
         requests: requests(&config.metrics),
@@ -541,6 +550,15 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
         },
         redact: Redactor::new(redact),
     })
+}
+
+/// Which traces are kept, if there are rules for that.
+///
+/// # Errors
+/// There are too many patterns.
+pub(crate) fn tail(config: &Config) -> Result<Option<sample::rules::Rules>, sample::rules::RuleError> {
+    let tail = config.sampling.tail.as_ref();
+    tail.map(sample::rules::Rules::new).transpose()
 }
 
 /// Says that everything is in place: to people, and to systemd.

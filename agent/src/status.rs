@@ -232,6 +232,7 @@ impl Shown<'_> {
             ("malformed", "spanwire_malformed_total", &["kind"]),
             ("skipped", "spanwire_skipped_total", &["kind"]),
             ("causality", "spanwire_causality_total", &["kind"]),
+            ("sampling", "spanwire_sampling_total", &["kind"]),
             ("propagation", "spanwire_propagation_total", &["place", "kind"]),
             ("routes", "spanwire_routes_total", &["kind"]),
             ("spooled", "spanwire_spool_total", &["kind"]),
@@ -245,14 +246,30 @@ impl Shown<'_> {
             "queues",
             self.fills("spanwire_queue_length", "spanwire_queue_capacity"),
         );
-        if self.of("spanwire_spool_size_bytes").next().is_some() {
-            line(
+        for (name, spans, used, size) in [
+            (
                 "spool",
+                "spanwire_spool_length",
+                "spanwire_spool_size_bytes",
+                "spanwire_spool_capacity_bytes",
+            ),
+            (
+                "held",
+                "spanwire_tail_spans",
+                "spanwire_tail_used_bytes",
+                "spanwire_tail_size_bytes",
+            ),
+        ] {
+            if self.of(spans).next().is_none() {
+                continue;
+            }
+            line(
+                name,
                 format!(
                     "{} spans, {} of {}",
-                    self.value("spanwire_spool_length"),
-                    bytes(self.value("spanwire_spool_size_bytes")),
-                    bytes(self.value("spanwire_spool_capacity_bytes"))
+                    self.value(spans),
+                    bytes(self.value(used)),
+                    bytes(self.value(size))
                 ),
             );
         }
@@ -375,6 +392,10 @@ spanwire_lost_total{place=\"agent\",what=\"spans\",reason=\"queue_full\"} 0
 spanwire_cut_total{place=\"agent\",kind=\"heads\"} 0
 spanwire_queue_length{name=\"export\"} 5
 spanwire_queue_capacity{name=\"export\"} 2048
+spanwire_tail_spans 7
+spanwire_tail_used_bytes 4096
+spanwire_tail_size_bytes 67108864
+spanwire_sampling_total{place=\"agent\",kind=\"tail.early.bytes\"} 2
 spanwire_ring_buffer_used_bytes{name=\"events\"} 512
 spanwire_ring_buffer_size_bytes{name=\"events\"} 8388608
 spanwire_bpf_runs_total{program=\"a\"} 1000
@@ -392,9 +413,11 @@ spanwire 0.1.0, ready, up 2 h 1 min
   spans        built 6
   connections  none
   lost         kernel records ring_full 3
+  sampling     tail.early.bytes 2
   processes    none
   queues       export 5 of 2048
   spool        7 spans, 4.0 KiB of 1.0 MiB
+  held         7 spans, 4.0 KiB of 64.0 MiB
   maps         none
   ring buffer  0.5 KiB of 8.0 MiB
   in kernel    b 10 runs, 10000000 ns each

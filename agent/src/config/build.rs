@@ -44,7 +44,10 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
         routes: rules.whole(&layer.routes, layer.routes.conflict())?,
         spans: rules.whole(&layer.spans, layer.spans.conflict())?,
         redaction: rules.whole(&layer.redaction, layer.redaction.conflict())?,
-        sampling: rules.whole(&layer.sampling, layer.sampling.conflict())?,
+        sampling: layer
+            .sampling
+            .settle()
+            .map_err(|(key, problem)| rules.conflict(key, problem))?,
         output: Output {
             format: settled(layer.output.format),
             color: settled(layer.output.color),

@@ -369,7 +369,7 @@ impl<'a> Reader<'a> {
         };
         layer.sampling.ratio = self.otel("sampling.ratio", &["OTEL_TRACES_SAMPLER_ARG"], ratio);
         if layer.sampling.ratio.is_none() {
-            layer.sampling.ratio = super::sampling::Sampling::defaults().ratio;
+            layer.sampling.ratio = super::sampling::Section::defaults().ratio;
             self.origin("sampling.ratio", name);
         }
     }

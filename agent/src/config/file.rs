@@ -156,7 +156,7 @@ fn reworded(path: &str, what: &str) -> String {
     let expected = match expected {
         "a sequence" => "a list, as in [a, b]",
         "a nonzero u32" | "a nonzero usize" => "a number from 1",
-        "usize" => "a number from 0",
+        "usize" | "u32" => "a number from 0",
         other => other,
     };
     let found = found

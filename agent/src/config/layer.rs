@@ -8,7 +8,7 @@ pub use super::delivery::layer::{ExportFile, Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
 use super::naming::{Baggage, Routes, Spans};
 use super::redaction::Redaction;
-use super::sampling::Sampling;
+use super::sampling;
 use super::value::{
     AddressRange, FieldName, HeaderName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
 };
@@ -261,7 +261,7 @@ pub struct Layer {
     pub redaction: Redaction,
     /// Which traces are kept.
     #[serde(deserialize_with = "optional")]
-    pub sampling: Sampling,
+    pub sampling: sampling::Section,
     /// What is written to standard output.
     #[serde(deserialize_with = "optional")]
     pub output: Output,
@@ -352,7 +352,7 @@ impl Layer {
                 set: Some(RuleSet::Standard),
                 ..Redaction::default()
             },
-            sampling: Sampling::defaults(),
+            sampling: sampling::Section::defaults(),
             output: Output {
                 format: Some(Format::Tree),
                 color: Some(Color::Auto),
@@ -394,7 +394,7 @@ impl Layer {
 }
 
 /// A section that is there but empty (`watch:` and nothing below) is one with all keys left out.
-fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

@@ -33,7 +33,7 @@ pub use metrics::{Listen, Metrics, MetricsExport};
 pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};
 use print::{Origin, Origins};
 pub use redaction::{AttributeRule, Redaction};
-pub use sampling::{Sampling, SamplingRule};
+pub use sampling::{Sampling, SamplingRule, tail::Tail};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

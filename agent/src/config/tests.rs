@@ -5,6 +5,7 @@ mod naming;
 mod otlp;
 mod redaction;
 mod sampling;
+mod tail_sampling;
 
 use super::environment::Environment;
 use super::*;
@@ -86,7 +87,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             set: Some(RuleSet::Standard),
             ..Redaction::standard()
         },
-        sampling: Sampling::defaults(),
+        sampling: crate::config::sampling::Section::defaults().settle().unwrap(),
         output: Output {
             format: Format::Tree,
             color: Color::Auto,

@@ -132,6 +132,13 @@ impl Handle {
         })
     }
 
+    /// Whether each of the queues has room for `count` spans, or for half of what it can hold.
+    #[must_use]
+    pub fn has_room(&self, count: usize) -> bool {
+        let mut queues = self.outlets.iter().map(|outlet| &outlet.queue);
+        queues.all(|queue| queue.room() >= count.min(queue.capacity() / 2))
+    }
+
     /// Takes what the queues have room for, counts the rest. Never waits.
     pub fn push(&self, spans: &[Redacted]) {
         let mut chunks = Chunks::new(spans);

@@ -4,7 +4,7 @@
 //! a new counter is exported without a word about it here.
 
 use super::family::{Family, Kind, Value};
-use super::report::{Fill, Report, Waiting};
+use super::report::{Fill, Held, Report, Waiting};
 use crate::health::{Counter, Health};
 use procfs::process::Process;
 
@@ -66,6 +66,11 @@ const GROUPS: &[(&str, &str, &str)] = &[
         "routes",
         "spanwire.routes",
         "Requests that no route is learnt of, by reason.",
+    ),
+    (
+        "sampling",
+        "spanwire.sampling",
+        "Traces that were not decided as they would be with more room, by reason.",
     ),
 ];
 
@@ -217,6 +222,13 @@ fn of_report(report: &Report) -> Vec<Family> {
         );
     }
     let ring = report.ring.as_slice();
+    let of_held = |name, unit, help, value: fn(&Held) -> u64| {
+        let mut family = Family::new(name, Kind::Gauge, unit, help);
+        if let Some(held) = &report.held {
+            family.push([], Value::Count(value(held)));
+        }
+        family
+    };
     vec![
         by(
             Family::new(
@@ -265,6 +277,24 @@ fn of_report(report: &Report) -> Vec<Family> {
             "Size of the ring buffer.",
             ring,
             |fill| fill.capacity,
+        ),
+        of_held(
+            "spanwire.tail.spans",
+            "{span}",
+            "Spans held until it is decided whether their trace is kept.",
+            |held| held.spans,
+        ),
+        of_held(
+            "spanwire.tail.used",
+            "By",
+            "Bytes of spans held until it is decided whether their trace is kept.",
+            |held| held.bytes,
+        ),
+        of_held(
+            "spanwire.tail.size",
+            "By",
+            "Most bytes of spans that are held until it is decided whether their trace is kept.",
+            |held| held.most,
         ),
         runs,
         time,
@@ -413,6 +443,11 @@ mod tests {
                 used: 1,
                 capacity: 65_536,
             }],
+            held: Some(Held {
+                spans: 5,
+                bytes: 6000,
+                most: 1 << 20,
+            }),
             ring: Some(Fill {
                 name: "events",
                 used: 4096,
@@ -429,6 +464,9 @@ mod tests {
             r#"spanwire_map_entries{name="connections"} 1"#,
             r#"spanwire_map_capacity{name="connections"} 65536"#,
             r#"spanwire_ring_buffer_used_bytes{name="events"} 4096"#,
+            "spanwire_tail_spans 5",
+            "spanwire_tail_used_bytes 6000",
+            "spanwire_tail_size_bytes 1048576",
             r#"spanwire_processes{state="read"} 3"#,
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line} in\n{text}");

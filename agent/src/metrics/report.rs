@@ -46,6 +46,17 @@ pub struct Program {
     pub time: Duration,
 }
 
+/// Spans that are held until it is decided whether they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// How many.
+    pub spans: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Most bytes.
+    pub most: u64,
+}
+
 /// What the pipeline knows at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -59,6 +70,8 @@ pub struct Report {
     pub tables: Vec<Fill>,
     /// The ring buffer, in bytes.
     pub ring: Option<Fill>,
+    /// What is held for tail sampling, where that is done.
+    pub held: Option<Held>,
     /// Processes by state.
     pub processes: Vec<(&'static str, u64)>,
     /// What was seen of requests.

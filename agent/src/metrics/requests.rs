@@ -63,8 +63,15 @@ impl Buckets {
 
     /// Adds what was observed of a span, by which it can be shown where it is kept.
     pub(super) fn add(&mut self, bounds: &[f64], value: f64, kept: Option<&Span>) {
-        let bucket = self.count(bounds, value);
-        if let (Some(exemplar), Some(span)) = (self.exemplars.get_mut(bucket), kept) {
+        self.count(bounds, value);
+        if let Some(span) = kept {
+            self.name(bounds, value, span);
+        }
+    }
+
+    /// Names the span of what was added.
+    pub(super) fn name(&mut self, bounds: &[f64], value: f64, span: &Span) {
+        if let Some(exemplar) = self.exemplars.get_mut(bucket(bounds, value)) {
             *exemplar = Some(Exemplar {
                 value,
                 time: span.end,
@@ -74,17 +81,14 @@ impl Buckets {
         }
     }
 
-    fn count(&mut self, bounds: &[f64], value: f64) -> usize {
-        // A bound is part of its bucket.
-        let bucket = bounds.partition_point(|bound| *bound < value);
+    fn count(&mut self, bounds: &[f64], value: f64) {
         self.sum += value;
         if let Some(exponential) = &mut self.exponential {
             exponential.add(value);
         }
-        if let Some(count) = self.counts.get_mut(bucket) {
+        if let Some(count) = self.counts.get_mut(bucket(bounds, value)) {
             *count += 1;
         }
-        bucket
     }
 
     pub(super) fn value(&self, bounds: &'static [f64]) -> Value {
@@ -111,6 +115,8 @@ pub struct Requests {
     tables: Vec<Table<State>>,
     graph: Graph,
     services: Services,
+    /// Exemplars come behind what they are of.
+    names_later: bool,
 }
 
 impl Requests {
@@ -125,7 +131,14 @@ impl Requests {
                 .collect(),
             graph: Graph::new(limits),
             services: Services::default(),
+            names_later: false,
         }
+    }
+
+    /// Whether exemplars are only what [`Self::name`] is told of, since traces may yet be dropped. Then the service graph has none.
+    pub fn name_later(&mut self, later: bool) {
+        self.names_later = later;
+        self.graph.shows_exemplars(!later);
     }
 
     /// Counts a span. `now` in nanoseconds of the kernel's clock.
@@ -145,18 +158,29 @@ impl Requests {
         let service = self.services.of(&span.resource);
         let seconds = seconds(span);
         for which in attributes.instruments(span.kind).into_iter().flatten() {
-            let mut labels = [("", Seen::Boolean(false)); LABELS];
-            let mut count = 0;
-            for (key, value) in attributes.labels(which).take(LABELS) {
-                if let Some(value) = Seen::of(value) {
-                    labels[count] = (key, value);
-                    count += 1;
-                }
-            }
+            let (labels, count) = labels(&attributes, which);
             self.add(which, &service, &labels[..count], seconds, (span, kept), now);
         }
         self.graph
             .record((span, kept), &service, &attributes, seconds, now);
+    }
+
+    /// Names spans that were counted before and are kept, as exemplars.
+    pub fn name(&mut self, spans: &[Redacted]) {
+        if !self.names_later || !self.limits.exemplars {
+            return;
+        }
+        for span in spans.iter().map(Redacted::span) {
+            let attributes = Attributes::of(span);
+            let service = self.services.of(&span.resource);
+            for which in attributes.instruments(span.kind).into_iter().flatten() {
+                let (labels, count) = labels(&attributes, which);
+                let series = self.tables[which as usize].find(Some(&service), &labels[..count]);
+                if let Some(State::Histogram(buckets)) = series {
+                    buckets.name(INSTRUMENTS[which as usize].bounds, seconds(span), span);
+                }
+            }
+        }
     }
 
     fn add(
@@ -245,6 +269,24 @@ pub fn strip(span: &mut Span) {
     }
     span.attributes
         .retain(|attribute| instrument::counts(&attribute.key));
+}
+
+/// The bucket of a value. A bound is part of its bucket.
+fn bucket(bounds: &[f64], value: f64) -> usize {
+    bounds.partition_point(|bound| *bound < value)
+}
+
+/// The attributes of a series, and how many they are.
+fn labels<'a>(attributes: &Attributes<'a>, which: Which) -> ([(&'static str, Seen<'a>); LABELS], usize) {
+    let mut labels = [("", Seen::Boolean(false)); LABELS];
+    let mut count = 0;
+    for (key, value) in attributes.labels(which).take(LABELS) {
+        if let Some(value) = Seen::of(value) {
+            labels[count] = (key, value);
+            count += 1;
+        }
+    }
+    (labels, count)
 }
 
 /// How long it took.

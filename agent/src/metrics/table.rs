@@ -132,6 +132,17 @@ impl<T> Table<T> {
         &mut entry.state
     }
 
+    /// The series of these attributes, if there is one of its own.
+    pub(super) fn find(
+        &mut self,
+        service: Option<&Arc<Service>>,
+        labels: &[(&'static str, Seen<'_>)],
+    ) -> Option<&mut T> {
+        let hash = self.hash(service, labels);
+        let found = self.entries.find_mut(hash, |entry| entry.is(service, labels));
+        found.map(|entry| &mut entry.state)
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
         self.entries.iter().chain(&self.overflows)

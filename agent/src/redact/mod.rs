@@ -118,6 +118,11 @@ impl Redacted {
     pub fn span(&self) -> &Span {
         &self.0
     }
+
+    /// Replaces its `tracestate` by one that was made of it, and of what is decided here.
+    pub(crate) fn set_state(&mut self, state: SmolStr) {
+        self.0.state = state;
+    }
 }
 
 /// What an attribute's text is, and so what may be in it.

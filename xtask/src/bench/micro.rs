@@ -1,9 +1,10 @@
-//! What each hook set adds to one call, of a process that is watched and of one that is not.
+//! What each hook set adds to one call, of a process that is watched and of one that is not; and what tail sampling costs a span.
 
 use super::agent::{Agent, Start};
 use super::goal::Goal;
 use super::loops::{Loops, NAMES};
 use super::report::{Report, Row};
+use super::tail;
 use anyhow::{Context as _, Result};
 use std::process;
 
@@ -63,6 +64,9 @@ pub(super) fn measure(hooks: &[String], rounds: usize) -> Result<Report> {
             let row = Row::paired(what, "ns", &column(&variant.rounds), &column(&bare));
             report.push(row.judged(goal(&variant.hooks, variant.watched, name)));
         }
+    }
+    for row in tail::rows(rounds)? {
+        report.push(row);
     }
     Ok(report)
 }

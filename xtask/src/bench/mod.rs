@@ -21,6 +21,7 @@ mod replay;
 mod report;
 mod sink;
 mod spread;
+mod tail;
 
 use crate::{run, setup, shell, workspace};
 use anyhow::{Context as _, Result, bail};
@@ -52,7 +53,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Nanoseconds a call adds to: no socket, an unwatched one, a watched one.
+    /// Nanoseconds a call adds to: no socket, an unwatched one, a watched one; and those of tail sampling a span.
     Micro,
     /// Run-time statistics of the kernel's programs.
     Programs,

@@ -1,6 +1,6 @@
 //! Which part of the agent may know which: data flows one way, and a `use` must not run against it.
 //!
-//!     Event -> Chunk -> Message -> Exchange -> Span -> stitched -> redacted -> sampled -> Batch
+//!     Event -> Chunk -> Message -> Exchange -> Span -> stitched -> redacted -> counted -> sampled -> Batch
 
 use super::{Finding, Source};
 
@@ -14,8 +14,8 @@ const STAGES: &[&str] = &[
     "span",
     "trace",
     "redact",
-    "sample",
     "metrics",
+    "sample",
     "export",
 ];
 

@@ -10,6 +10,7 @@ struct Case {
     requests: Requests,
     redactor: Redactor,
     ids: u64,
+    last: Option<Redacted>,
 }
 
 /// What differs between spans here.
@@ -36,6 +37,7 @@ impl Case {
             }),
             redactor: Redactor::default(),
             ids: 0,
+            last: None,
         }
     }
 
@@ -72,7 +74,9 @@ impl Case {
                 attributes: [name, instance].iter().map(attribute).collect(),
             }),
         };
-        self.requests.record(&self.redactor.span(span), SECOND);
+        let span = self.redactor.span(span);
+        self.requests.record(&span, SECOND);
+        self.last = Some(span);
         span_id
     }
 
@@ -331,4 +335,41 @@ fn ends_that_wait_are_bounded_and_those_without_room_counted() {
     case.has(&[
         r#"traces_service_graph_request_total{client="a",server="b.example",connection_type="virtual_node"} 16384"#,
     ]);
+}
+
+#[test]
+fn where_traces_may_be_dropped_those_that_are_kept_are_named_alone() {
+    let named = |case: &Case| -> Vec<SpanId> {
+        let families = case.requests.families();
+        let points = families.iter().flat_map(|family| &family.points);
+        let distributions = points.filter_map(|point| match &point.value {
+            Value::Histogram(distribution) => Some(distribution),
+            _ => None,
+        });
+        let exemplars = distributions.flat_map(|distribution| distribution.exemplars.iter().flatten());
+        exemplars.map(|exemplar| exemplar.span_id).collect()
+    };
+    let mut case = Case::new(1);
+    case.requests.name_later(true);
+    case.http("b", span::Kind::Server, 5, None, 200);
+    assert_eq!(named(&case), []);
+    let kept = case.http("b", span::Kind::Server, 300, None, 200);
+    let span = case.last.take();
+    case.requests.name(span.as_slice());
+    case.http("b", span::Kind::Server, 300, None, 200);
+    assert_eq!(named(&case), [kept]);
+    // Nothing is counted by it, above the bound neither.
+    case.http("b", span::Kind::Server, 5, None, 404);
+    let span = case.last.take();
+    case.requests.name(span.as_slice());
+    assert_eq!(named(&case), [kept]);
+    case.has(&[
+        r#"http_server_request_duration_seconds_count{service_name="b",otel_metric_overflow="true"} 1"#,
+        r#"spanwire_metrics_overflowed_total{metric="http.server.request.duration"} 1"#,
+        r#"traces_service_graph_request_total{client="user",server="b",connection_type="virtual_node"} 4"#,
+    ]);
+    // At once, where nothing is dropped any more.
+    case.requests.name_later(false);
+    let last = case.http("b", span::Kind::Server, 300, None, 200);
+    assert!(named(&case).contains(&last));
 }
