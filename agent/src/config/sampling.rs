@@ -4,7 +4,7 @@ pub mod tail;
 
 use super::choice::Sampler;
 use super::layer::optional;
-use super::value::{Invalid, ServicePattern, parsed, scalar};
+use super::value::{Invalid, ServicePattern, parsed};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -138,9 +138,24 @@ impl Display for Ratio {
     }
 }
 
-scalar!(
-    Ratio,
-    ["number", "string"],
-    "^[0-9.eE-]+$",
-    "A part, from 0 to 1."
-);
+impl Serialize for Ratio {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+impl JsonSchema for Ratio {
+    fn schema_name() -> Cow<'static, str> {
+        "Ratio".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0, "maximum": 1, "description": "A part, from 0 to 1." })
+    }
+}

@@ -371,6 +371,12 @@ spans:
 sampling:
   sampler: parentbased_always_on  # default
   ratio: 1.0  # default
+  tail:
+    decision_wait: 10s  # default
+    max_bytes: 64M  # default
+    max_traces: 50000  # default
+    decision_cache: 100000  # default
+    max_operations: 1000  # default
 output:
   format: none  # from the command line
   color: auto  # default

@@ -63,7 +63,6 @@ pub(super) struct Graph {
     order: VecDeque<(u64, SpanId)>,
     unpaired: u64,
     dropped: u64,
-    shows_exemplars: bool,
 }
 
 /// What one span adds to an edge.
@@ -81,13 +80,7 @@ impl Graph {
             order: VecDeque::new(),
             unpaired: 0,
             dropped: 0,
-            shows_exemplars: true,
         }
-    }
-
-    /// Whether measurements are kept with their spans.
-    pub(super) fn shows_exemplars(&mut self, shows: bool) {
-        self.shows_exemplars = shows;
     }
 
     pub(super) const fn overflowed(&self) -> u64 {
@@ -228,11 +221,9 @@ impl Graph {
         (span, kept): (&Span, Option<&Span>),
         now: u64,
     ) {
-        let shows = self.shows_exemplars;
         let edge = self.at(names, connection, now, span.start.0);
         edge.total += 1;
         edge.failed += u64::from(failed);
-        let kept = kept.filter(|_| shows);
         if let Some(seconds) = seconds.client {
             edge.client.add(BOUNDS, seconds, kept);
         }

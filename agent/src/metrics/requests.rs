@@ -138,7 +138,6 @@ impl Requests {
     /// Whether exemplars are only what [`Self::name`] is told of, since traces may yet be dropped. Then the service graph has none.
     pub fn name_later(&mut self, later: bool) {
         self.names_later = later;
-        self.graph.shows_exemplars(!later);
     }
 
     /// Counts a span. `now` in nanoseconds of the kernel's clock.
@@ -153,7 +152,7 @@ impl Requests {
 
     fn count(&mut self, span: &Redacted, is_kept: bool, now: u64) {
         let span = span.span();
-        let kept = is_kept.then_some(span);
+        let kept = (is_kept && !self.names_later).then_some(span);
         let attributes = Attributes::of(span);
         let service = self.services.of(&span.resource);
         let seconds = seconds(span);

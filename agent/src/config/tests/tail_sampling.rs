@@ -127,10 +127,10 @@ sampling:
 ";
     let resolved = from(text, &[], "").unwrap();
     let yaml = resolved.yaml();
-    let start = yaml.find("sampling:").unwrap();
+    let start = yaml.find("  tail:").unwrap();
     assert!(
         yaml[start..].starts_with(
-            "sampling:\n  tail:\n    decision_wait: 5s  # from spanwire.yaml\n    max_bytes: 64M  # default\n"
+            "  tail:\n    decision_wait: 5s  # from spanwire.yaml\n    max_bytes: 64M  # default\n"
         ),
         "{yaml}"
     );
