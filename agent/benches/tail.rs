@@ -127,7 +127,11 @@ fn span(trace: u64, id: u64, resource: &Arc<Resource>) -> Span {
         span_id: SpanId((trace * SPANS + id + 1).to_be_bytes()),
         parent: (id > 0).then(|| SpanId((trace * SPANS + id).to_be_bytes())),
         state: SmolStr::default(),
-        kind: if id % 2 == 0 { Kind::Server } else { Kind::Client },
+        kind: if id.is_multiple_of(2) {
+            Kind::Server
+        } else {
+            Kind::Client
+        },
         name: format!("GET /orders/{}", trace % 10).into(),
         start: UnixNanoseconds(1_000_000_000 + id),
         end: UnixNanoseconds(1_001_000_000 + trace % 1000 * 1000),
