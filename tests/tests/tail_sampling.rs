@@ -235,7 +235,7 @@ fn what_is_held_is_told_and_at_the_end_decided_by_the_rules_in_force() -> Result
 
 #[test]
 fn more_than_a_queue_holds_is_exported_whole_at_the_end() -> Result<()> {
-    const CALLS: u64 = 1000;
+    const CALLS: usize = 1000;
     const QUEUE: u64 = 512;
     let (_server, upstream) = service()?;
     let nginx = Nginx::start(Some(upstream))?;
@@ -255,11 +255,11 @@ fn more_than_a_queue_holds_is_exported_whole_at_the_end() -> Result<()> {
     let agent = Agent::start(&options)?;
     calls(
         address,
-        (0..5 * CALLS).filter(|number| kind(*number) == "fine").take(1000),
+        (0..).filter(|number| kind(*number) == "fine").take(CALLS),
     )?;
     let finished = agent.stop()?;
     let summary = finished.summary.expect("a summary");
-    let spans = CALLS * SPANS as u64;
+    let spans = (CALLS * SPANS) as u64;
     ensure!(
         spans > 4 * QUEUE && summary.value("spans.built") == spans,
         "{summary:?}"
