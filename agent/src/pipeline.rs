@@ -490,7 +490,6 @@ impl Pipeline {
         if let Some(level) = level {
             for (name, (used, capacity)) in [
                 ("agent.tail.traces", level.traces),
-                ("agent.tail.decisions", level.decisions),
                 ("agent.tail.operations", level.operations),
             ] {
                 let (used, capacity) = (used as u64, capacity as u64);

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use spanwire_tests::agent::{self, Hooks, Options};
+use spanwire_tests::agent::{self, Agent, Hooks, Options};
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::metrics::Scrape;
 use spanwire_tests::port;
+use spanwire_tests::receiver::Receiver;
 use spanwire_tests::service::nginx::Nginx;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
@@ -229,5 +230,44 @@ fn what_is_held_is_told_and_at_the_end_decided_by_the_rules_in_force() -> Result
     ensure!(traces.values().all(|spans| spans.len() == SPANS), "{traces:?}");
     let kept: HashSet<String> = traces.keys().map(|trace| (*trace).to_owned()).collect();
     ensure!(kept == chosen, "{kept:?}, not {chosen:?}");
+    Ok(())
+}
+
+#[test]
+fn more_than_a_queue_holds_is_exported_whole_at_the_end() -> Result<()> {
+    const CALLS: usize = 1000;
+    const QUEUE: u64 = 512;
+    let (_server, upstream) = service()?;
+    let nginx = Nginx::start(Some(upstream))?;
+    let folder = tempfile::tempdir()?;
+    let address = nginx.service.address;
+    let receiver = Receiver::start()?;
+    let options = Options::run(Hooks::Socket)
+        .flag("--config")
+        .flag(settings(
+            &folder,
+            "decision_wait: 1h, ratio: 0, rates: [{operations: ['GET*'], ratio: 1}]",
+        )?)
+        .environment("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.http))
+        .environment("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE.to_string())
+        .port(address.port())
+        .port(upstream.port());
+    let agent = Agent::start(&options)?;
+    calls(
+        address,
+        (0..).filter(|number| kind(*number) == "fine").take(CALLS),
+    )?;
+    let finished = agent.stop()?;
+    let summary = finished.summary.expect("a summary");
+    let spans = (CALLS * SPANS) as u64;
+    ensure!(
+        spans > 4 * QUEUE && summary.value("spans.built") == spans,
+        "{summary:?}"
+    );
+    ensure!(summary.value("spans.exported") == spans, "{summary:?}");
+    ensure!(summary.losses().is_empty(), "{summary:?}");
+    // In no case was one of them let go before: then there would be nothing to show.
+    ensure!(summary.value("spans.kept.tail.ratio") == spans, "{summary:?}");
+    ensure!(receiver.spans()?.len() as u64 == spans);
     Ok(())
 }

@@ -47,10 +47,6 @@ impl Decisions {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.order.len()
-    }
-
     fn shrink(&mut self) {
         while self.order.len() > self.limit
             && let Some(oldest) = self.order.pop_front()
@@ -80,7 +76,7 @@ mod tests {
         assert_eq!(known(&decisions), [2, 3, 4]);
         decisions.set_limit(1);
         assert_eq!(
-            (known(&decisions), decisions.len(), decisions.known.len()),
+            (known(&decisions), decisions.order.len(), decisions.known.len()),
             (vec![4], 1, 1)
         );
     }

@@ -81,8 +81,6 @@ pub struct Level {
     pub bytes: (usize, usize),
     /// Traces, and most traces.
     pub traces: (usize, usize),
-    /// Decisions that are remembered, and most of them.
-    pub decisions: (usize, usize),
     /// Operations that are told apart, and most of them.
     pub operations: (usize, usize),
 }
@@ -280,7 +278,6 @@ impl TailSampler {
             spans: self.spans,
             bytes: (self.bytes, rules.max_bytes),
             traces: (self.traces.len(), rules.max_traces),
-            decisions: (self.decisions.len(), rules.decisions),
             operations: (self.shares.len().max(self.latencies.len()), rules.operations),
         })
     }
