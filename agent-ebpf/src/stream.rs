@@ -56,14 +56,24 @@ static NEW: Served = Served {
     starter: 0,
 };
 
-/// Go: the goroutine that reads a connection, or the one that started that.
+/// Go: a goroutine that has to do with reading a connection.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Reader {
     pub(crate) tgid: u32,
-    /// 1 for the one that started it.
-    pub(crate) is_starter: u32,
+    /// One of [`mod@reader`].
+    pub(crate) role: u32,
     pub(crate) goroutine: u64,
+}
+
+/// What a goroutine has to do with reading a connection, and what [`READERS`] has of it.
+pub(crate) mod reader {
+    /// It reads: the sock.
+    pub(crate) const READS: u32 = 0;
+    /// It started the one that reads: the sock.
+    pub(crate) const STARTED: u32 = 1;
+    /// It goes on with what another goroutine has begun to read: that one's number.
+    pub(crate) const GOES_ON: u32 = 2;
 }
 
 /// Of a goroutine that handles a request, in [`Unit::shared`]: it takes one after the other, of any connection. What it has
@@ -141,11 +151,11 @@ fn read_by_goroutine(
         dialogue.reader = 1;
         let mut key = Reader {
             tgid,
-            is_starter: 0,
+            role: reader::READS,
             goroutine: reader,
         };
         let _ = READERS.insert(&key, sock, 0);
-        key.is_starter = 1;
+        key.role = reader::STARTED;
         key.goroutine = starter;
         let _ = READERS.insert(&key, sock, 0);
     }
@@ -155,7 +165,8 @@ fn read_by_goroutine(
 /// What is known of a goroutine that begins to handle a stream.
 #[derive(Clone, Copy)]
 pub(crate) enum Handler {
-    /// It was started by the goroutine with this number, which reads the connection.
+    /// It was started by the goroutine with this number, which reads the connection, or by one that goes on with what that has
+    /// read.
     OfReader(u64),
     /// It was started by the goroutine with this number, which has started the one that reads the connection, or has read the
     /// first of it by itself.

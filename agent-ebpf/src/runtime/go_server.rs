@@ -1,7 +1,7 @@
 //! Go: which goroutine handles which stream of HTTP/2 that a service receives.
 //!
 //! One goroutine reads a connection, and each stream is handled by another. gRPC's server starts that from the one that reads,
-//! or gives the stream to one of its workers. net/http's server, and that of golang.org/x/net, starts it from the goroutine
+//! or gives the stream to one of its workers. What comes with the preface is read by yet another, before that. net/http's server, and that of golang.org/x/net, starts it from the goroutine
 //! that serves the connection, which has started the one that reads. Goroutines' numbers are not used again, so who started
 //! whom tells the connection, whatever it is wrapped in; and what is there at the place of a stream's number proves itself by
 //! being one that was read there, and that nobody handles yet.
@@ -16,7 +16,7 @@ use crate::maps::{READERS, RUNTIMES};
 use crate::operation::user;
 use crate::process::is_watched;
 use crate::runtime::go;
-use crate::stream::{self, Handler, Reader};
+use crate::stream::{self, Handler, Reader, reader};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -44,6 +44,34 @@ pub(crate) fn go_stream_handled(context: ProbeContext) -> u32 {
     0
 }
 
+/// grpc/internal/transport/http2_server.go: `func (t *http2Server) HandleStreams(ctx context.Context, handle func(*ServerStream))`
+///
+/// It is run by a goroutine of its own, which was started by the one that has read the preface: and all that came with that.
+#[uprobe]
+pub(crate) fn go_streams_read(context: ProbeContext) -> u32 {
+    if is_watched() {
+        // SAFETY: as above.
+        let registers = unsafe { &*context.regs };
+        let _ = goes_on(registers.r14);
+    }
+    0
+}
+
+#[inline(always)]
+fn goes_on(goroutine: u64) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: as above.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    let first = user(goroutine + runtime.goroutine_parent as u64)?;
+    read_by(tgid, first, reader::READS)?;
+    let reader = Reader {
+        tgid,
+        role: reader::GOES_ON,
+        goroutine: user(goroutine + runtime.goroutine_id as u64)?,
+    };
+    READERS.insert(&reader, first, 0).ok()
+}
+
 #[inline(always)]
 fn handles_call(address: u64, transport: u64, goroutine: u64, instruction: u64) -> Option<()> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
@@ -52,8 +80,15 @@ fn handles_call(address: u64, transport: u64, goroutine: u64, instruction: u64) 
     let by = goroutine_key(runtime, tgid, goroutine)?;
     let number = number_of_call(address)?;
     let parent = user(goroutine + runtime.goroutine_parent as u64)?;
-    if let Some(sock) = read_by(tgid, parent, 0) {
-        return stream::handled(sock, number, &by, Handler::OfReader(parent));
+    if let Some(sock) = read_by(tgid, parent, reader::READS)
+        && stream::handled(sock, number, &by, Handler::OfReader(parent)).is_some()
+    {
+        return Some(());
+    }
+    if let Some(first) = read_by(tgid, parent, reader::GOES_ON)
+        && let Some(sock) = read_by(tgid, first, reader::READS)
+    {
+        return stream::handled(sock, number, &by, Handler::OfReader(first));
     }
     // A worker's parent is anyone.
     if runtime.close_stream == 0 {
@@ -104,16 +139,16 @@ fn handles_request(connection: u64, writer: u64, goroutine: u64) -> Option<()> {
     let number: u32 = user(address + HTTP_STREAM_ID)?;
     let parent = user(goroutine + runtime.goroutine_parent as u64)?;
     // What is behind the preface may have been read with it, by net/http and in the goroutine that goes on to serve.
-    let sock = read_by(tgid, parent, 1).or_else(|| read_by(tgid, parent, 0))?;
+    let sock = read_by(tgid, parent, reader::STARTED).or_else(|| read_by(tgid, parent, reader::READS))?;
     stream::handled(sock, number, &by, Handler::OfServer(parent))
 }
 
-/// The sock on which a goroutine reads streams, or one that it has started.
+/// What is known of a goroutine that has this to do with reading a connection: one of [`mod@reader`].
 #[inline(always)]
-fn read_by(tgid: u32, goroutine: u64, is_starter: u32) -> Option<u64> {
+fn read_by(tgid: u32, goroutine: u64, role: u32) -> Option<u64> {
     let reader = Reader {
         tgid,
-        is_starter,
+        role,
         goroutine,
     };
     // SAFETY: a value of one word.

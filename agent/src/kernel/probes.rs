@@ -18,6 +18,7 @@ const fn program(place: Place) -> &'static str {
         Place::GoStreamAsked => "go_stream_asked",
         Place::GoStreamBegins => "go_stream_begins",
         Place::GoStreamBeginsThird => "go_stream_begins_third",
+        Place::GoStreamsRead => "go_streams_read",
         Place::GoStreamHandled => "go_stream_handled",
         Place::GoHandlerRuns => "go_handler_runs",
         Place::PythonContextCopied => "python_context_copied",

@@ -15,6 +15,8 @@ pub enum Place {
     GoStreamBegins,
     /// The same, where the stream's head is the third argument.
     GoStreamBeginsThird,
+    /// A goroutine begins to read streams of gRPC.
+    GoStreamsRead,
     /// A goroutine begins to handle a stream of gRPC that was received.
     GoStreamHandled,
     /// A goroutine begins to handle a stream of HTTP/2 that was received.

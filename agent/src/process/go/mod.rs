@@ -28,6 +28,8 @@ const BEGINS: &str = "google.golang.org/grpc/internal/transport.(*loopyWriter).c
 /// The same, before 1.81.
 const ORIGINATE: &str = "google.golang.org/grpc/internal/transport.(*loopyWriter).originateStream";
 
+/// In the goroutine that reads streams of gRPC.
+const READS: &str = "google.golang.org/grpc/internal/transport.(*http2Server).HandleStreams";
 /// In the goroutine that handles a stream of gRPC, one of its own or a worker.
 const HANDLES: &str = "google.golang.org/grpc.(*Server).handleStream";
 /// In the goroutine that handles a stream of HTTP/2: of what comes with Go, and of what Go has it from.
@@ -104,11 +106,12 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
         asked,
         begins,
         originate,
+        reads,
         handles,
         runs,
         runs_too,
     ] = functions.find([
-        CLOSE, ROUND_TRIP, ASKED, BEGINS, ORIGINATE, HANDLES, RUNS[0], RUNS[1],
+        CLOSE, ROUND_TRIP, ASKED, BEGINS, ORIGINATE, READS, HANDLES, RUNS[0], RUNS[1],
     ]);
     texts(&sections, &functions).find_map(|text| {
         // Where a function does not begin as it should, it is not there: the text is another.
@@ -133,6 +136,7 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
             (Place::GoStreamAsked, &asked),
             (Place::GoStreamBegins, &begins),
             (Place::GoStreamBeginsThird, &originate),
+            (Place::GoStreamsRead, &reads),
             (Place::GoStreamHandled, &handles),
             (Place::GoHandlerRuns, &runs),
             (Place::GoHandlerRuns, &runs_too),
