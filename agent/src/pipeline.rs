@@ -70,7 +70,7 @@ impl Sinks {
         }
     }
 
-    /// Shows spans that are still open: an exporter takes only what is over.
+    /// Shows spans that are for nobody else: an exporter takes only what is over, and is kept.
     fn show(&self, spans: Vec<Redacted>) {
         if let Some(stdout) = &self.stdout {
             stdout.push(spans);
@@ -174,6 +174,8 @@ pub struct Rules {
     pub limits: Limits,
     /// What is taken out.
     pub redact: Redactor,
+    /// Spans of traces that are not kept are shown.
+    pub shows_unsampled: bool,
 }
 
 /// The stages, and what they share.
@@ -654,6 +656,7 @@ impl Pipeline {
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
+        let mut shown = Vec::new();
         let spans = placed.into_iter().filter_map(|placed| match placed {
             Placed::Here(span) => {
                 let span = self.redacted(span);
@@ -663,7 +666,7 @@ impl Pipeline {
                 Some(span)
             }
             Placed::Unsampled(span) => {
-                self.count_unsampled(span);
+                shown.extend(self.count_unsampled(span));
                 None
             }
             Placed::Waits => None,
@@ -681,6 +684,9 @@ impl Pipeline {
             }
         });
         let spans: Vec<_> = spans.collect();
+        if !shown.is_empty() {
+            self.stages.sinks.show(shown);
+        }
         let missed = self.stages.rules.spans.take_missed_routes();
         self.stages.health.add(Counter::RoutesFull, missed);
         if !spans.is_empty() {

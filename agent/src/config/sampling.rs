@@ -23,6 +23,8 @@ section! {
         pub max_traces_per_second: Option<NonZeroU32>,
         /// Spans a second in these, at most, shared in the same way.
         pub spans_per_second: Option<NonZeroU32>,
+        /// Whether the tree on standard output shows traces that are not kept, too. No unless set.
+        pub show_unsampled: Option<bool>,
     }
 }
 
