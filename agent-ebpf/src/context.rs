@@ -18,7 +18,7 @@ use crate::decision::{decides, decides_again};
 use crate::flow;
 use crate::frames::operands;
 use crate::globals::{global, kernel};
-use crate::maps::{CONNECTIONS, ORIGINS, RUNTIMES, UNITS, add, count};
+use crate::maps::{CONNECTIONS, OPERATIONS, ORIGINS, RUNTIMES, UNITS, add, count};
 use crate::operation::{Operation, user};
 use crate::promise;
 use crate::propagate::tcp_option;
@@ -207,6 +207,7 @@ pub(crate) fn begins(sock: u64, direction: u32, slot: u32) {
             tcp_option::hears(sock, slot);
         }
     }
+    mints(slot);
     let promised = exchange_begins(sock, direction, slot);
     if known && direction == SENT as u32 && promised == 0 {
         flow::tells(sock, slot);
@@ -263,28 +264,42 @@ fn is_unseen(operation: &Operation, dialogue: &Dialogue, sequence: u32, is_promi
     }
 }
 
-/// Makes ids, and finds what the exchange is part of.
-#[inline(always)]
-pub(crate) fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
-    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
-    let runtime = unsafe { RUNTIMES.get(operation.tgid) };
+/// Makes the trace of the exchange that begins, unless it has one, and decides whether it is kept. A global function of its own,
+/// since behind [`exchange_begins`] there is no room on the stack of 5.10 for what looking it up takes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn mints(slot: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return 0;
+    };
+    // SAFETY: a map value, and this program's own.
+    let operation = unsafe { &mut *operation };
+    let tgid = operation.tgid;
     if operation.heard == 0 {
         operation.exchange.ids.trace[0] = random(operation);
         operation.exchange.ids.trace[1] = random(operation);
-        let slot = runtime.map_or(0, |runtime| runtime.sampling);
-        operation.exchange.ids.flags = decides(slot, operation.exchange.ids.trace[1]);
+        operation.exchange.ids.flags = decides(tgid, operation.exchange.ids.trace[1]);
+    } else if operation.heard == tcp_option::REMOTE {
+        let Ids { trace, flags, .. } = &mut operation.exchange.ids;
+        *flags = decides_again(tgid, trace[1], *flags);
     }
+    0
+}
+
+/// Makes the ids that are the exchange's own, and finds what it is part of. Callers have called [`mints`].
+#[inline(always)]
+pub(crate) fn begin(operation: &mut Operation, dialogue: &mut Dialogue, direction: u32, stream: u32) {
     operation.exchange.ids.span = random(operation);
     operation.exchange.cause = cause::REMOTE;
-    if operation.heard == tcp_option::REMOTE {
-        let Ids { trace, flags, .. } = &mut operation.exchange.ids;
-        *flags = decides_again(operation.tgid, trace[1], *flags);
-    } else {
+    if operation.heard != tcp_option::REMOTE {
         operation.exchange.parent = 0;
         operation.exchange.cause = cause::NONE;
     }
     operation.heard = 0;
-    let Some(runtime) = runtime else { return };
+    // SAFETY: a value that does not change its shape; what is replaced under the reader's hands is as good as either.
+    let Some(runtime) = (unsafe { RUNTIMES.get(operation.tgid) }) else {
+        return;
+    };
     dialogue.unit = runtime.unit as u8;
     if direction == RECEIVED as u32 {
         dialogue.continues = 0;

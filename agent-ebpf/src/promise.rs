@@ -66,6 +66,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
         return 0;
     }
     operation.exchange.begins = sequence;
+    context::mints(slot);
     context::begin(operation, dialogue, SENT as u32, dialogue.sending.stream);
     if dialogue.sending.enrolled == enrolled::IN && operation.exchange.ids.flags & UNTOLD == 0 {
         operation.exchange.cause |= cause::TOLD;

@@ -72,6 +72,8 @@ pub struct Rules {
     pub limits: Limits,
     /// What is taken out.
     pub redact: Redactor,
+    /// Spans of traces that are not kept are shown.
+    pub shows_unsampled: bool,
 }
 
 /// The stages, and what they share.
@@ -598,6 +600,7 @@ impl Pipeline {
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
+        let mut shown = Vec::new();
         let spans = placed.into_iter().filter_map(|placed| match placed {
             Placed::Here(span) => {
                 let span = self.redacted(span);
@@ -607,7 +610,7 @@ impl Pipeline {
                 Some(span)
             }
             Placed::Unsampled(span) => {
-                self.count_unsampled(span);
+                shown.extend(self.count_unsampled(span));
                 None
             }
             Placed::Waits => None,
@@ -625,6 +628,9 @@ impl Pipeline {
             }
         });
         let spans: Vec<_> = spans.collect();
+        if !shown.is_empty() {
+            self.stages.sinks.show(shown);
+        }
         let missed = self.stages.rules.spans.take_missed_routes();
         self.stages.health.add(Counter::RoutesFull, missed);
         if !spans.is_empty() {

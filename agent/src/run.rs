@@ -549,6 +549,9 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
             event_attributes: config.limits.event_attribute_count,
         },
         redact: Redactor::new(redact),
+        // OTLP has a flag that says of each span that it is kept.
+        shows_unsampled: config.sampling.show_unsampled == Some(true)
+            && config.output.format == config::Format::Tree,
     })
 }
 

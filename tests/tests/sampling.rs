@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use spanwire_tests::agent::{Hooks, Options};
+use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::injection::{Keeper, once, propagating, requests};
 use spanwire_tests::metrics::Scrape;
@@ -24,6 +24,7 @@ spanwire_tests::under_one_hook_set!(
     what_is_joined_on_this_host_is_kept_together,
     a_sampler_on_its_own_goes_by_the_trace_s_id,
     rules_and_their_change,
+    the_tree_shows_what_is_not_kept_if_that_is_asked,
 );
 
 /// Of one request: both services are asked, and ask.
@@ -369,4 +370,33 @@ fn rules_and_their_change(hooks: Hooks) -> Result<()> {
     }
     ensure!(told.len() == 40);
     counts(&seen, 60, 60)
+}
+
+fn the_tree_shows_what_is_not_kept_if_that_is_asked(hooks: Hooks) -> Result<()> {
+    let chain = Chain::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("spanwire.yaml");
+    for is_asked in [false, true] {
+        std::fs::write(
+            &file,
+            format!("sampling: {{sampler: always_off, show_unsampled: {is_asked}}}\n"),
+        )?;
+        let options = Options::bare(["run", "--output", "tree", "--hooks", hooks.name()]);
+        let options = options.flag("--config").flag(file.as_os_str());
+        let agent = Agent::start(&chain.watched(options))?;
+        ask(chain.front.address, "/shown/or/not", &[])?;
+        let finished = agent.stop()?;
+        let shown = finished
+            .stdout
+            .iter()
+            .filter(|line| line.contains("/shown/or/not"));
+        let expect = if is_asked { SPANS } else { 0 };
+        ensure!(shown.count() == expect, "{is_asked}: {:#?}", finished.stdout);
+        let summary = finished.summary.context("a summary")?;
+        ensure!(
+            summary.value("spans.unsampled") == SPANS as u64 && summary.value("spans.built") == 0,
+            "{summary:?}"
+        );
+    }
+    Ok(())
 }

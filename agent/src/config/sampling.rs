@@ -35,6 +35,9 @@ pub struct Sampling<T = Option<Tail>> {
     /// Spans a second in these, at most, shared in the same way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spans_per_second: Option<NonZeroU32>,
+    /// Whether the tree on standard output shows traces that are not kept, too. No unless set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub show_unsampled: Option<bool>,
     /// Tail sampling: what of a trace was seen on this host decides whether that is kept.
     #[serde(deserialize_with = "optional")]
     pub tail: T,
@@ -65,6 +68,7 @@ impl Section {
             rules: self.rules.or(lower.rules),
             max_traces_per_second: self.max_traces_per_second.or(lower.max_traces_per_second),
             spans_per_second: self.spans_per_second.or(lower.spans_per_second),
+            show_unsampled: self.show_unsampled.or(lower.show_unsampled),
             tail: self.tail.over(lower.tail),
         }
     }
@@ -102,6 +106,7 @@ impl Section {
             rules: self.rules.clone(),
             max_traces_per_second: self.max_traces_per_second,
             spans_per_second: self.spans_per_second,
+            show_unsampled: self.show_unsampled,
             tail: self.tail.settle()?,
         })
     }

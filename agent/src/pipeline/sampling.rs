@@ -3,6 +3,7 @@
 use super::{Pipeline, Stages};
 use crate::health::Counter;
 use crate::metrics::requests;
+use crate::redact::Redacted;
 use crate::span::Span;
 
 impl Stages {
@@ -31,16 +32,20 @@ impl Stages {
 }
 
 impl Pipeline {
-    /// Counts a request whose trace is not kept: of its span, what metrics say of it is all that is looked at.
-    pub(super) fn count_unsampled(&mut self, mut span: Span) {
+    /// Counts a request whose trace is not kept. Unless its span is to be shown, all that is looked at of it is what metrics say.
+    pub(super) fn count_unsampled(&mut self, mut span: Span) -> Option<Redacted> {
         self.stages.health.add(Counter::SpansUnsampled, 1);
-        if self.stages.requests.is_none() {
-            return;
+        let is_shown = self.stages.rules.shows_unsampled;
+        if self.stages.requests.is_none() && !is_shown {
+            return None;
         }
-        requests::strip(&mut span);
+        if !is_shown {
+            requests::strip(&mut span);
+        }
         let span = self.redacted(span);
         if let Some(requests) = &mut self.stages.requests {
             requests.record_unsampled(&span, self.clock.monotonic());
         }
+        is_shown.then_some(span)
     }
 }

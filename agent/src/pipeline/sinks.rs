@@ -24,7 +24,7 @@ impl Sinks {
         }
     }
 
-    /// Shows spans that are still open: an exporter takes only what is over.
+    /// Shows spans that are for nobody else: an exporter takes only what is over, and is kept.
     pub(super) fn show(&self, spans: Vec<Redacted>) {
         if let Some(stdout) = &self.stdout {
             stdout.push(spans);

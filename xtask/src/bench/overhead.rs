@@ -25,12 +25,15 @@ struct Rounds {
     /// As `silent`, without metrics of requests.
     unmeasured: Vec<f64>,
     exporting: Vec<f64>,
+    /// As `exporting`, but no trace is kept.
+    unsampled: Vec<f64>,
     lost: Vec<f64>,
     /// Whether one was by another hook set than `socket`, which the goals are for.
     by_other_hooks: bool,
 }
 
-/// Rounds of: a start under load, a load without export, the same without metrics of requests, a load with export to a sink on this host.
+/// Rounds of: a start under load, a load without export, the same without metrics of requests, a load with export to a sink on this host, the same
+/// with no trace kept.
 pub(super) fn measure(rounds: usize) -> Result<Report> {
     let about = format!(
         "{RATE} requests a second for {} s on 16 connections, client and server traced",
@@ -54,6 +57,9 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
         found.unmeasured.push(unmeasured);
         let exporting = under_load(&nginx, &export, &mut found)?;
         found.exporting.push(exporting);
+        let sampler = ("OTEL_TRACES_SAMPLER", "always_off");
+        let unsampled = under_load(&nginx, &[&export[..], &[sampler]].concat(), &mut found)?;
+        found.unsampled.push(unsampled);
     }
     ensure!(
         sink.requests() > 0,
@@ -75,6 +81,8 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
     ];
     let what = "CPU a span, with and without metrics of requests".to_owned();
     report.push(Row::paired(what, "us", &found.silent, &found.unmeasured));
+    let what = "CPU a span that is not kept, and of one that is exported".to_owned();
+    report.push(Row::paired(what, "us", &found.unsampled, &found.exporting));
     for (what, unit, values, most) in rows {
         let goal = most.filter(|_| !found.by_other_hooks).map(Goal::UpTo);
         report.push(Row::alone(what.to_owned(), unit, values).judged(goal));
@@ -127,10 +135,8 @@ fn under_load(nginx: &Nginx, environment: &[(&str, &str)], found: &mut Rounds) -
     let used = agent.cpu()? - before;
     found.peak.push(agent.memory()?.1);
     let summary = agent.stop()?;
-    let spans = summary
-        .get("spans.built")
-        .copied()
-        .context("the summary has no spans.built")?;
+    let count = |name| summary.get(name).copied().unwrap_or(0);
+    let spans = count("spans.built") + count("spans.unsampled");
     ensure!(spans > 0, "no span was made under load");
     found
         .lost

@@ -111,6 +111,10 @@ fn errors_say_what_is_allowed() {
             "wrong value for `sampling.max_traces_per_second` at spanwire.yaml:1: integer `0`, expected a number from 1",
         ),
         (
+            "sampling: {show_unsampled: sometimes}\n",
+            "wrong value for `sampling.show_unsampled` at spanwire.yaml:1: string \"sometimes\", expected a boolean",
+        ),
+        (
             "sampling: {rate: 1}\n",
             "unknown key `rate` at spanwire.yaml:1, did you mean `ratio`?",
         ),
