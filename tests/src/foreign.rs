@@ -2,6 +2,8 @@
 
 mod parts;
 
+pub(crate) use parts::java;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;

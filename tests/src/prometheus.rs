@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes one target each second, and what it says when it is asked.
+//! A real Prometheus that scrapes its targets each second, and what it says when it is asked.
 
 use std::net::SocketAddr;
 
@@ -25,11 +25,21 @@ impl Prometheus {
     /// # Errors
     /// It is not installed, or does not start.
     pub fn scraping(target: SocketAddr) -> Result<Self> {
+        Self::scraping_all(&[target])
+    }
+
+    /// The same with several targets.
+    ///
+    /// # Errors
+    /// As of [`Self::scraping`].
+    pub fn scraping_all(targets: &[SocketAddr]) -> Result<Self> {
+        let targets: Vec<_> = targets.iter().map(|target| format!("'{target}'")).collect();
+        let targets = targets.join(", ");
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("prometheus.yml");
         let text = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-             scrape_configs: [{{job_name: spanwire, static_configs: [{{targets: ['{target}']}}]}}]\n"
+             scrape_configs: [{{job_name: spanwire, static_configs: [{{targets: [{targets}]}}]}}]\n"
         );
         std::fs::write(&config, text)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port::free()?));

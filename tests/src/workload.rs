@@ -98,25 +98,6 @@ pub fn go_with_modules(name: &str, source: &str) -> Result<PathBuf> {
     })
 }
 
-/// The OpenTelemetry Collector of `collector/builder.yaml`, made by its own builder: minutes, the first time.
-///
-/// # Errors
-/// There is no Go, or no module proxy.
-pub fn collector() -> Result<PathBuf> {
-    let sources = [file("collector/builder.yaml")?];
-    built("otelcol", &sources, |output| {
-        // `-e`: the builder's tidying up stops at modules that only tests of modules use.
-        let mut command = Command::new("sh");
-        command.args([
-            "-ec",
-            "mkdir $0.work; cd $0.work; GOBIN=$PWD go install go.opentelemetry.io/collector/cmd/builder@v0.155.0; \
-             GOFLAGS='-buildvcs=false -e' ./builder --config=$1; mv out/otelcol $0; rm -r $0.work",
-        ]);
-        command.arg(output).args(&sources);
-        command
-    })
-}
-
 fn go_build(output: &Path) -> Command {
     let mut command = Command::new("go");
     command.args(["build", "-o"]).arg(output);

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Agent, Hooks, Options};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::collector;
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::span::{self, Span};
-use spanwire_tests::{port, wait, workload};
+use spanwire_tests::{port, wait};
 
 /// A collector that writes what it gets to a file; killed when dropped.
 struct Collector {
@@ -36,7 +37,7 @@ impl Collector {
         );
         fs::write(&configuration, text)?;
         Ok(Self {
-            program: workload::collector()?,
+            program: collector::program()?,
             configuration,
             file,
             ports,

@@ -59,18 +59,41 @@ fn metrics(query: &str) -> Vec<&str> {
 }
 
 #[test]
-fn rules_are_what_prometheus_takes_and_each_has_an_entry_in_the_runbook() -> Result<()> {
-    let mut promtool = child::command("promtool");
-    promtool
-        .args(["check", "rules"])
-        .arg(deployed("prometheus/spanwire.rules.yaml"));
-    child::Child::spawn(promtool)?.succeed()?;
+fn what_is_shipped_is_what_prometheus_takes() -> Result<()> {
+    let check = |what, file: PathBuf| {
+        let mut promtool = child::command("promtool");
+        promtool.args(["check", what]).arg(file);
+        child::Child::spawn(promtool)?.succeed().map(drop)
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(deployed("prometheus"))? {
+        files.push(entry?.path());
+    }
+    files.retain(|file| file.extension().is_some_and(|end| end == "yaml"));
+    let (rules, configurations): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|file| file.to_string_lossy().ends_with(".rules.yaml"));
+    ensure!(rules.len() == 1 && configurations.len() == 1);
+    for file in rules {
+        check("rules", file)?;
+    }
+    for file in configurations {
+        check("config", file)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn alerts_and_entries_of_the_runbook_are_the_same() -> Result<()> {
     let runbook = std::fs::read_to_string(deployed("prometheus/RUNBOOK.md"))?;
-    for (name, _) in alerts()? {
-        ensure!(
-            runbook.contains(&format!("\n## {name}\n")),
-            "{name} is not in the runbook"
-        );
+    let entries = runbook.lines().filter_map(|line| line.strip_prefix("## "));
+    let alerts = alerts()?;
+    let alerts: Vec<_> = alerts.iter().map(|(name, _)| &**name).collect();
+    let entries: Vec<_> = entries.collect();
+    ensure!(alerts == entries, "alerts {alerts:?}, entries {entries:?}");
+    for entry in runbook.split("\n## ").skip(1) {
+        let says = entry.split_once('\n').map_or("", |(_, says)| says.trim());
+        ensure!(!says.is_empty(), "nothing is said of {entry}");
     }
     Ok(())
 }

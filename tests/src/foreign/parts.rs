@@ -34,7 +34,7 @@ fn go(name: &str, package: &str) -> Result<PathBuf> {
 }
 
 /// A Java that starts quickly, with what `mvn GOALS` makes of the Maven project `NAME` with these `sources`.
-fn java(name: &str, sources: &[&str], goals: &[&str]) -> Result<Command> {
+pub(crate) fn java(name: &str, sources: &[&str], goals: &[&str]) -> Result<Command> {
     let sources = sources
         .iter()
         .map(|source| file(&format!("foreign/{name}/{source}")));

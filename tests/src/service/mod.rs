@@ -8,6 +8,7 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod python;
 pub mod rabbitmq;
+pub mod zipkin;
 
 use std::net::SocketAddr;
 
