@@ -5,7 +5,7 @@
 //! together ask for nine tenths of the budget. What it asks for above that, it gives up by a threshold, and so evenly over
 //! the window. A tenth, and what nobody asked for, is left to operations that are new or ask for more than they did.
 
-use super::threshold::Threshold;
+use crate::trace::sampling::threshold::Threshold;
 
 /// Length of a window, in nanoseconds.
 pub(super) const WINDOW: u64 = 10 * SECOND;
@@ -175,7 +175,8 @@ mod tests {
                 let even = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let mut id = [0; 16];
                 id[8..].copy_from_slice(&(even >> 8).to_be_bytes());
-                threshold.keeps(super::super::threshold::Randomness::of_trace(id)) && budget.take(share, 1)
+                threshold.keeps(crate::trace::sampling::threshold::Randomness::of_trace(id))
+                    && budget.take(share, 1)
             });
             kept.count() as u64
         });

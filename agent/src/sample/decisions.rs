@@ -1,7 +1,7 @@
 //! What became of the traces that were decided last, so that their late spans follow.
 
-use super::threshold::{Randomness, Threshold};
 use crate::span::TraceId;
+use crate::trace::sampling::threshold::{Randomness, Threshold};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 

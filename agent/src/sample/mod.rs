@@ -16,11 +16,11 @@ pub mod rules;
 mod size;
 #[cfg(test)]
 mod tests;
-pub mod threshold;
 
 use crate::health::{Counter, Health};
 use crate::redact::Redacted;
 use crate::span::{Span, TraceId};
+use crate::trace::sampling::threshold::{Randomness, Said, Threshold, with_threshold};
 use budget::{Budget, Share};
 use decisions::{Decision, Decisions};
 use hashbrown::HashMap;
@@ -28,11 +28,9 @@ use latency::Latency;
 use operation::Operations;
 use resources::Resources;
 use rules::{Fits, Rules};
-use smol_str::SmolStr;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use threshold::{Randomness, Said, Threshold, with_threshold};
 
 /// What a trace takes beside its spans: its places in the table and in the order.
 const TRACE: usize = 2 * size_of::<(TraceId, Trace)>() + 2 * size_of::<Place>();
@@ -458,7 +456,7 @@ fn stamped(mut span: Redacted, threshold: Option<Threshold>, trace: Randomness) 
         .filter(|threshold| *threshold != Threshold::ALWAYS)
         .max(before);
     if threshold != said {
-        let state = SmolStr::from(with_threshold(state, threshold));
+        let state = with_threshold(state, threshold);
         span.set_state(state);
     }
     span

@@ -1,8 +1,8 @@
 //! What is kept, as configuration says it, compiled.
 
-use super::threshold::Threshold;
 use crate::config::{self, sampling::tail};
 use crate::span::{Attribute, Kind, Resource, Span, Status, Value};
+use crate::trace::sampling::threshold::Threshold;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::borrow::Cow;
 

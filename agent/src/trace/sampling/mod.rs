@@ -8,16 +8,15 @@
 //! A trace is decided once, where it begins: no limit cuts one short.
 
 mod share;
-mod state;
 #[cfg(test)]
 mod tests;
-mod threshold;
+pub mod threshold;
 
-pub use threshold::Threshold;
+use threshold::{Randomness, Said, Threshold, with_threshold};
 
 use super::context::{Context, SAMPLED};
 use crate::kernel::events::Decision;
-use crate::span::{Resource, TraceId, Value};
+use crate::span::{Resource, Value};
 use globset::GlobSet;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
@@ -253,7 +252,7 @@ impl Sampler {
             service: service.clone(),
             ..Slot::default()
         };
-        made.put(Threshold::of(made.ratio), !self.policy.parent_based);
+        made.put(Threshold::of_ratio(made.ratio), !self.policy.parent_based);
         self.slots.push(made);
         self.by_service.insert(service, slot);
         self.changed.push(slot);
@@ -280,7 +279,7 @@ impl Sampler {
             .map(Threshold::of_word);
         let state = match threshold {
             Some(threshold) if decision.is_sampled && threshold != Threshold::ALWAYS => {
-                state::with_threshold("", threshold)
+                with_threshold("", Some(threshold))
             }
             _ => SmolStr::default(),
         };
@@ -303,9 +302,9 @@ impl Sampler {
         }
         let threshold = Threshold::of_word(word);
         let is_sampled = threshold.keeps(randomness(context));
-        let says = threshold != Threshold::ALWAYS || state::has_threshold(&state);
+        let says = threshold != Threshold::ALWAYS || Said::of(&state).threshold.is_some();
         let state = match is_sampled && says {
-            true => state::with_threshold(&state, threshold),
+            true => with_threshold(&state, Some(threshold)),
             false => state,
         };
         let verdict = Verdict {
@@ -361,7 +360,11 @@ impl Sampler {
         let spans = |slot: &Slot| slot.spans.rate * ratio(slot);
         let level = limit(self.policy.spans_per_second, &spans);
         let ratio = |slot: &Slot| ratio(slot) * share::part(spans(slot), level);
-        let thresholds: Vec<_> = self.slots.iter().map(|slot| Threshold::of(ratio(slot))).collect();
+        let thresholds: Vec<_> = self
+            .slots
+            .iter()
+            .map(|slot| Threshold::of_ratio(ratio(slot)))
+            .collect();
         let alone = !self.policy.parent_based;
         for ((number, slot), threshold) in (0..).zip(&mut self.slots).zip(thresholds) {
             if slot.put(threshold, alone) {
@@ -372,12 +375,7 @@ impl Sampler {
 }
 
 /// The randomness of a trace that comes from elsewhere.
-fn randomness(context: &Context) -> u64 {
-    state::randomness(&context.state).unwrap_or_else(|| of_id(context.trace_id))
-}
-
-/// The randomness of a trace's id.
-fn of_id(id: TraceId) -> u64 {
-    let [.., a, b, c, d, e, f, g, h] = id.0;
-    sampling::randomness(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+fn randomness(context: &Context) -> Randomness {
+    let said = Said::of(&context.state).randomness;
+    said.unwrap_or_else(|| Randomness::of_trace(context.trace_id.0))
 }

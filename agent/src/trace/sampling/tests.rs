@@ -1,10 +1,11 @@
 //! Shares, consistency, parents' decisions, and limits.
 
 use super::*;
+use crate::span::TraceId;
 use crate::span::{Attribute, SpanId};
 use globset::{Glob, GlobSetBuilder};
 use proptest::prelude::*;
-use spanwire_ebpf::sampling::{By, NEVER};
+use spanwire_ebpf::sampling::By;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -128,7 +129,10 @@ fn as_many_thresholds_as_there_are_generations_can_be_told_apart() {
     let mut past = Vec::new();
     for step in 1..=200 {
         sampler.follow(ratio(f64::from(step) / 256.0));
-        past.push((decided(&sampler, 0, all), Threshold::of(f64::from(step) / 256.0)));
+        past.push((
+            decided(&sampler, 0, all),
+            Threshold::of_ratio(f64::from(step) / 256.0),
+        ));
         for (decision, threshold) in past.iter().rev().take(GENERATIONS as usize) {
             assert_eq!(sampler.begins(*decision).1, format!("ot=th:{threshold}"));
         }
@@ -193,23 +197,14 @@ proptest! {
 
     #[test]
     fn both_halves_decide_alike(low: u64, part in 0.0..=1.0f64, slot in 0..SLOTS) {
-        let threshold = Threshold::of(part);
+        let threshold = Threshold::of_ratio(part);
         for alone in [false, true] {
             let word = sampling::word(threshold.number(), 1, alone);
             let flags = sampling::decide(word, slot, low);
-            prop_assert_eq!(flags & sampling::SAMPLED != 0, threshold.keeps(of_id(id(low))));
+            prop_assert_eq!(flags & sampling::SAMPLED != 0, threshold.keeps(Randomness::of_trace(id(low).0)));
             prop_assert_eq!(sampling::by(flags), Some(By { slot, generation: 1 }));
         }
     }
-}
-
-#[test]
-fn randomness_is_at_the_end_of_the_id() {
-    let id = TraceId([
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5, 6, 7,
-    ]);
-    assert_eq!(of_id(id), 0x0001_0203_0405_0607);
-    assert!(of_id(TraceId([0xff; 16])) == NEVER - 1);
 }
 
 fn rule(services: Option<&str>, namespaces: Option<&str>, ratio: f64) -> Rule {
@@ -236,7 +231,7 @@ fn the_first_rule_that_fits_a_service_counts() {
         let word = Threshold::of_word(sampler.slots[slot as usize].word());
         assert_eq!(
             word,
-            Threshold::of(expect.parse().unwrap()),
+            Threshold::of_ratio(expect.parse().unwrap()),
             "{service} {namespace:?}"
         );
     };
