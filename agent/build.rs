@@ -13,7 +13,10 @@ fn main() -> anyhow::Result<()> {
     for name in ["PATH", "HOME", "XDG_CACHE_HOME"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
-    println!("cargo:rerun-if-changed=build");
+    // Whole paths, such as aya-build's, still name the old place where a checkout and its target folder were moved.
+    for path in ["build", "../agent-ebpf"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
     let explain = "building the kernel object; `cargo xtask setup` installs what that needs";
     let toolchain = Toolchain::installed()
         .context("no compiler with the source of its core")
@@ -22,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     if toolchain == Toolchain::Distribution {
         set_environment("RUSTC_BOOTSTRAP", "1");
     }
-    let root_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent-ebpf");
+    let root_dir = format!("{}/../agent-ebpf", env::var("CARGO_MANIFEST_DIR")?);
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
     for (features, object) in [
         (&["bounded-loops"][..], "spanwire-bpf-bounded"),
@@ -30,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     ] {
         let package = Package {
             name: "spanwire-ebpf",
-            root_dir,
+            root_dir: &root_dir,
             features,
             ..Package::default()
         };
