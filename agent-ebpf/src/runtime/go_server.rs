@@ -1,10 +1,10 @@
 //! Go: which goroutine handles which stream of HTTP/2 that a service receives.
 //!
 //! One goroutine reads a connection, and each stream is handled by another. gRPC's server starts that from the one that reads,
-//! or gives the stream to one of its workers. What comes with the preface is read by yet another, before that. net/http's server, and that of golang.org/x/net, starts it from the goroutine
-//! that serves the connection, which has started the one that reads. Goroutines' numbers are not used again, so who started
-//! whom tells the connection, whatever it is wrapped in; and what is there at the place of a stream's number proves itself by
-//! being one that was read there, and that nobody handles yet.
+//! or gives the stream to one of its workers; what comes with the preface was read by yet another before. net/http's server, and
+//! that of golang.org/x/net, starts it from the goroutine that serves the connection, which has started the one that reads.
+//! Goroutines' numbers are not used again, so who started whom tells the connection, whatever it is wrapped in; and what is there
+//! at the place of a stream's number proves itself by being one that was read there, and that nobody handles yet.
 
 #![expect(
     clippy::needless_borrows_for_generic_args,

@@ -2,7 +2,7 @@
 //!
 //! Spans come here redacted, and are held by trace, in bounded memory, until their trace has been held for `decision_wait`;
 //! where a policy keeps it before, it goes at once. What comes later follows its trace. Of traces that no policy keeps, a
-//! share is kept by the threshold that all samplers go by ([`threshold`]); where that share is less than all, spans say so in
+//! share is kept by the threshold that all samplers go by ([`Threshold`]); where that share is less than all, spans say so in
 //! their `tracestate`, so that a back end can count right.
 //!
 //! It is the part of a trace on this host that is decided here. What other hosts saw of it nobody here knows.
