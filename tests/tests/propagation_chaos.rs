@@ -11,6 +11,7 @@ use spanwire_tests::child::Child;
 use spanwire_tests::injection::{Client, Got, Keeper, Keeper2, Requests, once, plan, propagating};
 use spanwire_tests::publishers::{self, Publisher};
 use spanwire_tests::service::rabbitmq::RabbitMq;
+use spanwire_tests::wait;
 
 spanwire_tests::under_one_hook_set!(loaded_while_it_comes_and_goes, all_others_and_messages);
 
@@ -137,6 +138,7 @@ fn loaded(
             &with_ports(propagating(hooks)),
             &with_ports(Options::run(hooks)),
             &keeper,
+            &|| publishing.is_empty() || named_so_far.load(Ordering::Relaxed) > 0,
         );
         done.store(true, Ordering::Release);
         for load in loads {
@@ -168,15 +170,18 @@ fn loaded(
         count == asked && carried > 0,
         "{count} of {asked}, {carried} with a context"
     );
-    ensure!(
-        publishing.is_empty() || named.into_inner() > 0,
-        "no message with a context"
-    );
     Ok(())
 }
 
-/// Some times: killed at once; stopped, continued and ended; then the same clients watched without injection.
-fn come_and_go(times: usize, injecting: &Options, watching: &Options, keeper: &Keeper) -> Result<()> {
+/// Some times: killed at once; stopped, continued and, once messages are `named`, ended; then the same clients watched without
+/// injection.
+fn come_and_go(
+    times: usize,
+    injecting: &Options,
+    watching: &Options,
+    keeper: &Keeper,
+    named: &dyn Fn() -> bool,
+) -> Result<()> {
     for _ in 0..times {
         Agent::start(injecting)?.kill()?;
         let agent = Agent::start(injecting)?;
@@ -185,6 +190,7 @@ fn come_and_go(times: usize, injecting: &Options, watching: &Options, keeper: &K
         keeper.kept.more(300)?;
         agent.signal(Signal::CONT)?;
         keeper.kept.more(100)?;
+        wait::until("a message with a context", || Ok(named().then_some(())))?;
         let finished = agent.stop()?;
         ensure!(finished.status == 0, "{}", finished.message());
     }
