@@ -342,7 +342,11 @@ impl Capture {
                 HookSet::Syscall => LOCKED,
             };
             match Self::load_set(*set, before, object, &globals, options)? {
-                Ok(capture) => return Ok(capture),
+                Ok(capture) => {
+                    drop(btf);
+                    give_back_memory();
+                    return Ok(capture);
+                }
                 Err(refusal) => refusals.push((*set, refusal)),
             }
         }
@@ -654,6 +658,16 @@ impl Capture {
 /// Why contexts are taken out of options of TCP and not put there.
 fn no_send(set: HookSet) -> String {
     format!("hook set {set} has nothing before a send here; those of other hosts are taken over")
+}
+
+/// Returns to the system what loading took: the kernel's types and the object, some 16 MiB, which glibc would keep.
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "a call of glibc's"))]
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// A number that other spanwires hardly have. Not 0.
