@@ -1,13 +1,13 @@
 //! What configuration says of names of spans, of those that are left out, and of traces that are kept, as the stages take it.
 
 use crate::config::sampling::Ratio;
-use crate::config::{Config, Sampler, value::ServicePattern};
+use crate::config::{Config, Sampler, globs, value::ServicePattern};
 use crate::redact::RuleError;
 use crate::span::rename::Rename;
 use crate::span::route::{Routes, Templates};
 use crate::trace::drop::{DropRule, DropRules};
 use crate::trace::sampling::{Policy, Rule};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use std::num::NonZeroU32;
 
 /// Routes, known and learnt.
@@ -56,8 +56,8 @@ pub(crate) fn drops(config: &Config) -> Result<DropRules, RuleError> {
     let drop = config.spans.drop.iter().flatten().map(|rule| {
         Ok(DropRule {
             services: services(&rule.services)?,
-            paths: globs(rule.paths.iter().map(crate::config::naming::TextPattern::glob))?,
-            user_agents: globs(
+            paths: globs::compiled(rule.paths.iter().map(crate::config::naming::TextPattern::glob))?,
+            user_agents: globs::compiled(
                 rule.user_agents
                     .iter()
                     .map(crate::config::naming::TextPattern::glob),
@@ -101,13 +101,5 @@ pub(crate) fn sampling(config: &Config) -> Result<Policy, RuleError> {
 }
 
 fn services(patterns: &[ServicePattern]) -> Result<GlobSet, RuleError> {
-    globs(patterns.iter().map(ServicePattern::glob))
-}
-
-fn globs(patterns: impl Iterator<Item = Glob>) -> Result<GlobSet, RuleError> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(pattern);
-    }
-    Ok(set.build()?)
+    Ok(globs::compiled(patterns.iter().map(ServicePattern::glob))?)
 }

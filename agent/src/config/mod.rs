@@ -11,6 +11,7 @@ mod endpoint;
 pub mod environment;
 pub mod expression;
 mod file;
+pub mod globs;
 pub mod layer;
 pub mod metrics;
 pub mod naming;

@@ -64,16 +64,9 @@ impl Service {
             .any(|prefix| key.starts_with(prefix))
         };
         let shared = |attribute: &&Attribute| !is_one_process(&attribute.key);
-        let namespace = resource
-            .attributes
-            .iter()
-            .find_map(|attribute| match &attribute.value {
-                span::Value::Text(text) if attribute.key == "service.namespace" => Some(text.clone()),
-                _ => None,
-            });
         Self {
             name: SmolStr::new(resource.service_name()),
-            namespace,
+            namespace: resource.text("service.namespace").map(SmolStr::new),
             attributes: resource.attributes.iter().filter(shared).cloned().collect(),
         }
     }

@@ -2,9 +2,9 @@
 
 use super::scan::REDACTED;
 use crate::config::expression::Expression;
-use crate::config::{self, Traffic};
+use crate::config::{self, Traffic, globs};
 use crate::span::{Resource, Span, Value, semconv as name};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use hashbrown::HashMap;
 use ring::hmac;
 use smol_str::{SmolStr, SmolStrBuilder};
@@ -112,9 +112,9 @@ impl AttributeRules {
                 (config::Action::Drop | config::Action::Hash | config::Action::Replace, ..) => Action::Drop,
             };
             Ok(Rule {
-                attributes: globs(rule.attributes.iter().map(|pattern| pattern.glob().clone()))?,
-                services: globs(rule.services.iter().map(config::value::ServicePattern::glob))?,
-                namespaces: globs(rule.namespaces.iter().map(config::value::ServicePattern::glob))?,
+                attributes: globs::compiled(rule.attributes.iter().map(|pattern| pattern.glob().clone()))?,
+                services: globs::compiled(rule.services.iter().map(config::value::ServicePattern::glob))?,
+                namespaces: globs::compiled(rule.namespaces.iter().map(config::value::ServicePattern::glob))?,
                 protocols: rule.protocols.clone(),
                 action,
             })
@@ -151,19 +151,8 @@ impl AttributeRules {
 
 impl Rule {
     fn is_for(&self, resource: &Resource) -> bool {
-        let text = |key: &str| {
-            let attribute = resource
-                .attributes
-                .iter()
-                .find(|attribute| attribute.key == key)?;
-            match &attribute.value {
-                Value::Text(text) => Some(text.as_str()),
-                _ => None,
-            }
-        };
-        let namespace = || text("k8s.namespace.name").or_else(|| text("service.namespace"));
-        (self.services.is_empty() || self.services.is_match(resource.service_name()))
-            && (self.namespaces.is_empty() || namespace().is_some_and(|it| self.namespaces.is_match(it)))
+        globs::fits(&self.services, Some(resource.service_name()))
+            && globs::fits(&self.namespaces, resource.namespace())
     }
 }
 
@@ -257,14 +246,6 @@ fn key_of(path: &Path) -> Result<Vec<u8>, RuleError> {
         true => Err(RuleError::ShortKey(path.to_owned())),
         false => Ok(key),
     }
-}
-
-fn globs(patterns: impl Iterator<Item = Glob>) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(pattern);
-    }
-    set.build()
 }
 
 #[cfg(test)]

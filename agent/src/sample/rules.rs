@@ -1,9 +1,9 @@
 //! What is kept, as configuration says it, compiled.
 
-use crate::config::{self, sampling::tail};
+use crate::config::{self, globs, sampling::tail};
 use crate::span::{Attribute, Kind, Resource, Span, Status, Value};
 use crate::trace::sampling::threshold::Threshold;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use std::borrow::Cow;
 
 /// Why rules cannot be followed.
@@ -90,8 +90,8 @@ impl Rules {
         let policies = section.keep.iter().map(|rule| Policy::new(rule, &percentiles));
         let rates = section.rates.iter().map(|rate| {
             Ok(Rate {
-                services: globs(rate.services.iter().map(config::value::ServicePattern::glob))?,
-                operations: globs(rate.operations.iter().map(config::naming::TextPattern::glob))?,
+                services: globs::compiled(rate.services.iter().map(config::value::ServicePattern::glob))?,
+                operations: globs::compiled(rate.operations.iter().map(config::naming::TextPattern::glob))?,
                 threshold: Threshold::of_ratio(rate.ratio.number()),
             })
         });
@@ -112,17 +112,9 @@ impl Rules {
 
     /// Policies that are for spans of a process.
     pub(super) fn applicable(&self, resource: &Resource) -> Fits {
-        let namespace = ["k8s.namespace.name", "service.namespace"]
-            .iter()
-            .find_map(|key| match find(&resource.attributes, key)? {
-                Value::Text(text) => Some(text.as_str()),
-                _ => None,
-            });
-        let service = resource.service_name();
+        let (service, namespace) = (Some(resource.service_name()), resource.namespace());
         self.those(|policy| {
-            matches(&policy.services, service)
-                && (policy.namespaces.is_empty()
-                    || namespace.is_some_and(|namespace| policy.namespaces.is_match(namespace)))
+            globs::fits(&policy.services, service) && globs::fits(&policy.namespaces, namespace)
         })
     }
 
@@ -137,7 +129,7 @@ impl Rules {
             policy.errors.is_none_or(|errors| errors == is_error)
                 && policy.latency.is_none_or(|latency| duration >= latency)
                 && policy.percentile.is_none_or(&is_slow)
-                && matches(&policy.operations, &span.name)
+                && globs::fits(&policy.operations, Some(&span.name))
                 && policy.attributes.iter().all(|condition| condition.holds(span))
         });
         Fits(fitting.0 & applicable.0)
@@ -150,7 +142,9 @@ impl Rules {
 
     /// The share of an operation's traces that is kept where no policy keeps them.
     pub(super) fn rate(&self, service: &str, operation: &str) -> Threshold {
-        let is_for = |rate: &&Rate| matches(&rate.services, service) && matches(&rate.operations, operation);
+        let is_for = |rate: &&Rate| {
+            globs::fits(&rate.services, Some(service)) && globs::fits(&rate.operations, Some(operation))
+        };
         self.rates
             .iter()
             .find(is_for)
@@ -168,7 +162,7 @@ impl Policy {
         let attributes = rule.attributes.iter().map(|attribute| {
             Ok(Condition {
                 name: attribute.name.clone(),
-                values: globs(attribute.values.iter().map(config::naming::TextPattern::glob))?,
+                values: globs::compiled(attribute.values.iter().map(config::naming::TextPattern::glob))?,
                 min: attribute.min,
                 max: attribute.max,
             })
@@ -179,9 +173,9 @@ impl Policy {
                 .position(|known| known.total_cmp(&share).is_eq())
         };
         Ok(Self {
-            services: globs(rule.services.iter().map(config::value::ServicePattern::glob))?,
-            namespaces: globs(rule.namespaces.iter().map(config::value::ServicePattern::glob))?,
-            operations: globs(rule.operations.iter().map(config::naming::TextPattern::glob))?,
+            services: globs::compiled(rule.services.iter().map(config::value::ServicePattern::glob))?,
+            namespaces: globs::compiled(rule.namespaces.iter().map(config::value::ServicePattern::glob))?,
+            operations: globs::compiled(rule.operations.iter().map(config::naming::TextPattern::glob))?,
             errors: rule.errors,
             latency: rule
                 .latency
@@ -234,17 +228,4 @@ pub(super) fn is_entry(span: &Span) -> bool {
 fn find<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a Value> {
     let found = attributes.iter().find(|attribute| attribute.key == key);
     found.map(|attribute| &attribute.value)
-}
-
-/// Where no pattern is given, all fit.
-fn matches(patterns: &GlobSet, text: &str) -> bool {
-    patterns.is_empty() || patterns.is_match(text)
-}
-
-fn globs(patterns: impl Iterator<Item = Glob>) -> Result<GlobSet, RuleError> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(pattern);
-    }
-    Ok(set.build()?)
 }

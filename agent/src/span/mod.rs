@@ -103,13 +103,23 @@ impl Resource {
     /// `service.name`, which each has.
     #[must_use]
     pub fn service_name(&self) -> &str {
-        let name = self
-            .attributes
-            .iter()
-            .find(|attribute| &*attribute.key == "service.name");
-        match name.map(|attribute| &attribute.value) {
-            Some(Value::Text(name)) => name,
-            _ => "",
+        self.text("service.name").unwrap_or_default()
+    }
+
+    /// The service's namespace: that of Kubernetes, else the one that it was given.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.text("k8s.namespace.name")
+            .or_else(|| self.text("service.namespace"))
+    }
+
+    /// The attribute that is called `key`, if it is a text.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let attribute = self.attributes.iter().find(|attribute| attribute.key == key)?;
+        match &attribute.value {
+            Value::Text(text) => Some(text),
+            _ => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Names of spans that configuration replaces.
 
 use super::Span;
+use crate::config::globs;
 use globset::GlobSet;
 use regex::Regex;
 use smol_str::SmolStr;
@@ -19,7 +20,7 @@ pub struct Rename {
 /// Gives `span` another name, by the first rule that fits.
 pub(super) fn rename(rules: &[Rename], span: &mut Span) {
     for rule in rules {
-        if !rule.services.is_empty() && !rule.services.is_match(span.resource.service_name()) {
+        if !globs::fits(&rule.services, Some(span.resource.service_name())) {
             continue;
         }
         if let Some(groups) = rule.pattern.captures(&span.name) {

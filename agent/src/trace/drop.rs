@@ -1,5 +1,6 @@
 //! Requests that are not worth a trace, such as those of probes.
 
+use crate::config::globs;
 use crate::protocol::Request;
 use crate::span::Resource;
 use globset::GlobSet;
@@ -58,8 +59,7 @@ impl DropRules {
             return Applicable { bits, edition };
         }
         let resource = resource();
-        let is_for =
-            |rule: &DropRule| rule.services.is_empty() || rule.services.is_match(resource.service_name());
+        let is_for = |rule: &DropRule| globs::fits(&rule.services, Some(resource.service_name()));
         let numbered = self.rules.iter().enumerate();
         let bits = numbered.map(|(number, rule)| u64::from(is_for(rule)) << number);
         Applicable {
@@ -80,9 +80,8 @@ impl DropRules {
             Request::Postgres(_) | Request::Amqp(_) => return false,
         };
         let path = target.and_then(|target| target.split(|byte| *byte == b'?').next());
-        let fits = |globs: &GlobSet, text: Option<&[u8]>| {
-            let text = text.and_then(|text| std::str::from_utf8(text).ok());
-            globs.is_empty() || text.is_some_and(|text| globs.is_match(text))
+        let fits = |patterns: &GlobSet, text: Option<&[u8]>| {
+            globs::fits(patterns, text.and_then(|text| std::str::from_utf8(text).ok()))
         };
         // Nearly all are told by the user agent: it is looked for once.
         let mut agent = None;

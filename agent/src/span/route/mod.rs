@@ -5,6 +5,7 @@ mod segment;
 mod template;
 
 use super::{Attribute, Kind, Span, Value, semconv as name};
+use crate::config::globs;
 use globset::GlobSet;
 use hashbrown::HashMap;
 use learnt::{Full, Learnt};
@@ -85,7 +86,7 @@ impl Routes {
         let here = self
             .templates
             .iter()
-            .filter(|templates| templates.services.is_empty() || templates.services.is_match(service));
+            .filter(|templates| globs::fits(&templates.services, Some(service)));
         let template = here
             .flat_map(|templates| &templates.routes)
             .find(|route| route.fits(path));

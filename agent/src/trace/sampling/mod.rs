@@ -15,8 +15,9 @@ pub mod threshold;
 use threshold::{Randomness, Said, Threshold, with_threshold};
 
 use super::context::{Context, SAMPLED};
+use crate::config::globs;
 use crate::kernel::events::Decision;
-use crate::span::{Resource, Value};
+use crate::span::Resource;
 use globset::GlobSet;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
@@ -70,11 +71,10 @@ impl Default for Policy {
 
 impl Policy {
     fn ratio_of(&self, service: &Service) -> f64 {
-        let fits = |globs: &GlobSet, text: &str| globs.is_empty() || globs.is_match(text);
+        // Who has no namespace is in none.
+        let namespace = Some(&*service.namespace).filter(|namespace| !namespace.is_empty());
         let rule = self.rules.iter().find(|rule| {
-            // Who has no namespace is in none.
-            let namespace = rule.namespaces.is_empty() || !service.namespace.is_empty();
-            namespace && fits(&rule.services, &service.name) && fits(&rule.namespaces, &service.namespace)
+            globs::fits(&rule.services, Some(&service.name)) && globs::fits(&rule.namespaces, namespace)
         });
         rule.map_or(self.ratio, |rule| rule.ratio)
     }
@@ -93,21 +93,9 @@ struct Service {
 
 impl Service {
     fn of(resource: &Resource) -> Self {
-        let text = |key: &str| {
-            let found = resource
-                .attributes
-                .iter()
-                .find(|attribute| attribute.key == key)?;
-            match &found.value {
-                Value::Text(text) => Some(text.clone()),
-                _ => None,
-            }
-        };
         Self {
             name: resource.service_name().into(),
-            namespace: text("k8s.namespace.name")
-                .or_else(|| text("service.namespace"))
-                .unwrap_or_default(),
+            namespace: resource.namespace().unwrap_or_default().into(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Shares, consistency, parents' decisions, and limits.
 
 use super::*;
-use crate::span::TraceId;
 use crate::span::{Attribute, SpanId};
+use crate::span::{TraceId, Value};
 use globset::{Glob, GlobSetBuilder};
 use proptest::prelude::*;
 use spanwire_ebpf::sampling::By;
