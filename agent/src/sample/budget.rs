@@ -5,6 +5,7 @@
 //! together ask for nine tenths of the budget. What it asks for above that, it gives up by a threshold, and so evenly over
 //! the window. A tenth, and what nobody asked for, is left to operations that are new or ask for more than they did.
 
+use crate::trace::sampling::share;
 use crate::trace::sampling::threshold::Threshold;
 
 /// Length of a window, in nanoseconds.
@@ -119,20 +120,12 @@ impl Budget {
             };
             (share.asked, share.borrowed) = (0, 0);
         }
-        shares.sort_unstable_by(|one, other| one.expected.total_cmp(&other.expected));
-        let mut water = 0.9 * all as f64;
+        let demands = shares.iter().map(|share| share.expected);
+        let level = share::level(demands, 0.9 * all as f64);
         let mut given = 0;
-        let count = shares.len();
-        for (place, share) in shares.into_iter().enumerate() {
-            // Whoever asks for less than an even part of the rest leaves more to those behind.
-            let gets = share.expected.min(water / (count - place) as f64);
-            water -= gets;
-            share.kept = if gets < share.expected {
-                gets / share.expected
-            } else {
-                1.0
-            };
-            share.left = gets as u64;
+        for share in shares {
+            share.kept = share::part(share.expected, level);
+            share.left = share.expected.min(level) as u64;
             given += share.left;
         }
         self.common = all - given;

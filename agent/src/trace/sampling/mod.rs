@@ -7,7 +7,7 @@
 //! Thresholds follow from ratios, and where traces or spans a second are limited, from what was seen in the seconds before.
 //! A trace is decided once, where it begins: no limit cuts one short.
 
-mod share;
+pub mod share;
 #[cfg(test)]
 mod tests;
 pub mod threshold;

@@ -1,7 +1,8 @@
-//! A budget shared between services: who wants little gets all of it, and what is left is the same for all others.
+//! A budget that is shared, between services or operations: who wants little gets all of it, and what is left is the same for all others.
 
 /// Up to how much each of some demands is met, so that together they are no more than `budget`; infinity where all are met in full.
-pub(super) fn level(demands: impl Iterator<Item = f64>, budget: f64) -> f64 {
+#[must_use]
+pub fn level(demands: impl Iterator<Item = f64>, budget: f64) -> f64 {
     let mut demands: Vec<f64> = demands.filter(|demand| *demand > 0.0).collect();
     demands.sort_unstable_by(f64::total_cmp);
     let mut left = budget;
@@ -17,7 +18,8 @@ pub(super) fn level(demands: impl Iterator<Item = f64>, budget: f64) -> f64 {
 }
 
 /// What part of a demand is met at that level.
-pub(super) fn part(demand: f64, level: f64) -> f64 {
+#[must_use]
+pub fn part(demand: f64, level: f64) -> f64 {
     if demand > level { level / demand } else { 1.0 }
 }
 
