@@ -65,7 +65,6 @@ pub struct Size {
 /// One endpoint's spool. Disks are slow: all that is done with one is done in a thread for that.
 pub(super) struct Spool {
     store: Arc<Mutex<Store>>,
-    max_size: u64,
     /// As it was when something was last done with it.
     size: Arc<Mutex<Size>>,
     /// Something was stored.
@@ -94,10 +93,8 @@ impl Spool {
             path: path.clone(),
             source,
         })?;
-        let max_size = settings.max_size;
         Ok(Self {
-            size: Arc::new(Mutex::new(size(&store, max_size))),
-            max_size,
+            size: Arc::new(Mutex::new(store.size())),
             store: Arc::new(Mutex::new(store)),
             stored: Notify::new(),
             health: Arc::clone(health),
@@ -107,12 +104,12 @@ impl Spool {
     }
 
     async fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut Store) -> T + Send + 'static) -> Option<T> {
-        let (store, known, max_size) = (Arc::clone(&self.store), Arc::clone(&self.size), self.max_size);
+        let (store, known) = (Arc::clone(&self.store), Arc::clone(&self.size));
         let done = tokio::task::spawn_blocking(move || {
             // What a panic left is read as a damaged file would be.
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
             let done = act(&mut store);
-            *known.lock().unwrap_or_else(PoisonError::into_inner) = size(&store, max_size);
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = store.size();
             done
         });
         done.await.ok()
@@ -171,13 +168,5 @@ impl Spool {
     /// How much is in it.
     pub(super) fn size(&self) -> Size {
         *self.size.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn size(store: &Store, max_bytes: u64) -> Size {
-    Size {
-        spans: store.waiting(),
-        bytes: store.bytes(),
-        max_bytes,
     }
 }

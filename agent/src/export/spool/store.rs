@@ -13,7 +13,7 @@ use super::super::form::Request;
 use super::directory::Folder;
 use super::record::{Header, record};
 use super::segment::{Step, content, finish, step};
-use super::{Fsync, Settings};
+use super::{Fsync, Settings, Size};
 use crate::health::{Counter, Health};
 
 /// Size from which on a segment is not written to any more, at most: that much is dropped in one piece where there is no room.
@@ -133,6 +133,15 @@ impl Store {
     /// Bytes on the disk.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// How much is in it.
+    pub(super) fn size(&self) -> Size {
+        Size {
+            spans: self.waiting(),
+            bytes: self.bytes(),
+            max_bytes: self.settings.max_size,
+        }
     }
 
     /// Adds a request. Where there is no room by the settings, the oldest make it.
