@@ -237,6 +237,9 @@ impl Stages {
 
     /// Reads a process while it lives, and tells the kernel half what handles requests in it.
     fn read(&mut self, pid: u32) {
+        if self.processes.is_read(pid) {
+            return;
+        }
         let sampling = self.slot(pid);
         if let Some(propagate) = self.processes.propagates_at_first(pid) {
             self.set_runtime(

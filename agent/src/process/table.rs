@@ -105,6 +105,12 @@ impl Table {
         self.known(pid).resource
     }
 
+    /// Whether nothing more will be known of how a process handles requests.
+    #[must_use]
+    pub fn is_read(&self, pid: u32) -> bool {
+        self.entries.get(&pid).is_some_and(|entry| entry.left == 0)
+    }
+
     /// Reads a process while it lives; what handles requests in it, the first time that this is asked, and again while more
     /// may come to be known.
     pub fn read(&mut self, pid: u32) -> Option<Execution> {
