@@ -108,14 +108,13 @@ pub(super) mod tests {
     use crate::connection::piece::Piece;
     use crate::protocol::http1::Flow;
     use crate::protocol::{Connection, Protocol};
-    use globset::{Glob, GlobSetBuilder};
+    use globset::Glob;
 
     fn globs(patterns: &[&str]) -> GlobSet {
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            set.add(Glob::new(pattern).expect("a pattern"));
-        }
-        set.build().expect("patterns")
+        let patterns = patterns
+            .iter()
+            .map(|pattern| Glob::new(pattern).expect("a pattern"));
+        globs::compiled(patterns).expect("patterns")
     }
 
     /// A rule for requests of all services.

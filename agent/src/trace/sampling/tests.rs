@@ -1,9 +1,8 @@
 //! Shares, consistency, parents' decisions, and limits.
 
 use super::*;
-use crate::span::{Attribute, SpanId};
-use crate::span::{TraceId, Value};
-use globset::{Glob, GlobSetBuilder};
+use crate::span::{Attribute, SpanId, TraceId, Value};
+use globset::Glob;
 use proptest::prelude::*;
 use spanwire_ebpf::sampling::By;
 
@@ -22,9 +21,7 @@ impl Random {
 }
 
 fn globs(pattern: &str) -> GlobSet {
-    let mut set = GlobSetBuilder::new();
-    set.add(Glob::new(pattern).expect("a pattern"));
-    set.build().expect("patterns")
+    globs::compiled([Glob::new(pattern).expect("a pattern")]).expect("patterns")
 }
 
 fn resource(service: &str, namespace: Option<&str>) -> Resource {
