@@ -1,9 +1,10 @@
 //! A fake collector for OTLP in JSON that remembers which spans it took, and can be taken away and given back.
 
-use anyhow::{Context as _, Result};
+use super::sink;
+use anyhow::Result;
 use serde_json::Value;
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,22 +103,10 @@ fn listen(
 fn answer(stream: &TcpStream, is_away: &AtomicBool, received: &Mutex<Received>) -> Result<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if line == "\r\n" {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().context("a length")?;
-            }
-        }
-        let mut body = vec![0; length];
+        let Some(length) = sink::body_length(&mut reader)? else {
+            return Ok(());
+        };
+        let mut body = vec![0; usize::try_from(length)?];
         reader.read_exact(&mut body)?;
         let ids = ids(&serde_json::from_slice(&body)?);
         {
@@ -150,6 +139,7 @@ fn ids(request: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufRead as _;
 
     #[test]
     fn it_counts_spans_once_and_takes_none_while_it_is_away() -> Result<()> {

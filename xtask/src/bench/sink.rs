@@ -1,7 +1,7 @@
 //! An OTLP/HTTP endpoint that takes everything and keeps nothing.
 
 use anyhow::Result;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,30 +35,37 @@ impl Sink {
     }
 }
 
-fn answer(stream: &TcpStream, counted: &AtomicU64) -> std::io::Result<()> {
+fn answer(stream: &TcpStream, counted: &AtomicU64) -> io::Result<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if line == "\r\n" {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap_or(0);
-            }
-        }
-        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+        let Some(length) = body_length(&mut reader)? else {
+            return Ok(());
+        };
+        io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
         counted.fetch_add(1, Ordering::Relaxed);
         // An empty body is an empty ExportTraceServiceResponse: all taken.
         writer.write_all(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
         )?;
+    }
+}
+
+/// Reads the head of a request; how long its body is, `None` at the end of the stream.
+pub(super) fn body_length(reader: &mut impl BufRead) -> io::Result<Option<u64>> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        if line == "\r\n" {
+            return Ok(Some(length));
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
     }
 }
 
