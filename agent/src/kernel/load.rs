@@ -396,6 +396,8 @@ impl Capture {
         let log_level = options.log as u8;
         let mut loader = EbpfLoader::new();
         loader
+            // What it has read of the kernel's types is for relocations, of which there are none: tens of megabytes.
+            .btf(None)
             .override_global("GLOBALS", bytes_of(globals), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("EVENTS", options.ring_buffer)
