@@ -31,9 +31,12 @@ use crate::span::{Attribute, Link, Span, SpanId, TraceId, Value, semconv};
 use crate::trace::extract;
 use hashbrown::HashMap;
 use ipnet::IpNet;
+use nodes::Nodes;
 use smol_str::SmolStr;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+mod nodes;
 
 /// How long the record of a request's sender may come behind that of its receiver, in nanoseconds. Both are written at the
 /// end of their system calls, so it takes a thread that loses its processor right there.
@@ -160,7 +163,7 @@ struct Node {
     /// That was concluded, and not seen.
     is_inferred: bool,
     /// What its own fields say, once they have been read.
-    context: Option<Option<Context>>,
+    context: Option<Option<Box<Context>>>,
     position: Option<Position>,
 }
 
@@ -185,7 +188,7 @@ struct Handled {
 /// What is in flight on this host, and what caused what.
 #[derive(Debug)]
 pub struct Causality {
-    nodes: HashMap<SpanId, Node>,
+    nodes: Nodes,
     /// Of each place, the end that was told of first, until the other is.
     alone: HashMap<Place, SpanId>,
     handled: HashMap<u32, Handled>,
@@ -203,7 +206,7 @@ impl Causality {
     #[must_use]
     pub fn new(health: Arc<Health>) -> Self {
         Self {
-            nodes: HashMap::new(),
+            nodes: Nodes::default(),
             alone: HashMap::new(),
             handled: HashMap::new(),
             waiting: VecDeque::new(),
@@ -315,9 +318,9 @@ impl Causality {
     /// Brings both ends of an exchange together, when the second of them is told.
     fn meet(&mut self, id: SpanId, place: Place) {
         let other = self.alone.get(&place).copied();
-        let own = self.nodes.get(&id);
+        let own = self.nodes.at(id);
         let pair = other.and_then(|other| {
-            let (own, node) = (own?, self.nodes.get(&other)?);
+            let (own, node) = (own?, self.nodes.at(other)?);
             match (own.direction, node.direction) {
                 (Direction::Received, Direction::Sent) => Some((other, id, node, own)),
                 (Direction::Sent, Direction::Received) => Some((id, other, own, node)),
@@ -337,7 +340,7 @@ impl Causality {
             return;
         };
         self.alone.remove(&place);
-        if let Some(node) = self.nodes.get_mut(&receiver) {
+        if let Some(node) = self.nodes.at_mut(receiver) {
             node.sender = Some(sender);
         }
     }
@@ -358,14 +361,14 @@ impl Causality {
 
     /// Whether what a process has received was sent by itself.
     fn is_own(&self, id: SpanId, pid: u32) -> bool {
-        let sender = self.nodes.get(&id).and_then(|node| node.sender);
-        let sender = sender.and_then(|sender| self.nodes.get(&sender));
+        let sender = self.nodes.at(id).and_then(|node| node.sender);
+        let sender = sender.and_then(|sender| self.nodes.at(sender));
         sender.is_some_and(|sender| sender.pid == pid)
     }
 
     /// A request's head is known: whether it is worth a trace.
     pub fn judge(&mut self, id: SpanId, request: Request<'_>) {
-        if let Some(node) = self.nodes.get_mut(&id)
+        if let Some(node) = self.nodes.at_mut(id)
             && node.is_dropped.is_none()
         {
             node.is_dropped = Some(self.drop.take(node.dropping, request));
@@ -374,10 +377,10 @@ impl Causality {
 
     /// An exchange is over. `context` is what its request's own fields say.
     pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
-        let Some(node) = self.nodes.get_mut(&id) else {
+        let Some(node) = self.nodes.at_mut(id) else {
             return;
         };
-        node.context.get_or_insert(context);
+        node.context.get_or_insert_with(|| context.map(Box::new));
         if node.ended.replace(time).is_none() {
             answer(&mut self.handled, id, node);
         }
@@ -448,7 +451,7 @@ impl Causality {
     /// Whether the span is where it belongs now. Where it is over, it counts.
     fn settle(&mut self, span: &mut Span, table: &Table, now: u64, is_over: bool) -> Settled {
         let Some(position) = self.position(span.span_id, table, now, DEPTH) else {
-            return if self.nodes.contains_key(&span.span_id) {
+            return if self.nodes.contains(span.span_id) {
                 Settled::Waits
             } else {
                 Settled::Unknown
@@ -481,7 +484,7 @@ impl Causality {
 
     /// Where a span belongs; `None` where that is not known yet, or nothing is known of it.
     fn position(&mut self, id: SpanId, table: &Table, now: u64, depth: u32) -> Option<Position> {
-        let node = self.nodes.get(&id)?;
+        let node = self.nodes.at(id)?;
         if let Some(position) = &node.position {
             return Some(position.clone());
         }
@@ -503,7 +506,7 @@ impl Causality {
             }
             Direction::Sent => parent.filter(|parent| self.is_for(id, *parent, table)),
         };
-        let is_dropped = self.nodes.get(&id).and_then(|node| node.is_dropped) == Some(true);
+        let is_dropped = self.nodes.at(id).and_then(|node| node.is_dropped) == Some(true);
         let dropped = |is_above: bool| match (is_dropped, is_above) {
             (true, _) => Some(Dropped::Rule),
             (false, true) => Some(Dropped::Below),
@@ -560,7 +563,7 @@ impl Causality {
                 }
             },
         };
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.nodes.at_mut(id) {
             node.position = Some(position.clone());
         }
         Some(position)
@@ -569,7 +572,7 @@ impl Causality {
     /// Whether a span that a request names as its parent was made on this host, and dropped.
     fn is_dropped(&mut self, id: SpanId, table: &Table, now: u64, depth: u32) -> bool {
         depth > 0
-            && self.nodes.contains_key(&id)
+            && self.nodes.contains(id)
             && self
                 .position(id, table, now, depth - 1)
                 .is_some_and(|position| position.dropped.is_some())
@@ -578,7 +581,7 @@ impl Causality {
     /// Whether a request is put below the one that was being handled: it names no span itself, or that which the other
     /// names, too.
     fn is_for(&mut self, id: SpanId, handled: SpanId, table: &Table) -> bool {
-        if !self.nodes.contains_key(&handled) {
+        if !self.nodes.contains(handled) {
             self.health.add(Counter::ParentsLost, 1);
             return false;
         }
@@ -593,25 +596,33 @@ impl Causality {
     /// Whether a request's head is still on its way, and may name a context.
     fn is_untold(&mut self, id: SpanId, table: &Table) -> bool {
         self.context(id, table);
-        let node = self.nodes.get(&id);
+        let node = self.nodes.at(id);
         node.is_some_and(|node| node.context.is_none() && table.has(node.connection))
     }
 
     /// What a request's own fields say.
     fn context(&mut self, id: SpanId, table: &Table) -> Option<&Context> {
-        let node = self.nodes.get_mut(&id)?;
+        let node = self.nodes.at_mut(id)?;
         if node.context.is_none()
             && let Some(request) = table.request(node.connection, id)
         {
-            node.context = Some(extract(request).context);
+            node.context = Some(extract(request).context.map(Box::new));
             node.is_dropped
                 .get_or_insert_with(|| self.drop.take(node.dropping, request));
         }
-        node.context.as_ref()?.as_ref()
+        node.context.as_ref()?.as_deref()
     }
 
-    /// Forgets what has been over for a while, and what was lost.
+    /// Forgets what has been over for a while, and what was lost. Where they belong is found out for those that go on, while what
+    /// caused them is remembered.
     pub fn sweep(&mut self, table: &Table, now: u64) {
+        let last = now.saturating_sub(PATIENCE);
+        let goes_on = |node: &Node| node.ended.is_none() && node.position.is_none() && node.start < last;
+        for id in self.nodes.of(goes_on) {
+            if !self.is_untold(id, table) {
+                self.position(id, table, now, DEPTH);
+            }
+        }
         let (handled, alone) = (&mut self.handled, &mut self.alone);
         self.nodes.retain(|id, node| {
             let keeps = match node.ended {
@@ -620,10 +631,10 @@ impl Causality {
             };
             if !keeps {
                 if node.ended.is_none() {
-                    answer(handled, *id, node);
+                    answer(handled, id, node);
                 }
                 if let Some(place) = node.place
-                    && alone.get(&place) == Some(id)
+                    && alone.get(&place) == Some(&id)
                 {
                     alone.remove(&place);
                 }

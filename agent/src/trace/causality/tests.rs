@@ -1,7 +1,8 @@
 //! Exchanges that begin and end in, and where their spans belong out.
 
 use super::*;
-use crate::kernel::events::{Decision, Ids};
+use crate::connection::{Address, Endpoints};
+use crate::kernel::events::{Decision, Event, Ids};
 use crate::span::{Kind, Resource, Status, UnixNanoseconds};
 use crate::trace::drop::tests::{asked, rule};
 use std::net::SocketAddr;
@@ -166,6 +167,48 @@ impl Host {
 
     fn sent(&mut self, number: u8, pid: u32, time: u64, parent: Option<u8>, at: Option<u32>) {
         self.begin(number, pid, Direction::Sent, time, parent, at);
+    }
+
+    /// The head of request `number` comes by on its connection, and no response.
+    fn asks(&mut self, number: u8) {
+        let mut origin = origin(Direction::Sent, 10, 1);
+        origin.protocol = spanwire_ebpf::protocol::HTTP1;
+        let end = || Address::Unix(None);
+        let opened = Event::Opened {
+            origin,
+            endpoints: Endpoints {
+                local: end(),
+                remote: end(),
+            },
+            inode: None,
+            late: false,
+            peer: None,
+            aligned: false,
+            unenrolled: None,
+        };
+        let began = Began {
+            ids: Ids {
+                trace_id: trace(number),
+                span_id: id(number),
+                decision: self.decision,
+            },
+            parent: None,
+            cause: Cause::Unit,
+            is_told: false,
+            at: 0,
+        };
+        let head = Event::Bytes {
+            origin: Origin { sequence: 1, ..origin },
+            request: true,
+            starts: Some((0, Some(began))),
+            before: None,
+            data: b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            ends: None,
+            cut: false,
+        };
+        for event in [opened, head] {
+            self.table.accept(&event, &mut Vec::new());
+        }
     }
 
     fn end(&mut self, number: u8, time: u64, context: Option<Context>) {
@@ -362,6 +405,21 @@ fn a_parent_that_was_lost_is_none() {
 }
 
 #[test]
+fn what_goes_on_long_after_its_parent_keeps_it() {
+    let mut host = Host::new();
+    host.received(1, 10, 1, None);
+    host.sent(2, 10, 1, Some(1), None);
+    host.asks(2);
+    host.end(1, 1, None);
+    host.causality.sweep(&host.table, 2 * SECOND);
+    host.causality.sweep(&host.table, 9 * SECOND);
+    assert!(!host.causality.nodes.contains(id(1)) && host.causality.nodes.contains(id(2)));
+    host.end(2, 9, None);
+    assert_eq!(host.place(2, 9), Some((trace(1), Some(id(1)))));
+    assert_eq!(host.health.value(Counter::ParentsLost), 0);
+}
+
+#[test]
 fn what_is_over_is_forgotten_and_what_is_in_flight_is_not() {
     let mut host = Host::new();
     host.sent(1, 10, 1, None, Some(7));
@@ -369,11 +427,11 @@ fn what_is_over_is_forgotten_and_what_is_in_flight_is_not() {
     host.causality.sweep(&host.table, 2 * SECOND);
     assert_eq!(host.causality.nodes.len(), 1);
     host.causality.sweep(&host.table, 4 * SECOND);
-    assert!(host.causality.nodes.is_empty() && host.causality.alone.is_empty());
+    assert!(host.causality.nodes.len() == 0 && host.causality.alone.is_empty());
     // Its connection is gone, and it never came out.
     host.received(2, 20, 5, None);
     host.causality.sweep(&host.table, 6 * SECOND);
-    assert!(host.causality.nodes.is_empty() && host.causality.handled.is_empty());
+    assert!(host.causality.nodes.len() == 0 && host.causality.handled.is_empty());
 }
 
 #[test]
