@@ -1,8 +1,8 @@
 //! What configuration says of names of spans, of those that are left out, and of traces that are kept, as the stages take it.
 
+use crate::config::globs::{self, TooMany};
 use crate::config::sampling::Ratio;
-use crate::config::{Config, Sampler, globs, value::ServicePattern};
-use crate::redact::RuleError;
+use crate::config::{Config, Sampler, value::ServicePattern};
 use crate::span::rename::Rename;
 use crate::span::route::{Routes, Templates};
 use crate::trace::drop::{DropRule, DropRules};
@@ -14,11 +14,11 @@ use std::num::NonZeroU32;
 ///
 /// # Errors
 /// There are too many patterns.
-pub(crate) fn routes(config: &Config) -> Result<Routes, RuleError> {
+pub(crate) fn routes(config: &Config) -> Result<Routes, TooMany> {
     let section = &config.routes;
     let templates = section.templates.iter().flatten().map(|templates| {
         Ok(Templates {
-            services: services(&templates.services)?,
+            services: services("routes.templates", &templates.services)?,
             routes: templates.paths.iter().map(|path| path.0.clone()).collect(),
         })
     });
@@ -28,7 +28,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RuleError> {
         .filter(|_| learns)
         .map_or(0, std::num::NonZero::get);
     Ok(Routes::new(
-        templates.collect::<Result<_, RuleError>>()?,
+        templates.collect::<Result<_, TooMany>>()?,
         limit as usize,
     ))
 }
@@ -37,10 +37,10 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RuleError> {
 ///
 /// # Errors
 /// There are too many patterns.
-pub(crate) fn renames(config: &Config) -> Result<Vec<Rename>, RuleError> {
+pub(crate) fn renames(config: &Config) -> Result<Vec<Rename>, TooMany> {
     let rename = config.spans.rename.iter().flatten().map(|rule| {
         Ok(Rename {
-            services: services(&rule.services)?,
+            services: services("spans.rename", &rule.services)?,
             pattern: rule.pattern.regex().clone(),
             name: rule.name.clone(),
         })
@@ -52,32 +52,36 @@ pub(crate) fn renames(config: &Config) -> Result<Vec<Rename>, RuleError> {
 ///
 /// # Errors
 /// There are too many patterns.
-pub(crate) fn drops(config: &Config) -> Result<DropRules, RuleError> {
+pub(crate) fn drops(config: &Config) -> Result<DropRules, TooMany> {
     let drop = config.spans.drop.iter().flatten().map(|rule| {
         Ok(DropRule {
-            services: services(&rule.services)?,
-            paths: globs::compiled(rule.paths.iter().map(crate::config::naming::TextPattern::glob))?,
+            services: services("spans.drop", &rule.services)?,
+            paths: globs::compiled(
+                "spans.drop",
+                rule.paths.iter().map(crate::config::naming::TextPattern::glob),
+            )?,
             user_agents: globs::compiled(
+                "spans.drop",
                 rule.user_agents
                     .iter()
                     .map(crate::config::naming::TextPattern::glob),
             )?,
         })
     });
-    Ok(DropRules::new(drop.collect::<Result<_, RuleError>>()?))
+    Ok(DropRules::new(drop.collect::<Result<_, TooMany>>()?))
 }
 
 /// Which traces are kept.
 ///
 /// # Errors
 /// There are too many patterns.
-pub(crate) fn sampling(config: &Config) -> Result<Policy, RuleError> {
+pub(crate) fn sampling(config: &Config) -> Result<Policy, TooMany> {
     let section = &config.sampling;
     let sampler = section.sampler.unwrap_or(Sampler::ParentBasedAlwaysOn);
     let rules = section.rules.iter().flatten().map(|rule| {
         Ok(Rule {
-            services: services(&rule.services)?,
-            namespaces: services(&rule.namespaces)?,
+            services: services("sampling.rules", &rule.services)?,
+            namespaces: services("sampling.rules", &rule.namespaces)?,
             ratio: rule.ratio.number(),
         })
     });
@@ -94,12 +98,12 @@ pub(crate) fn sampling(config: &Config) -> Result<Policy, RuleError> {
                 section.ratio.map_or(1.0, Ratio::number)
             }
         },
-        rules: rules.collect::<Result<_, RuleError>>()?,
+        rules: rules.collect::<Result<_, TooMany>>()?,
         traces_per_second: limit(section.max_traces_per_second),
         spans_per_second: limit(section.spans_per_second),
     })
 }
 
-fn services(patterns: &[ServicePattern]) -> Result<GlobSet, RuleError> {
-    Ok(globs::compiled(patterns.iter().map(ServicePattern::glob))?)
+fn services(key: &'static str, patterns: &[ServicePattern]) -> Result<GlobSet, TooMany> {
+    globs::compiled(key, patterns.iter().map(ServicePattern::glob))
 }

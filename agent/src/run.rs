@@ -2,6 +2,7 @@
 
 use crate::cli::{Exit, Run};
 use crate::command::{Running, StartError};
+use crate::config::globs::TooMany;
 use crate::config::{self, Config, KernelLog, Resolved};
 use crate::exchange::Table;
 use crate::export::Exporter;
@@ -83,9 +84,9 @@ pub enum RunError {
     /// Rules for what is taken out of spans cannot be followed.
     #[error(transparent)]
     Rules(#[from] RuleError),
-    /// Rules for which traces are kept cannot be followed.
+    /// Rules for which traces are kept have too many patterns.
     #[error(transparent)]
-    Sampling(#[from] sample::rules::RuleError),
+    Patterns(#[from] TooMany),
     /// Metrics cannot be told where they should be.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -113,7 +114,7 @@ impl RunError {
             }
             Self::Export(_)
             | Self::Rules(_)
-            | Self::Sampling(_)
+            | Self::Patterns(_)
             | Self::Listen(_)
             | Self::NoProcess(_)
             | Self::Filters(_) => Exit::Usage,
@@ -559,7 +560,7 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
 ///
 /// # Errors
 /// There are too many patterns.
-pub(crate) fn tail(config: &Config) -> Result<Option<sample::rules::Rules>, sample::rules::RuleError> {
+pub(crate) fn tail(config: &Config) -> Result<Option<sample::rules::Rules>, TooMany> {
     let tail = config.sampling.tail.as_ref();
     tail.map(sample::rules::Rules::new).transpose()
 }

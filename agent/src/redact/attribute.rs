@@ -2,7 +2,8 @@
 
 use super::scan::REDACTED;
 use crate::config::expression::Expression;
-use crate::config::{self, Traffic, globs};
+use crate::config::globs::{self, TooMany};
+use crate::config::{self, Traffic};
 use crate::span::{Resource, Span, Value, semconv as name};
 use globset::GlobSet;
 use hashbrown::HashMap;
@@ -36,9 +37,9 @@ pub enum RuleError {
         "redaction.hash_key_file {0} has less than 16 bytes: make one by `openssl rand -base64 32 > FILE`"
     )]
     ShortKey(PathBuf),
-    /// Patterns that are right one by one are too much together.
-    #[error("redaction.rules has too many patterns: {0}")]
-    Patterns(#[from] globset::Error),
+    /// There are too many patterns.
+    #[error(transparent)]
+    Patterns(#[from] TooMany),
 }
 
 /// What becomes of an attribute by a rule.
@@ -112,9 +113,18 @@ impl AttributeRules {
                 (config::Action::Drop | config::Action::Hash | config::Action::Replace, ..) => Action::Drop,
             };
             Ok(Rule {
-                attributes: globs::compiled(rule.attributes.iter().map(|pattern| pattern.glob().clone()))?,
-                services: globs::compiled(rule.services.iter().map(config::value::ServicePattern::glob))?,
-                namespaces: globs::compiled(rule.namespaces.iter().map(config::value::ServicePattern::glob))?,
+                attributes: globs::compiled(
+                    "redaction.rules",
+                    rule.attributes.iter().map(|pattern| pattern.glob().clone()),
+                )?,
+                services: globs::compiled(
+                    "redaction.rules",
+                    rule.services.iter().map(config::value::ServicePattern::glob),
+                )?,
+                namespaces: globs::compiled(
+                    "redaction.rules",
+                    rule.namespaces.iter().map(config::value::ServicePattern::glob),
+                )?,
                 protocols: rule.protocols.clone(),
                 action,
             })

@@ -1,18 +1,11 @@
 //! What is kept, as configuration says it, compiled.
 
-use crate::config::{self, globs, sampling::tail};
+use crate::config::globs::{self, TooMany};
+use crate::config::{self, sampling::tail};
 use crate::span::{Attribute, Kind, Resource, Span, Status, Value};
 use crate::trace::sampling::threshold::Threshold;
 use globset::GlobSet;
 use std::borrow::Cow;
-
-/// Why rules cannot be followed.
-#[derive(Debug, thiserror::Error)]
-pub enum RuleError {
-    /// Patterns that are right one by one are too much together.
-    #[error("sampling.tail has too many patterns: {0}")]
-    Patterns(#[from] globset::Error),
-}
 
 /// Which traces are kept, and how much memory it takes to tell.
 #[derive(Clone, Debug)]
@@ -79,7 +72,7 @@ impl Rules {
     ///
     /// # Errors
     /// There are too many patterns.
-    pub fn new(section: &config::Tail) -> Result<Self, RuleError> {
+    pub fn new(section: &config::Tail) -> Result<Self, TooMany> {
         let mut percentiles: Vec<f64> = section
             .keep
             .iter()
@@ -90,8 +83,14 @@ impl Rules {
         let policies = section.keep.iter().map(|rule| Policy::new(rule, &percentiles));
         let rates = section.rates.iter().map(|rate| {
             Ok(Rate {
-                services: globs::compiled(rate.services.iter().map(config::value::ServicePattern::glob))?,
-                operations: globs::compiled(rate.operations.iter().map(config::naming::TextPattern::glob))?,
+                services: globs::compiled(
+                    "sampling.tail.rates",
+                    rate.services.iter().map(config::value::ServicePattern::glob),
+                )?,
+                operations: globs::compiled(
+                    "sampling.tail.rates",
+                    rate.operations.iter().map(config::naming::TextPattern::glob),
+                )?,
                 threshold: Threshold::of_ratio(rate.ratio.number()),
             })
         });
@@ -103,9 +102,9 @@ impl Rules {
             operations: section.max_operations,
             floor: section.min_traces_per_minute,
             budget: section.spans_per_second,
-            policies: policies.collect::<Result<_, RuleError>>()?,
+            policies: policies.collect::<Result<_, TooMany>>()?,
             ratio: Threshold::of_ratio(section.ratio.number()),
-            rates: rates.collect::<Result<_, RuleError>>()?,
+            rates: rates.collect::<Result<_, TooMany>>()?,
             percentiles: percentiles.into(),
         })
     }
@@ -158,11 +157,14 @@ impl Rules {
 }
 
 impl Policy {
-    fn new(rule: &tail::KeepRule, percentiles: &[f64]) -> Result<Self, RuleError> {
+    fn new(rule: &tail::KeepRule, percentiles: &[f64]) -> Result<Self, TooMany> {
         let attributes = rule.attributes.iter().map(|attribute| {
             Ok(Condition {
                 name: attribute.name.clone(),
-                values: globs::compiled(attribute.values.iter().map(config::naming::TextPattern::glob))?,
+                values: globs::compiled(
+                    "sampling.tail.keep",
+                    attribute.values.iter().map(config::naming::TextPattern::glob),
+                )?,
                 min: attribute.min,
                 max: attribute.max,
             })
@@ -173,15 +175,24 @@ impl Policy {
                 .position(|known| known.total_cmp(&share).is_eq())
         };
         Ok(Self {
-            services: globs::compiled(rule.services.iter().map(config::value::ServicePattern::glob))?,
-            namespaces: globs::compiled(rule.namespaces.iter().map(config::value::ServicePattern::glob))?,
-            operations: globs::compiled(rule.operations.iter().map(config::naming::TextPattern::glob))?,
+            services: globs::compiled(
+                "sampling.tail.keep",
+                rule.services.iter().map(config::value::ServicePattern::glob),
+            )?,
+            namespaces: globs::compiled(
+                "sampling.tail.keep",
+                rule.namespaces.iter().map(config::value::ServicePattern::glob),
+            )?,
+            operations: globs::compiled(
+                "sampling.tail.keep",
+                rule.operations.iter().map(config::naming::TextPattern::glob),
+            )?,
             errors: rule.errors,
             latency: rule
                 .latency
                 .map(|latency| u64::try_from(latency.0.as_nanos()).unwrap_or(u64::MAX)),
             percentile: rule.percentile.and_then(|percentile| place(percentile.share())),
-            attributes: attributes.collect::<Result<_, RuleError>>()?,
+            attributes: attributes.collect::<Result<_, TooMany>>()?,
             min_spans: rule.min_spans.map_or(0, std::num::NonZero::get),
         })
     }

@@ -114,7 +114,7 @@ pub(super) mod tests {
         let patterns = patterns
             .iter()
             .map(|pattern| Glob::new(pattern).expect("a pattern"));
-        globs::compiled(patterns).expect("patterns")
+        globs::compiled("", patterns).expect("patterns")
     }
 
     /// A rule for requests of all services.

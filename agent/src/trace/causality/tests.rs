@@ -198,7 +198,10 @@ impl Host {
             at: 0,
         };
         let head = Event::Bytes {
-            origin: Origin { sequence: 1, ..origin },
+            origin: Origin {
+                sequence: 1,
+                ..origin
+            },
             request: true,
             starts: Some((0, Some(began))),
             before: None,

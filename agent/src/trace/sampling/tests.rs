@@ -21,7 +21,7 @@ impl Random {
 }
 
 fn globs(pattern: &str) -> GlobSet {
-    globs::compiled([Glob::new(pattern).expect("a pattern")]).expect("patterns")
+    globs::compiled("", [Glob::new(pattern).expect("a pattern")]).expect("patterns")
 }
 
 fn resource(service: &str, namespace: Option<&str>) -> Resource {
