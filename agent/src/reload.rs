@@ -10,6 +10,7 @@ use crate::process::{Proc, SdkRules};
 use crate::run::{self, RunError};
 use crate::sample;
 use crate::trace::sampling::Policy;
+use ring::digest;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -31,6 +32,12 @@ const CHANGEABLE: &[&str] = &[
     "sampling.",
     "sdk.",
 ];
+
+/// The key of the configuration whose file may change while its name does not.
+const KEY_FILE: &str = "redaction.hash_key_file";
+
+/// Tells one content of a file from another, and does not tell the content.
+type Fingerprint = [u8; 32];
 
 /// Changes that wait to be made; each signal makes one, and waits for it.
 const WAITING: usize = 1;
@@ -90,6 +97,8 @@ pub struct Reload {
     begun: Resolved,
     /// As it is.
     current: Resolved,
+    /// What the file with the key for hashes held then.
+    key: Option<Fingerprint>,
     orders: SyncSender<Ordered>,
     no_redact: bool,
     has_command: bool,
@@ -131,6 +140,7 @@ impl Reload {
         has_command: bool,
     ) -> Self {
         Self {
+            key: fingerprint(&begun.config),
             origin,
             current: begun.clone(),
             begun,
@@ -146,7 +156,12 @@ impl Reload {
     /// Then all is as it was.
     pub async fn run(&mut self) -> Result<Outcome, ReloadError> {
         let read = self.origin.read()?;
-        let outcome = outcome(&self.begun, &self.current, &read);
+        let mut outcome = outcome(&self.begun, &self.current, &read);
+        let key = fingerprint(&read.config);
+        let name = KEY_FILE.to_owned();
+        if key != self.key && !outcome.changed.contains(&name) {
+            outcome.changed.push(name);
+        }
         if !outcome.changed.is_empty() {
             check(&read.config, self.has_command).map_err(ReloadError::Run)?;
             let (done, is_done) = oneshot::channel();
@@ -158,6 +173,7 @@ impl Reload {
                 .map_err(|_| ReloadError::Gone)?;
             is_done.await.map_err(|_| ReloadError::Gone)?;
             self.current = read;
+            self.key = key;
         }
         Ok(outcome)
     }
@@ -176,6 +192,12 @@ impl Reload {
             sdk: has("sdk.").then(|| SdkRules::new(&config.sdk)),
         })
     }
+}
+
+/// Of the file with the key for hashes; `None` where there is none, or it cannot be read, which is said where it is needed.
+fn fingerprint(config: &Config) -> Option<Fingerprint> {
+    let content = std::fs::read(config.redaction.hash_key_file.as_ref()?).ok()?;
+    digest::digest(&digest::SHA256, &content).as_ref().try_into().ok()
 }
 
 /// Whether it can be run with.
@@ -306,6 +328,24 @@ mod tests {
         let policy = change.expect("a change").sampling.expect("another policy");
         assert!(!policy.parent_based);
         assert_eq!(policy.ratio, 0.5);
+    }
+
+    #[tokio::test]
+    async fn another_key_in_the_same_file_is_a_change() {
+        let key = std::env::temp_dir().join(format!("spanwire-reload-key-{}", std::process::id()));
+        fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+        let text = format!("redaction: {{hash_key_file: {}}}\n", key.display());
+        let mut case = case("key", &text);
+        let (outcome, change) = case.reload(&text).await;
+        assert_eq!(outcome.unwrap(), Outcome::default());
+        assert!(change.is_none());
+        fs::write(&key, "fedcba9876543210fedcba9876543210").unwrap();
+        for expect in [keys(&["redaction.hash_key_file"]), vec![]] {
+            let (outcome, change) = case.reload(&text).await;
+            assert_eq!(outcome.unwrap().changed, expect);
+            assert_eq!(change.is_some(), !expect.is_empty());
+        }
+        fs::remove_file(&key).unwrap();
     }
 
     #[tokio::test]
