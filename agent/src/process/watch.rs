@@ -88,6 +88,7 @@ mod tests {
                 name: name.map(Into::into),
                 service: None,
             }),
+            pod: None,
         }
     }
 
