@@ -4,6 +4,7 @@ mod kubernetes;
 
 use super::{Host, Identity};
 use crate::span::{Attribute, Value};
+pub use kubernetes::service_of;
 use kubernetes::Place;
 use uuid::Uuid;
 

@@ -130,6 +130,19 @@ impl<'a> Place<'a> {
     }
 }
 
+/// `service.name` and `service.namespace` of a pod's processes, as far as the pod alone says them.
+#[must_use]
+pub fn service_of(pod: &Pod) -> (String, String) {
+    let place = Place {
+        pod,
+        container: None,
+        container_name: None,
+    };
+    let name = place.wished_name().unwrap_or_else(|| place.service_name().to_owned());
+    let namespace = place.annotation("service.namespace").unwrap_or(&pod.namespace.name);
+    (name, namespace.to_owned())
+}
+
 /// A reference to an image: `NAME[:TAG][@DIGEST]` (<https://github.com/distribution/reference>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Image<'a> {
