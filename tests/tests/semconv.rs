@@ -20,7 +20,10 @@ for package in ('opentelemetry.semconv.attributes', 'opentelemetry.semconv._incu
 
 #[test]
 fn every_attribute_of_a_process_in_a_pod_is_in_the_registry() {
-    let output = Command::new(workload::environment("python").unwrap()).args(["-c", REGISTRY]).output().unwrap();
+    let output = Command::new(workload::environment("python").unwrap())
+        .args(["-c", REGISTRY])
+        .output()
+        .unwrap();
     assert!(
         output.status.success(),
         "{}",
