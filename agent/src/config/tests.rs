@@ -379,6 +379,10 @@ watch:
   port:  # from spanwire.yaml
   - '80'
   - 90-99
+kubernetes:
+  watch_by_default: false  # default
+  well_known_labels: false  # default
+  peers: true  # default
 capture:
   hooks: auto  # default
   ring_buffer: 8M  # default
