@@ -297,6 +297,7 @@ impl Settings {
                 exe: given(&self.exe),
                 port: given(&self.port),
                 container: given(&self.container),
+                ..Watch::default()
             },
             capture: Capture {
                 hooks: self.hooks,

@@ -217,7 +217,7 @@ impl Table {
             } => {
                 self.closed(origin, *close, *end, *responses, finished);
             }
-            Event::Fork { .. } | Event::Exec { .. } | Event::Exit { .. } => {}
+            Event::Fork { .. } | Event::Exec { .. } | Event::Listens { .. } | Event::Exit { .. } => {}
         }
     }
 

@@ -3,6 +3,7 @@
 //! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
+mod discovery;
 mod sampling;
 
 use crate::connection::{Direction, unix};
@@ -31,7 +32,6 @@ use crate::trace::drop::DropRules;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
 use spanwire_ebpf::Runtime;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -39,6 +39,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 mod sinks;
+
+use discovery::Round;
 
 pub use sinks::{Looked, Sinks};
 
@@ -142,29 +144,12 @@ impl Stages {
                     self.read(*pid);
                 }
             }
+            Event::Listens { pid, .. } => self.on_listen(*pid),
             Event::Exit { pid, name } => {
                 self.processes.note_comm(*pid, name);
                 self.processes.on_exit(*pid);
             }
             _ => {}
-        }
-    }
-
-    /// Whether it is decided here which processes are watched.
-    fn decides(&self) -> bool {
-        self.filter.is_selective() && !self.descendants_only
-    }
-
-    /// Tells the kernel half whether a process is watched.
-    fn decide(&mut self, pid: u32) {
-        let process = Proc::host().glance(pid, self.filter.asks_for_container());
-        let watched = process.is_some_and(|process| self.filter.wants(&process));
-        if let Err(error) = self.capture.set_watched(pid, watched) {
-            let what = if watched { "watch" } else { "leave alone" };
-            tracing::warn!("cannot {what} process {pid}: {error}");
-        }
-        if watched {
-            self.read(pid);
         }
     }
 
@@ -197,41 +182,6 @@ impl Stages {
     fn show_exemplars(&mut self) {
         if let Some(requests) = &mut self.requests {
             requests.name_later(self.tail.level().is_some());
-        }
-    }
-
-    /// Watches whom the filter wants from now on. Whoever is watched before and afterwards is at each moment between.
-    fn watch_others(&mut self) {
-        if self.descendants_only {
-            return;
-        }
-        let running: HashSet<u32> = Proc::host().pids().into_iter().collect();
-        let asks = self.filter.asks_for_container();
-        let wanted: HashSet<u32> = if self.filter.is_selective() {
-            let wants = |pid: &u32| {
-                let process = Proc::host().glance(*pid, asks);
-                process.is_some_and(|process| self.filter.wants(&process))
-            };
-            running.iter().copied().filter(wants).collect()
-        } else {
-            running.clone()
-        };
-        let everything = !self.filter.is_selective();
-        if let Err(error) = self.capture.watch(everything, &wanted, std::process::id()) {
-            tracing::warn!("cannot change which processes are watched: {error}");
-        }
-        for pid in wanted {
-            self.read(pid);
-        }
-        // Forks that were watched with their parents until that was written.
-        for pid in Proc::host()
-            .pids()
-            .into_iter()
-            .filter(|pid| !running.contains(pid))
-        {
-            if self.decides() {
-                self.decide(pid);
-            }
         }
     }
 
@@ -336,6 +286,8 @@ pub struct Pipeline {
     /// Programs that may still be read early until the next sweep.
     early: u32,
     events: Events,
+    /// Processes to be looked at again.
+    reconsidered: Round,
     /// How full maps of the kernel half were, and when.
     entries: (u64, Vec<Fill>),
 }
@@ -356,6 +308,7 @@ impl Pipeline {
             shown: 0,
             early: READ_EARLY,
             events: Events::default(),
+            reconsidered: Round::default(),
             entries: (0, Vec::new()),
         }
     }
@@ -456,6 +409,7 @@ impl Pipeline {
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
             self.stages.turn_thresholds(self.clock.monotonic());
+            self.stages.reconsider(&mut self.reconsidered);
             if let Some(requests) = &mut self.stages.requests {
                 requests.sweep(self.clock.monotonic());
             }

@@ -20,6 +20,8 @@ const CHANGEABLE: &[&str] = &[
     "watch.pid",
     "watch.exe",
     "watch.container",
+    "watch.include",
+    "watch.exclude",
     "http.",
     "messaging.captured_headers",
     "baggage.",

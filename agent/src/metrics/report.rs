@@ -120,7 +120,7 @@ impl Asked {
 #[derive(Debug, Default)]
 pub struct Events([u64; KINDS.len()]);
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "opened",
     "bytes",
     "end",
@@ -130,6 +130,7 @@ const KINDS: [&str; 9] = [
     "fork",
     "exec",
     "exit",
+    "listens",
 ];
 
 impl Events {
@@ -145,6 +146,7 @@ impl Events {
             Event::Fork { .. } => 6,
             Event::Exec { .. } => 7,
             Event::Exit { .. } => 8,
+            Event::Listens { .. } => 9,
         };
         self.0[kind] += 1;
     }

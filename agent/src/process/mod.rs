@@ -15,6 +15,7 @@ mod fake;
 mod go;
 mod haproxy;
 mod host;
+mod listening;
 mod name;
 mod node;
 mod pod;
@@ -45,7 +46,7 @@ pub use runtime::Runtime;
 pub use sdk::{Loaded, Rules as SdkRules};
 pub use table::Table;
 
-use crate::span::Resource;
+use crate::span::{OwnRules, Resource};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ use std::sync::Arc;
 #[must_use]
 pub fn of_capture(shared: &[(String, String)]) -> Resource {
     Resource {
+        own: OwnRules::default(),
         pid: 0,
         attributes: resource::of_capture(shared),
     }
