@@ -14,7 +14,7 @@ use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
-use crate::metrics::report::{Asked, Events, Fill, Held, Program, Report};
+use crate::metrics::report::{Asked, Events, Fill, Held, Program, Question, Report};
 use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
@@ -88,6 +88,8 @@ pub struct Stages {
     pub causality: Causality,
     /// Resources.
     pub processes: process::Table,
+    /// Why contexts are injected into nothing, or into less than was asked for.
+    pub restraint: Option<String>,
     /// Which processes are watched.
     pub filter: Filter,
     /// The kernel half follows the descendants of a command, and nobody else is watched.
@@ -419,9 +421,12 @@ impl Pipeline {
     }
 
     fn answer(&mut self) {
-        while let Some(answer) = self.stages.asked.next() {
+        while let Some(question) = self.stages.asked.next() {
             // Whoever asked may have gone.
-            let _ = answer.send(self.report());
+            match question {
+                Question::Report(answer) => drop(answer.send(self.report())),
+                Question::Survey(answer) => drop(answer.send(self.stages.survey())),
+            }
         }
     }
 
@@ -636,6 +641,14 @@ impl Pipeline {
         let Ids {
             trace_id, span_id, ..
         } = first.ids?;
+        let port = match requests {
+            Direction::Received => endpoints.local.port(),
+            Direction::Sent => endpoints.remote.port(),
+        };
+        let is_server = *requests == Direction::Received;
+        self.stages
+            .processes
+            .saw(first.pid, exchange.protocol(), is_server, port);
         let (start, _) = self.clock.span(first.time, exchange.ended().time);
         let seen = Seen {
             kind: match requests {

@@ -194,6 +194,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
             .probing(config.capture.probes)
             .propagating(settled.policy, settled.loaded)
             .leaving(process::SdkRules::new(&config.sdk)),
+        restraint: settled.restraint.clone(),
         filter,
         descendants_only: !command.is_empty(),
         rules,

@@ -2,12 +2,17 @@
 
 use super::Stages;
 use crate::process::Proc;
-use std::collections::HashSet;
+use crate::services::{Injection, Survey};
+use spanwire_ebpf::propagate;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Processes that are looked at again between two sweeps, which are a second apart.
 const LOOKED_AT: usize = 32;
+
+/// Most enrolled sockets that are asked for: each takes a system call.
+const ENROLLED: usize = 8_192;
 
 /// From the beginning of one round to that of the next, at least.
 const ROUND: Duration = Duration::from_secs(10);
@@ -58,6 +63,7 @@ impl Stages {
     /// A process has begun to listen, on which port its own files say.
     pub(super) fn on_listen(&mut self, pid: u32) {
         if self.decides() && !self.filter.asks().ports.is_empty() {
+            self.processes.proc().note_listening();
             self.decide(pid);
         }
     }
@@ -72,6 +78,38 @@ impl Stages {
             if !(self.filter.names_processes() && self.processes.is_copy(pid)) {
                 self.decide(pid);
             }
+        }
+    }
+
+    /// What is known of the processes that are watched, and whose connections are enrolled.
+    pub(super) fn survey(&mut self) -> Survey {
+        let enrolled = self.capture.propagation().socks(ENROLLED);
+        let mut connections = HashMap::<u32, (u64, u64)>::new();
+        for (sock, pid) in self.table.owners() {
+            let (all, those) = connections.entry(pid).or_default();
+            *all += 1;
+            *those += u64::from(enrolled.contains(&sock));
+        }
+        let pids = self.processes.proc().pids();
+        let loaded = self.processes.loaded();
+        let refused = self.capture.propagation().refusal().map(ToOwned::to_owned);
+        // Where options of TCP remain, they are beside what is sent, and need no socket to be enrolled.
+        let restrained = self.restraint.clone().filter(|_| loaded & !propagate::TCP == 0);
+        let refusal = refused
+            .or(restrained)
+            .filter(|_| loaded == 0 || loaded & !propagate::TCP != 0);
+        Survey {
+            table: self.processes.afresh(),
+            filter: self.filter.clone(),
+            descendants_only: self.descendants_only,
+            watched: self.capture.watched(&pids),
+            seen: self.processes.seen(),
+            connections,
+            injection: Injection {
+                loaded,
+                refusal,
+                breaks_fionread: self.processes.breaks_fionread(),
+            },
         }
     }
 

@@ -28,6 +28,7 @@ mod resource;
 mod root;
 mod runtime;
 mod sdk;
+mod seen;
 mod table;
 mod unit;
 pub mod watch;
@@ -44,6 +45,7 @@ pub use propagation::Policy;
 pub use resource::attributes;
 pub use runtime::Runtime;
 pub use sdk::{Loaded, Rules as SdkRules};
+pub use seen::Seen;
 pub use table::Table;
 
 use crate::span::{OwnRules, Resource};

@@ -25,6 +25,7 @@ const MAX_PASSWD: usize = 256 << 10;
 pub struct Proc {
     path: PathBuf,
     pods: Option<Arc<Pods>>,
+    listening: Arc<listening::Tables>,
 }
 
 /// What a filter looks at.
@@ -97,6 +98,7 @@ impl Proc {
         Self {
             path: path.into(),
             pods: None,
+            listening: Arc::default(),
         }
     }
 
@@ -107,6 +109,11 @@ impl Proc {
             pods: Some(pods),
             ..self
         }
+    }
+
+    /// A process has begun to listen.
+    pub fn note_listening(&self) {
+        self.listening.forget();
     }
 
     /// Processes that there are now, in no order.
@@ -156,7 +163,7 @@ impl Proc {
             },
             ports: match asks.ports.is_empty() {
                 true => Vec::new(),
-                false => listening::ports(&folder, &asks.ports),
+                false => self.listening.ports(&folder, &asks.ports),
             },
         })
     }

@@ -2,8 +2,10 @@
 
 use super::execution::Programs;
 use super::sdk::{self, Evidence};
+use super::seen::Seen;
 use super::watch::Own;
 use super::{Execution, Host, Identity, Policy, Proc, Unreadable, resource};
+use crate::protocol::Protocol;
 use crate::span::{OwnRules, Resource};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -49,6 +51,7 @@ struct Entry {
     left: u8,
     /// What holds for it alone.
     own: Option<Arc<Own>>,
+    seen: Seen,
     known: Option<Known>,
 }
 
@@ -169,6 +172,69 @@ impl Table {
             entry.is_instrumented = None;
             entry.left = READINGS;
         }
+    }
+
+    /// An exchange of a process was seen; see [`Seen::note`].
+    pub fn saw(&mut self, pid: u32, protocol: Protocol, is_server: bool, port: Option<u16>) {
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.seen.note(protocol, is_server, port);
+        }
+    }
+
+    /// What processes that have not ended were seen to speak, or nothing as yet.
+    #[must_use]
+    pub fn seen(&self) -> HashMap<u32, Seen> {
+        let running = self.entries.iter().filter(|(_, entry)| !entry.ended);
+        running.map(|(pid, entry)| (*pid, entry.seen.clone())).collect()
+    }
+
+    /// A table of the same host after the same rules, of which nothing is known yet but who exports spans.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        let mut table = Self::new(self.proc.clone(), self.shared.clone())
+            .propagating(self.propagation, self.loaded)
+            .leaving(self.sdk.clone());
+        for (pid, entry) in self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.exports && !entry.ended)
+        {
+            table.begin(*pid).exports = entry.exports;
+        }
+        table
+    }
+
+    /// What is known of a process; `None` where it cannot be read.
+    pub fn identity(&mut self, pid: u32) -> Option<Arc<Identity>> {
+        self.known(pid).identity
+    }
+
+    /// Whether a process makes spans itself.
+    pub fn makes_spans(&mut self, pid: u32) -> bool {
+        let known = self.known(pid);
+        let exports = self.entries.get(&pid).is_some_and(|entry| entry.exports);
+        let service = known.resource.service_name();
+        self.sdk
+            .evidence(service, known.identity.as_deref(), exports)
+            .is_some()
+    }
+
+    /// Into what contexts may be injected at all, as bits of [`spanwire_ebpf::propagate`].
+    #[must_use]
+    pub const fn loaded(&self) -> u32 {
+        self.loaded
+    }
+
+    /// Whether the kernel answers FIONREAD on an enrolled socket with 0.
+    #[must_use]
+    pub const fn breaks_fionread(&self) -> bool {
+        self.propagation.breaks_fionread
+    }
+
+    /// Whether contexts are injected into nothing where a process has no rule of its own.
+    #[must_use]
+    pub const fn propagates_none(&self) -> bool {
+        self.propagation.protocols == 0
     }
 
     /// Whether a process was forked while it was known, and runs its parent's program.
@@ -314,6 +380,7 @@ impl Table {
             is_instrumented: None,
             left: READINGS,
             own: None,
+            seen: Seen::default(),
             known: None,
         };
         self.entries.entry(pid).insert_entry(entry).into_mut()
