@@ -42,6 +42,8 @@ pub mod kind {
     pub const EXIT: u8 = 8;
     /// A process was forked: `tid` is the parent's number.
     pub const FORK: u8 = 9;
+    /// A process listens on a socket of TCP from now on; as `EXEC`.
+    pub const LISTENS: u8 = 10;
 }
 
 /// Values of [`Record::protocol`].

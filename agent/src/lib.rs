@@ -30,6 +30,7 @@ pub mod propagation;
 pub mod reload;
 pub mod replay;
 pub mod run;
+pub mod services;
 pub mod signals;
 pub mod status;
 pub mod summary;

@@ -22,6 +22,8 @@ const CHANGEABLE: &[&str] = &[
     "watch.exe",
     "watch.container",
     "kubernetes.watch_by_default",
+    "watch.include",
+    "watch.exclude",
     "http.",
     "messaging.captured_headers",
     "baggage.",

@@ -175,9 +175,16 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     let server = serve(&config.metrics.listen, &sources)?;
     let exported = export_of_metrics(config, &sources)?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
-    let settled = propagation::settle(&config.propagate.headers);
+    let settled = propagation::settle(
+        &config.propagate.headers,
+        config
+            .watch
+            .include
+            .iter()
+            .filter_map(|it| it.propagate.as_deref()),
+    );
     let mut options = options(config, command, kubernetes.is_some());
-    options.propagate = settled.policy.protocols;
+    options.propagate = settled.loaded;
     let sampler = Sampler::new(naming::sampling(config)?);
     options.sampling = sampler.common_word();
     let mut capture = Capture::load(&options)?;
@@ -194,12 +201,12 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
             .refusing(refused(config))
             .dropping(rules.drop.clone())
             .sampling(sampler),
-        processes: process::Table::new(proc.clone(), config.resource.clone())
+        processes: process::Table::new(proc, config.resource.clone())
             .probing(config.capture.probes)
-            .propagating(settled.policy)
+            .propagating(settled.policy, settled.loaded)
             .leaving(process::SdkRules::new(&config.sdk)),
-        proc,
         peers,
+        restraint: settled.restraint.clone(),
         filter,
         descendants_only: !command.is_empty(),
         rules,
@@ -360,6 +367,8 @@ pub(crate) fn filters_of_processes(watch: &config::Watch) -> Option<String> {
         ("--pid", !watch.pids.is_empty()),
         ("--exe", !watch.executables.is_empty()),
         ("--container", !watch.containers.is_empty()),
+        ("watch.include", !watch.include.is_empty()),
+        ("watch.exclude", !watch.exclude.is_empty()),
     ];
     let names: Vec<&str> = given
         .iter()
@@ -547,7 +556,15 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
     let http = config.http.clone();
     let mut redact = match no_redact {
         true => redact::Rules::none(),
-        false => redact::Rules::new(&config.redaction)?,
+        false => {
+            let own: Vec<_> = config
+                .watch
+                .include
+                .iter()
+                .filter_map(|it| it.redaction)
+                .collect();
+            redact::Rules::new(&config.redaction)?.with_sets(&config.redaction, &own)?
+        }
     };
     redact.value_length = length.map(|length| {
         if no_redact {

@@ -20,6 +20,7 @@ pub mod pairs;
 mod print;
 pub mod redaction;
 pub mod sampling;
+pub mod selector;
 pub mod value;
 
 pub use choice::{
@@ -86,7 +87,8 @@ pub struct Config {
     pub resource: Vec<(String, String)>,
 }
 
-/// What is watched: all that fits one value of each list that is not empty.
+/// What is watched: what `pids`, `executables` and `containers` select together or one of `include` does, but for `exclude`.
+/// Where nothing selects, all is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
     /// Process ids on the host.
@@ -97,6 +99,10 @@ pub struct Watch {
     pub ports: Vec<PortRange>,
     /// Names, ids or beginnings of ids of containers.
     pub containers: Vec<String>,
+    /// Selectors of what is watched, too.
+    pub include: Vec<selector::Include>,
+    /// Selectors of what is not, whatever the others say.
+    pub exclude: Vec<selector::Exclude>,
 }
 
 /// How the kernel captures.

@@ -536,6 +536,16 @@ impl Capture {
         Ok(())
     }
 
+    /// Those of `pids` that are watched.
+    #[must_use]
+    pub fn watched(&self, pids: &[u32]) -> HashSet<u32> {
+        let is_watched = |pid: &u32| {
+            let word = self.processes.get(&(pid / 64), 0).unwrap_or(0);
+            word & (1 << (pid % 64)) != 0
+        };
+        pids.iter().copied().filter(is_watched).collect()
+    }
+
     /// What injects contexts.
     pub const fn propagation(&mut self) -> &mut Propagation {
         &mut self.propagation

@@ -365,7 +365,7 @@ fn take_in(cluster: &mut Cluster, told: Told) {
         Told::Services(Change::All(objects)) => cluster.all_services(objects),
         Told::Services(Change::Put(object)) => cluster.put_service(object),
         Told::Services(Change::Gone(object)) => {
-            cluster.remove_service(&object.metadata.uid.unwrap_or_default())
+            cluster.remove_service(&object.metadata.uid.unwrap_or_default());
         }
         Told::Namespace(_, Some(metadata)) => cluster.put_namespace(metadata),
         Told::Namespace(name, None) => cluster.refuse_namespace(&name),

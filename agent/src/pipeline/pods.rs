@@ -8,7 +8,7 @@ impl Stages {
     /// Decides again of the processes of pods that have changed. Those of a pod that is gone keep its name for what is still to
     /// come of them.
     pub(super) fn follow_pods(&mut self) {
-        for (pid, is_there) in self.proc.changed_with_pods() {
+        for (pid, is_there) in self.processes.proc().changed_with_pods() {
             if is_there {
                 self.processes.on_pod(pid);
             }

@@ -121,6 +121,23 @@ pub(super) fn unit(paths: &[String], executable: &str) -> Option<String> {
     paths.iter().find_map(named)
 }
 
+/// All units of systemd that have these groups, innermost first: services, scopes and slices, with what they end with.
+pub(super) fn units(paths: &[String]) -> Vec<String> {
+    let is_unit = |segment: &&str| {
+        [".service", ".scope", ".slice"]
+            .iter()
+            .any(|end| segment.ends_with(end))
+    };
+    let mut units = Vec::new();
+    for segment in paths.iter().flat_map(|path| path.rsplit('/')).filter(is_unit) {
+        let unit = unescaped(segment);
+        if !units.contains(&unit) {
+            units.push(unit);
+        }
+    }
+    units
+}
+
 /// systemd.unit(5), "String escaping for inclusion in unit names": `\x2d` is `-`.
 fn unescaped(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
@@ -238,6 +255,26 @@ mod tests {
         ] {
             check(path, None);
         }
+    }
+
+    #[test]
+    fn all_units_that_a_process_is_in() {
+        let paths = [
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/my\\x2dshop.service/workers".to_owned(),
+            "/user.slice".to_owned(),
+        ];
+        let expect = [
+            "my-shop.service",
+            "app.slice",
+            "user@1000.service",
+            "user-1000.slice",
+            "user.slice",
+        ];
+        assert_eq!(units(&paths), expect);
+        assert_eq!(
+            units(&["/".to_owned(), format!("/docker/{ID}")]),
+            Vec::<String>::new()
+        );
     }
 
     fn check_unit(path: &str, executable: &str, expect: Option<&str>) {

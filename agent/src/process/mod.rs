@@ -15,6 +15,7 @@ mod fake;
 mod go;
 mod haproxy;
 mod host;
+mod listening;
 mod name;
 mod node;
 mod peers;
@@ -28,6 +29,7 @@ mod resource;
 mod root;
 mod runtime;
 mod sdk;
+mod seen;
 mod table;
 mod unit;
 pub mod watch;
@@ -45,9 +47,10 @@ pub use propagation::Policy;
 pub use resource::{attributes, service_of};
 pub use runtime::Runtime;
 pub use sdk::{Loaded, Rules as SdkRules};
+pub use seen::Seen;
 pub use table::Table;
 
-use crate::span::Resource;
+use crate::span::{OwnRules, Resource};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -55,6 +58,7 @@ use std::sync::Arc;
 #[must_use]
 pub fn of_capture(shared: &[(String, String)]) -> Resource {
     Resource {
+        own: OwnRules::default(),
         pid: 0,
         attributes: resource::of_capture(shared),
     }

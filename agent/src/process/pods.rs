@@ -144,6 +144,7 @@ fn ids(pod: &Pod) -> impl Iterator<Item = &str> {
 mod tests {
     use super::super::fake::{FakeProc, FakeProcess};
     use super::super::proc::Proc;
+    use super::super::watch::Asks;
     use super::super::{Namespace, PodContainer};
     use super::*;
 
@@ -226,15 +227,15 @@ mod tests {
         assert_eq!(proc.changed_with_pods(), []);
         pods.put(pod(UID, None));
         assert_eq!(proc.changed_with_pods(), [(100, true)]);
-        assert_eq!(proc.glance(100, false).unwrap().pod.unwrap().uid, UID);
-        assert_eq!(proc.glance(200, false).unwrap().pod, None);
+        assert_eq!(proc.glance(100, &Asks::default()).unwrap().pod.unwrap().uid, UID);
+        assert_eq!(proc.glance(200, &Asks::default()).unwrap().pod, None);
         pods.put(pod(UID, None));
         assert_eq!(proc.changed_with_pods(), []);
         pods.put(pod(UID, Some(ID)));
         assert_eq!(proc.changed_with_pods(), [(100, true)]);
         pods.remove(UID);
         assert_eq!(proc.changed_with_pods(), [(100, false)]);
-        assert_eq!(proc.glance(100, false).unwrap().pod, None);
+        assert_eq!(proc.glance(100, &Asks::default()).unwrap().pod, None);
         pods.remove(UID);
         assert_eq!(proc.changed_with_pods(), []);
     }

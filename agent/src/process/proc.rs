@@ -1,10 +1,12 @@
 //! One process out of procfs.
 
 use super::root::Root;
-use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, name, runtime};
+use super::watch::Asks;
+use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, listening, name, runtime};
 use procfs::process::{MMapPath, Process};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,10 +25,11 @@ const MAX_PASSWD: usize = 256 << 10;
 pub struct Proc {
     path: PathBuf,
     pods: Option<Arc<Pods>>,
+    listening: Arc<listening::Tables>,
 }
 
 /// What a filter looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Glance {
     /// Process id on the host.
     pub pid: u32,
@@ -38,6 +41,27 @@ pub struct Glance {
     pub container: Option<Container>,
     /// The pod of Kubernetes it is in, where that is known.
     pub pod: Option<Arc<Pod>>,
+    /// Its arguments, joined by spaces, where that was asked for. They may hold secrets.
+    pub command_line: Option<String>,
+    /// The units of systemd it is in, innermost first, where that was asked for.
+    pub units: Vec<String>,
+    /// The ports it listens on, of those that were asked for.
+    pub ports: Vec<u16>,
+}
+
+impl fmt::Debug for Glance {
+    /// Without the command line.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Glance");
+        shown
+            .field("pid", &self.pid)
+            .field("executable", &self.executable);
+        shown
+            .field("name", &self.name)
+            .field("container", &self.container);
+        shown.field("pod", &self.pod).field("units", &self.units);
+        shown.field("ports", &self.ports).finish_non_exhaustive()
+    }
 }
 
 /// Why nothing is known of a process.
@@ -74,6 +98,7 @@ impl Proc {
         Self {
             path: path.into(),
             pods: None,
+            listening: Arc::default(),
         }
     }
 
@@ -84,6 +109,11 @@ impl Proc {
             pods: Some(pods),
             ..self
         }
+    }
+
+    /// A process has begun to listen.
+    pub fn note_listening(&self) {
+        self.listening.forget();
     }
 
     /// Processes that there are now, in no order.
@@ -104,11 +134,12 @@ impl Proc {
     /// Reads of a process what filters look at, in a hundredth of the time that all takes: a program that has just
     /// started may be over in a millisecond. `None` where it is already.
     #[must_use]
-    pub fn glance(&self, pid: u32, with_container: bool) -> Option<Glance> {
-        let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+    pub fn glance(&self, pid: u32, asks: &Asks) -> Option<Glance> {
+        let folder = self.path.join(pid.to_string());
+        let process = Process::new_with_root(folder.clone()).ok()?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let file_name = executable.as_deref().and_then(file_name).map(str::to_owned);
-        let cgroups = match with_container || self.pods.is_some() {
+        let cgroups = match asks.container || asks.units || self.pods.is_some() {
             true => cgroups(&process),
             false => Vec::new(),
         };
@@ -119,12 +150,21 @@ impl Proc {
                 None => process.stat().ok()?.comm,
             },
             executable,
-            container: if with_container {
+            container: if asks.container {
                 container::find(&cgroups, self.root().as_ref())
             } else {
                 None
             },
             pod: self.pod(&cgroups),
+            command_line: asks.command_line.then(|| arguments(&process).join(" ")),
+            units: match asks.units {
+                true => cgroup::units(&cgroups),
+                false => Vec::new(),
+            },
+            ports: match asks.ports.is_empty() {
+                true => Vec::new(),
+                false => self.listening.ports(&folder, &asks.ports),
+            },
         })
     }
 

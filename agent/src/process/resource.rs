@@ -28,6 +28,20 @@ pub fn attributes(identity: &Identity, host: &Host, shared: &[(String, String)])
     merged.attributes
 }
 
+/// The same attributes with another `service.name`.
+pub(super) fn named(attributes: &[Attribute], name: &str) -> Vec<Attribute> {
+    let mut attributes = attributes.to_vec();
+    let value = Value::Text(name.into());
+    match attributes.iter_mut().find(|it| it.key == "service.name") {
+        Some(attribute) => attribute.value = value,
+        None => attributes.push(Attribute {
+            key: "service.name".into(),
+            value,
+        }),
+    }
+    attributes
+}
+
 /// The attributes of a child of `parent` that ran the same program and was gone before it was read. When it started is
 /// not known, and so no id of the instance is made.
 pub(super) fn of_child(

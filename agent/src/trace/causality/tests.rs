@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::events::{Decision, Ids};
-use crate::span::{Kind, Resource, Status, UnixNanoseconds};
+use crate::span::{Kind, OwnRules, Resource, Status, UnixNanoseconds};
 use crate::trace::drop::tests::{asked, rule};
 use std::net::SocketAddr;
 
@@ -66,6 +66,7 @@ fn span(number: u8) -> Span {
         link: None,
         status: Status::Unset,
         resource: Arc::new(Resource {
+            own: OwnRules::default(),
             pid: 0,
             attributes: Vec::new(),
         }),

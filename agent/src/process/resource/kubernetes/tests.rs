@@ -50,6 +50,7 @@ fn identity(pod: Pod) -> Identity {
             id: "abc".into(),
             name: None,
             service: None,
+            ..Container::default()
         }),
         pod: Some(Arc::new(pod)),
         unit: Some("containerd".into()),
