@@ -5,6 +5,7 @@ mod naming;
 mod otlp;
 mod redaction;
 mod sampling;
+mod selector;
 mod tail_sampling;
 
 use super::environment::Environment;

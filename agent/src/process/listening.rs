@@ -39,7 +39,7 @@ impl Tables {
                 .iter()
                 .any(|range| (range.first..=range.last).contains(port))
         };
-        if !sockets.values().any(|port| is_wanted(port)) {
+        if !sockets.values().any(is_wanted) {
             return Vec::new();
         }
         let descriptors = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();

@@ -166,9 +166,9 @@ mod tests {
         assert_eq!(
             services.text(),
             "\
-PID    SERVICE  RUNTIME      IN           LISTENS         SEEN                                    WATCHED                INJECTION
-7      cart     go go1.26.8  shop/cart-1  80 81 82 83 +2  http1:80 ->postgres:5432 http2:unix     yes: watch.include[0]  http1 http2, 3 of 5 connections
-12345  ?[2Jx    -            -            -               -                                       no: not asked for      -
+PID    SERVICE  RUNTIME      IN           LISTENS         SEEN                                 WATCHED                INJECTION
+7      cart     go go1.26.8  shop/cart-1  80 81 82 83 +2  http1:80 ->postgres:5432 http2:unix  yes: watch.include[0]  http1 http2, 3 of 5 connections
+12345  ?[2Jx    -            -            -               -                                    no: not asked for      -
 and 3 more
 "
         );
