@@ -12,6 +12,7 @@ pub mod capture;
 pub mod cases;
 pub mod chain;
 pub mod child;
+pub mod cluster;
 pub mod collector;
 pub mod database;
 pub mod expect;
