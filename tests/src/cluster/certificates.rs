@@ -12,8 +12,7 @@ use crate::child::{self, Child};
 /// A CA, the server's certificate, and the key by which tokens of service accounts are signed.
 const MAKE: &str = r#"
 cd "$0"
-key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1" 2>/dev/null ||
-    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"; }
+key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
 key ca.key
 key server.key
 key accounts.key
