@@ -20,6 +20,7 @@ pub mod footprint;
 pub mod foreign;
 pub mod http;
 pub mod injection;
+pub mod manifests;
 pub mod messages;
 pub mod metric_receiver;
 pub mod metrics;
