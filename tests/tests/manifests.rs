@@ -115,17 +115,21 @@ fn what_a_pod_may_follows_from_what_is_asked_of_it() -> Result<()> {
             container(values)?["capabilities"]["add"].clone(),
         )?)
     };
-    assert_eq!(added(&[])?, ["BPF", "PERFMON", "SYS_PTRACE"]);
-    assert_eq!(
-        added(&[r#"config.propagate={"headers":["http1"]}"#])?,
-        ["BPF", "PERFMON", "SYS_PTRACE", "NET_ADMIN"]
-    );
+    assert_eq!(added(&[])?, ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE"]);
+    let mounts = |values: &[&str]| -> Result<String> {
+        let objects = objects(&rendered(None, values)?)?;
+        let set = objects.get("DaemonSet spanwire").context("a DaemonSet")?;
+        let pod = set.pointer("/spec/template/spec").context("a pod")?;
+        Ok(pod["volumes"].to_string())
+    };
+    ensure!(mounts(&[r#"config.propagate={"headers":["http1"]}"#])?.contains("cgroup"));
     for none in [
         r#"config.propagate={"headers":"none"}"#,
         r#"config.propagate={"headers":[]}"#,
     ] {
-        assert_eq!(added(&[none])?, added(&[])?);
+        assert_eq!(mounts(&[none])?, mounts(&[])?);
     }
+    ensure!(mounts(&[r#"config.export.spool={"directory":"/spool"}"#])?.contains("/var/lib/spanwire"));
     assert_eq!(
         added(&[r#"security.oldestKernel="5.10.0""#])?
             .last()

@@ -1,6 +1,7 @@
 //! Kubernetes for real: one node with API server, scheduler, controllers, kubelet, containerd and kube-proxy, in a network and a
 //! mount namespace of their own, which nothing outlives.
 
+pub mod bazaar;
 mod certificates;
 mod control;
 mod ground;

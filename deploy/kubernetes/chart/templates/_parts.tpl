@@ -37,8 +37,7 @@ app.kubernetes.io/component: agent
 
 {{- /* A list, in JSON. */ -}}
 {{- define "spanwire.capabilities" -}}
-{{- $all := list "BPF" "PERFMON" "SYS_PTRACE" -}}
-{{- if include "spanwire.propagates" . -}}{{- $all = append $all "NET_ADMIN" -}}{{- end -}}
+{{- $all := list "BPF" "PERFMON" "NET_ADMIN" "SYS_PTRACE" -}}
 {{- if semverCompare "<5.11" .Values.security.oldestKernel -}}{{- $all = append $all "SYS_RESOURCE" -}}{{- end -}}
 {{- concat $all .Values.security.extraCapabilities | uniq | toJson -}}
 {{- end }}
