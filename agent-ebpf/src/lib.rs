@@ -292,6 +292,8 @@ pub const CONNECTION_SIZE: usize = 504;
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.
 pub const CONNECTION_PROTOCOL: usize = 260;
+/// Where in it is the process that used it last, 32 bits.
+pub const CONNECTION_PROCESS: usize = 256;
 /// Where in it is the number of final responses so far, 32 bits.
 pub const CONNECTION_RESPONSES: usize = 252;
 

@@ -8,6 +8,7 @@ pub mod instance;
 
 pub mod health;
 pub mod kernel;
+pub mod kubernetes;
 pub mod process;
 
 pub mod connection;

@@ -3,6 +3,7 @@
 //! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
+mod pods;
 mod sampling;
 
 use crate::connection::{Direction, unix};
@@ -17,7 +18,7 @@ use crate::metrics::report::{Asked, Events, Fill, Held, Program, Report};
 use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
-use crate::process::{self, Execution, Policy, Proc};
+use crate::process::{self, Execution, Peers, Policy, Proc};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::reload::{Change, Ordered};
@@ -86,6 +87,10 @@ pub struct Stages {
     pub causality: Causality,
     /// Resources.
     pub processes: process::Table,
+    /// Processes, with the pods that they are in.
+    pub proc: Proc,
+    /// Who is at an address of a cluster.
+    pub peers: Arc<Peers>,
     /// Which processes are watched.
     pub filter: Filter,
     /// The kernel half follows the descendants of a command, and nobody else is watched.
@@ -157,11 +162,14 @@ impl Stages {
 
     /// Tells the kernel half whether a process is watched.
     fn decide(&mut self, pid: u32) {
-        let process = Proc::host().glance(pid, self.filter.asks_for_container());
+        let process = self.proc.glance(pid, self.filter.asks_for_container());
         let watched = process.is_some_and(|process| self.filter.wants(&process));
         if let Err(error) = self.capture.set_watched(pid, watched) {
             let what = if watched { "watch" } else { "leave alone" };
             tracing::warn!("cannot {what} process {pid}: {error}");
+        }
+        if !watched {
+            self.leave_alone(pid);
         }
         if watched {
             self.read(pid);
@@ -205,11 +213,11 @@ impl Stages {
         if self.descendants_only {
             return;
         }
-        let running: HashSet<u32> = Proc::host().pids().into_iter().collect();
+        let running: HashSet<u32> = self.proc.pids().into_iter().collect();
         let asks = self.filter.asks_for_container();
         let wanted: HashSet<u32> = if self.filter.is_selective() {
             let wants = |pid: &u32| {
-                let process = Proc::host().glance(*pid, asks);
+                let process = self.proc.glance(*pid, asks);
                 process.is_some_and(|process| self.filter.wants(&process))
             };
             running.iter().copied().filter(wants).collect()
@@ -220,14 +228,15 @@ impl Stages {
         if let Err(error) = self.capture.watch(everything, &wanted, std::process::id()) {
             tracing::warn!("cannot change which processes are watched: {error}");
         }
+        for pid in running.difference(&wanted) {
+            self.leave_alone(*pid);
+        }
         for pid in wanted {
             self.read(pid);
         }
         // Forks that were watched with their parents until that was written.
-        for pid in Proc::host()
-            .pids()
-            .into_iter()
-            .filter(|pid| !running.contains(pid))
+        let now = self.proc.pids();
+        for pid in now.into_iter().filter(|pid| !running.contains(pid))
         {
             if self.decides() {
                 self.decide(pid);
@@ -365,7 +374,7 @@ impl Pipeline {
         if self.stages.descendants_only {
             return;
         }
-        for pid in Proc::host().pids() {
+        for pid in self.stages.proc.pids() {
             if self.stages.decides() {
                 self.stages.decide(pid);
             } else {
@@ -380,6 +389,7 @@ impl Pipeline {
         while !stop.load(Ordering::Acquire) {
             self.wait();
             self.turn();
+            self.stages.follow_pods();
             self.answer();
             while let Ok((change, done)) = self.stages.changes.try_recv() {
                 self.stages.change(change);
@@ -697,7 +707,11 @@ impl Pipeline {
         };
         let clock = &self.clock;
         let time = |stamp: Stamp| clock.within(start, first.time, stamp.time);
-        Some(self.stages.rules.spans.span(exchange, seen, time))
+        let mut span = self.stages.rules.spans.span(exchange, seen, time);
+        if *requests == Direction::Sent {
+            self.stages.name_peer(&mut span, endpoints);
+        }
+        Some(span)
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
     let rules = Rules { origins };
     Ok(Config {
         watch: rules.watch(&layer.watch)?,
+        kubernetes: layer
+            .kubernetes
+            .settle()
+            .map_err(|(key, problem)| rules.conflict(key, problem))?,
         capture: rules.capture(&layer.capture)?,
         http: http(&layer.http),
         messaging: Messaging {

@@ -232,6 +232,9 @@ pub struct Layer {
     /// What is watched.
     #[serde(deserialize_with = "optional")]
     pub watch: Watch,
+    /// Pods of Kubernetes.
+    #[serde(deserialize_with = "optional")]
+    pub kubernetes: super::kubernetes::Section,
     /// How the kernel captures.
     #[serde(deserialize_with = "optional")]
     pub capture: Capture,
@@ -290,6 +293,7 @@ impl Layer {
         resource.extend(self.resource);
         Self {
             watch: self.watch.over(lower.watch),
+            kubernetes: self.kubernetes.over(lower.kubernetes),
             capture: self.capture.over(lower.capture),
             http: self.http.over(lower.http),
             messaging: self.messaging.over(lower.messaging),
@@ -322,6 +326,7 @@ impl Layer {
         let number = |number| NonZeroUsize::new(number);
         let milliseconds = |number| Some(Period(std::time::Duration::from_millis(number)));
         Self {
+            kubernetes: super::kubernetes::Section::defaults(),
             capture: Capture {
                 hooks: Some(Hooks::Auto),
                 ring_buffer: Some(Size(8 << 20)),

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod expression;
 mod file;
 pub mod globs;
+pub mod kubernetes;
 pub mod layer;
 pub mod metrics;
 pub mod naming;
@@ -28,6 +29,7 @@ pub use choice::{
 pub use command::run;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
+pub use kubernetes::Kubernetes;
 pub use file::{File, FileError, Problem};
 use layer::Layer;
 pub use metrics::{Listen, Metrics, MetricsExport};
@@ -48,6 +50,8 @@ const OWN_RESOURCE: &[&str] = &["service.name", "service.instance.id"];
 pub struct Config {
     /// What is watched.
     pub watch: Watch,
+    /// Pods of Kubernetes.
+    pub kubernetes: Kubernetes,
     /// How the kernel captures.
     pub capture: Capture,
     /// What is kept of HTTP messages.

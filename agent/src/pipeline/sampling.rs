@@ -10,7 +10,8 @@ impl Stages {
     /// The slot by which it is decided which traces are kept that begin in a process; the kernel half is told of it first.
     pub(super) fn slot(&mut self, pid: u32) -> u32 {
         let resource = self.processes.resource(pid);
-        let slot = self.causality.sampler().slot(&resource);
+        let wished = self.processes.wished_ratio(pid);
+        let slot = self.causality.sampler().slot(&resource, wished);
         self.tell_thresholds();
         slot
     }

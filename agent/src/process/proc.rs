@@ -1,7 +1,7 @@
 //! One process out of procfs.
 
 use super::root::Root;
-use super::{Container, Declared, Identity, Loaded, cgroup, container, name, runtime};
+use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, name, runtime};
 use procfs::process::{MMapPath, Process};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// More than any argument list that says something about a name; the kernel's own limit is megabytes.
 const MAX_ARGUMENTS: u64 = 64 << 10;
@@ -21,6 +22,7 @@ const MAX_PASSWD: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Proc {
     path: PathBuf,
+    pods: Option<Arc<Pods>>,
 }
 
 /// What a filter looks at.
@@ -34,6 +36,8 @@ pub struct Glance {
     pub name: String,
     /// The container it is in, where that was asked for.
     pub container: Option<Container>,
+    /// The pod of Kubernetes it is in, where that is known.
+    pub pod: Option<Arc<Pod>>,
 }
 
 /// Why nothing is known of a process.
@@ -67,7 +71,19 @@ impl Proc {
     /// The one that is mounted (or, in a test, made) at `path`.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            pods: None,
+        }
+    }
+
+    /// Says of processes in which of `pods` they are.
+    #[must_use]
+    pub fn knowing(self, pods: Arc<Pods>) -> Self {
+        Self {
+            pods: Some(pods),
+            ..self
+        }
     }
 
     /// Processes that there are now, in no order.
@@ -92,6 +108,10 @@ impl Proc {
         let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let file_name = executable.as_deref().and_then(file_name).map(str::to_owned);
+        let cgroups = match with_container || self.pods.is_some() {
+            true => cgroups(&process),
+            false => Vec::new(),
+        };
         Some(Glance {
             pid,
             name: match file_name {
@@ -100,10 +120,11 @@ impl Proc {
             },
             executable,
             container: if with_container {
-                container::find(&cgroups(&process), self.root().as_ref())
+                container::find(&cgroups, self.root().as_ref())
             } else {
                 None
             },
+            pod: self.pod(&cgroups),
         })
     }
 
@@ -151,6 +172,7 @@ impl Proc {
                 process.open_relative("exe").ok()
             }),
             container: container::find(&cgroups, host.as_ref()),
+            pod: self.pod(&cgroups),
             unit: cgroup::unit(&cgroups, file_name),
             name,
             declared,
@@ -158,6 +180,29 @@ impl Proc {
             comm: stat.comm,
             executable,
         })
+    }
+
+    fn pod(&self, cgroups: &[String]) -> Option<Arc<Pod>> {
+        self.pods.as_ref()?.find(cgroups)
+    }
+
+    /// Processes of pods that have changed since this was last asked, and whether the pod is still there.
+    #[must_use]
+    pub fn changed_with_pods(&self) -> Vec<(u32, bool)> {
+        let Some(pods) = &self.pods else {
+            return Vec::new();
+        };
+        let changed = pods.take_changed();
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let pids = self.pids().into_iter();
+        pids.filter_map(|pid| {
+            let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+            let is_there = changed.concern(&cgroups(&process))?;
+            Some((pid, is_there))
+        })
+        .collect()
     }
 
     /// The executable of a process; `None` where that is gone, or we may not look.

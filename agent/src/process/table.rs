@@ -1,5 +1,6 @@
 //! Processes that were asked for, each read once.
 
+use super::annotation::Wishes;
 use super::execution::Programs;
 use super::sdk::{self, Evidence};
 use super::{Execution, Host, Identity, Policy, Proc, Unreadable, resource};
@@ -124,6 +125,28 @@ impl Table {
         }
         execution.runtime.propagate = self.propagation.of(&identity);
         Some(execution)
+    }
+
+    /// A process's pod is another than it was: it is read anew when it is next asked for, with what it was seen to do.
+    pub fn on_pod(&mut self, pid: u32) {
+        if let Some(entry) = self.entries.get_mut(&pid).filter(|entry| !entry.ended) {
+            entry.known = None;
+            entry.is_instrumented = None;
+            entry.left = READINGS;
+        }
+    }
+
+    /// A process is not watched any more. What handles requests in it is told again if it ever is.
+    pub fn on_unwatched(&mut self, pid: u32) {
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.left = READINGS;
+        }
+    }
+
+    /// Which part of the traces that begin in a process its pod's owner wishes to be kept, from 0 to 1.
+    pub fn wished_ratio(&mut self, pid: u32) -> Option<f64> {
+        let identity = self.known(pid).identity?;
+        Wishes::of(identity.pod.as_deref()?).sample
     }
 
     /// Into which protocols contexts are injected that a process sends: bits of [`spanwire_ebpf::propagate`].

@@ -1,6 +1,7 @@
 //! Which processes are watched.
 
 use super::Glance;
+use super::annotation::Wishes;
 use crate::config::Watch;
 use globset::GlobMatcher;
 
@@ -14,6 +15,8 @@ pub struct Filter {
     pids: Vec<u32>,
     executables: Vec<(GlobMatcher, bool)>,
     containers: Vec<String>,
+    /// In a cluster: whether pods are watched of which no annotation says so.
+    in_cluster: Option<bool>,
 }
 
 impl Filter {
@@ -30,6 +33,17 @@ impl Filter {
                 .map(crate::config::value::Pattern::matcher)
                 .collect(),
             containers: watch.containers.clone(),
+            in_cluster: None,
+        }
+    }
+
+    /// In a cluster, annotations of pods decide. Of pods without, and of what runs in none, those are watched that the
+    /// configuration names; where it names nobody, pods `by_default`.
+    #[must_use]
+    pub fn in_cluster(self, by_default: bool) -> Self {
+        Self {
+            in_cluster: Some(by_default),
+            ..self
         }
     }
 
@@ -37,8 +51,17 @@ impl Filter {
     /// them, not processes.
     #[must_use]
     pub fn wants(&self, process: &Glance) -> bool {
+        let instrument = process.pod.as_deref().and_then(|pod| Wishes::of(pod).instrument);
         process.pid != self.own
-            && (self.pids.is_empty() || self.pids.contains(&process.pid))
+            && match (self.in_cluster, instrument) {
+                (Some(_), Some(instrument)) => instrument,
+                (Some(by_default), None) if !self.names_any() => by_default && process.pod.is_some(),
+                _ => self.fits(process),
+            }
+    }
+
+    fn fits(&self, process: &Glance) -> bool {
+        (self.pids.is_empty() || self.pids.contains(&process.pid))
             && (self.executables.is_empty() || self.executables.iter().any(|it| fits_executable(it, process)))
             && (self.containers.is_empty() || self.containers.iter().any(|it| fits_container(it, process)))
     }
@@ -52,6 +75,10 @@ impl Filter {
     /// Whether it takes a [`Glance`] to decide: without, every process but our own is watched.
     #[must_use]
     pub fn is_selective(&self) -> bool {
+        self.in_cluster.is_some() || self.names_any()
+    }
+
+    fn names_any(&self) -> bool {
         !(self.pids.is_empty() && self.executables.is_empty() && self.containers.is_empty())
     }
 }
@@ -74,8 +101,10 @@ fn fits_container(wanted: &str, process: &Glance) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Container;
+    use super::super::annotation::INSTRUMENT;
+    use super::super::{Container, Pod};
     use super::*;
+    use std::sync::Arc;
 
     fn process(pid: u32, executable: Option<&str>, container: Option<(&str, Option<&str>)>) -> Glance {
         let name = executable.and_then(|path| path.rsplit('/').next());
@@ -88,6 +117,7 @@ mod tests {
                 name: name.map(Into::into),
                 service: None,
             }),
+            pod: None,
         }
     }
 
@@ -111,6 +141,45 @@ mod tests {
         assert!(all.wants(&process(5, None, None)));
         assert!(!all.wants(&process(99, None, None)));
         assert!(!filter(&[99], &[], &[]).wants(&process(99, None, None)));
+    }
+
+    #[test]
+    fn in_a_cluster_annotations_decide_and_then_whoever_is_named() {
+        let pod = |annotation: Option<&str>| {
+            let annotations = annotation.map(|value| (INSTRUMENT.to_owned(), value.to_owned()));
+            Some(Arc::new(Pod {
+                annotations: annotations.into_iter().collect(),
+                ..Pod::default()
+            }))
+        };
+        let check = |filter: &Filter, pod: Option<Arc<Pod>>, expect: bool| {
+            let process = Glance {
+                pod,
+                ..process(5, Some("/usr/sbin/nginx"), None)
+            };
+            assert_eq!(filter.wants(&process), expect, "{filter:?} {process:?}");
+        };
+        let off = filter(&[], &[], &[]).in_cluster(false);
+        assert!(off.is_selective());
+        check(&off, None, false);
+        check(&off, pod(None), false);
+        check(&off, pod(Some("true")), true);
+        check(&off, pod(Some("false")), false);
+        let on = filter(&[], &[], &[]).in_cluster(true);
+        check(&on, None, false);
+        check(&on, pod(None), true);
+        check(&on, pod(Some("false")), false);
+        check(&on, pod(Some("yes")), false);
+        let named = filter(&[], &["nginx"], &[]).in_cluster(false);
+        check(&named, None, true);
+        check(&named, pod(None), true);
+        check(&named, pod(Some("false")), false);
+        let others = filter(&[], &["node"], &[]).in_cluster(true);
+        check(&others, pod(None), false);
+        check(&others, pod(Some("true")), true);
+        // Without a cluster an annotation is nothing.
+        check(&filter(&[], &[], &[]), pod(Some("false")), true);
+        assert!(!filter(&[5], &[], &[]).in_cluster(true).wants(&process(99, None, None)));
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn all_that_is_known_of_a_process() {
             name: Some("web".into()),
             service: None,
         }),
+        pod: None,
         unit: Some("shop".into()),
         name: Some("app".into()),
         sdk: Loaded::default(),
@@ -68,6 +69,7 @@ fn all_that_is_known_of_a_process() {
         executable: expect.executable.clone(),
         name: "python3.11".into(),
         container,
+        pod: None,
     };
     assert_eq!(proc.glance(100, false), Some(glance(None)));
     assert_eq!(proc.glance(100, true), Some(glance(expect.container.clone())));
@@ -105,6 +107,7 @@ fn what_is_missing_is_left_out() {
         executable: None,
         name: "server".into(),
         container: None,
+        pod: None,
     };
     assert_eq!(proc.glance(100, true), Some(glance));
     assert_eq!(proc.glance(200, true), None);

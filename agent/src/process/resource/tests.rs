@@ -22,6 +22,7 @@ fn nginx() -> Identity {
         owner: Some("www-data".into()),
         runtime: None,
         container: None,
+        pod: None,
         unit: None,
         name: None,
         declared: Declared::default(),

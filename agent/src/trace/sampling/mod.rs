@@ -71,6 +71,9 @@ impl Default for Policy {
 
 impl Policy {
     fn ratio_of(&self, service: &Service) -> f64 {
+        if let Some(wished) = service.wished {
+            return f64::from_bits(wished);
+        }
         // Who has no namespace is in none.
         let namespace = Some(&*service.namespace).filter(|namespace| !namespace.is_empty());
         let rule = self.rules.iter().find(|rule| {
@@ -89,6 +92,8 @@ impl Policy {
 struct Service {
     name: SmolStr,
     namespace: SmolStr,
+    /// Bits of the ratio that its owner wishes for itself, in place of what the rules say.
+    wished: Option<u64>,
 }
 
 impl Service {
@@ -96,6 +101,7 @@ impl Service {
         Self {
             name: resource.service_name().into(),
             namespace: resource.namespace().unwrap_or_default().into(),
+            wished: None,
         }
     }
 }
@@ -225,9 +231,13 @@ impl Sampler {
         self.slots[0].word()
     }
 
-    /// The slot of a process's service; 0 where there are too many services.
-    pub fn slot(&mut self, resource: &Resource) -> u32 {
-        let service = Service::of(resource);
+    /// The slot of a process's service; 0 where there are too many services. What its owner wished for goes before the rules,
+    /// and limits hold for it as for all.
+    pub fn slot(&mut self, resource: &Resource, wished: Option<f64>) -> u32 {
+        let service = Service {
+            wished: wished.map(f64::to_bits),
+            ..Service::of(resource)
+        };
         if let Some(slot) = self.by_service.get(&service) {
             return *slot;
         }

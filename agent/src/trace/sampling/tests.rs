@@ -223,8 +223,8 @@ fn the_first_rule_that_fits_a_service_counts() {
         ..ratio(1.0)
     });
     let mut check = |service, namespace, expect: &str| {
-        let slot = sampler.slot(&resource(service, namespace));
-        assert_eq!(slot, sampler.slot(&resource(service, namespace)));
+        let slot = sampler.slot(&resource(service, namespace), None);
+        assert_eq!(slot, sampler.slot(&resource(service, namespace), None));
         let word = Threshold::of_word(sampler.slots[slot as usize].word());
         assert_eq!(
             word,
@@ -253,10 +253,10 @@ fn the_first_rule_that_fits_a_service_counts() {
 fn there_are_no_more_slots_than_the_kernel_half_has() {
     let mut sampler = Sampler::default();
     for number in 1..SLOTS {
-        assert_eq!(sampler.slot(&resource(&format!("s{number}"), None)), number);
+        assert_eq!(sampler.slot(&resource(&format!("s{number}"), None), None), number);
     }
-    assert_eq!(sampler.slot(&resource("one more", None)), 0);
-    assert_eq!(sampler.slot(&resource("s1", None)), 1);
+    assert_eq!(sampler.slot(&resource("one more", None), None), 0);
+    assert_eq!(sampler.slot(&resource("s1", None), None), 1);
 }
 
 /// Services with so many traces a second, of so many spans each; how many spans and traces of each are kept in the last ten of
@@ -265,7 +265,7 @@ fn run(sampler: &mut Sampler, loads: &[(u32, u32)]) -> Vec<(u32, u32)> {
     let mut random = Random(1);
     let mut kept = vec![(0, 0); loads.len()];
     let slots: Vec<_> = (0..loads.len())
-        .map(|number| sampler.slot(&resource(&format!("s{number}"), None)))
+        .map(|number| sampler.slot(&resource(&format!("s{number}"), None), None))
         .collect();
     sampler.turn(SECOND);
     for second in 0..30 {
