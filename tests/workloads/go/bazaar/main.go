@@ -56,7 +56,10 @@ func front(port, stock string) {
 }
 
 func serve(port, url string) {
-	database := must(pgxpool.New(context.Background(), url))
+	settings := must(pgxpool.ParseConfig(url))
+	// An order is one statement, whenever the one before it was.
+	settings.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	database := must(pgxpool.NewWithConfig(context.Background(), settings))
 	answer := func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		var id wrapperspb.StringValue
 		if err := decode(&id); err != nil {
