@@ -22,6 +22,9 @@ use spanwire_tests::{http, wait};
 /// The cluster's address of the collector that the manifests name.
 const COLLECTOR: Ipv4Addr = Ipv4Addr::new(10, 96, 1, 1);
 
+/// How long it may take until orders are followed, several of them being tried.
+const FOLLOWED: Duration = Duration::from_secs(60);
+
 /// spanwire on the node of a cluster, and the collector that it sends to.
 struct Fleet {
     cluster: Cluster,
@@ -66,14 +69,38 @@ impl Fleet {
 
     /// Waits until an order of this shop has all its spans.
     fn follows(&self, shop: &Bazaar) -> Result<()> {
-        wait::within(wait::START, &format!("spans of {}", shop.namespace), || {
+        let followed = wait::within(FOLLOWED, &format!("spans of {}", shop.namespace), || {
+            // Of a connection that was open before, it takes some exchanges to tell what is spoken.
+            for _ in 0..9 {
+                self.take_order(shop)?;
+            }
             let id = self.take_order(shop)?;
-            Ok(self.order(&id, ORDER.len()).ok().map(drop))
-        })
-        .with_context(|| {
-            self.cluster
-                .ask(&["logs", "--namespace", NAMESPACE, "daemonset/spanwire"])
-                .unwrap_or_default()
+            Ok(self.order_within(wait::SETTLE, &id, ORDER.len()).ok().map(drop))
+        });
+        followed.with_context(|| {
+            let spans = self.receiver.spans().unwrap_or_default();
+            let last = spans.iter().rev().take(20).map(|span| {
+                let of = ["k8s.namespace.name", "service.name"].map(|key| span.resource.get(key));
+                format!(
+                    "{:?} {} {} {:?} {of:?}\n",
+                    span.kind,
+                    span.trace_id,
+                    span.name,
+                    span.subject()
+                )
+            });
+            let log = [
+                "logs",
+                "--namespace",
+                NAMESPACE,
+                "daemonset/spanwire",
+                "--tail=20",
+            ];
+            format!(
+                "{}{}",
+                last.collect::<String>(),
+                self.cluster.ask(&log).unwrap_or_default()
+            )
         })
     }
 
@@ -94,7 +121,11 @@ impl Fleet {
 
     /// The spans of an order, once `count` have come.
     fn order(&self, id: &str, count: usize) -> Result<Vec<Span>> {
-        let whole = wait::until("the spans of an order", || {
+        self.order_within(wait::LIMIT, id, count)
+    }
+
+    fn order_within(&self, limit: Duration, id: &str, count: usize) -> Result<Vec<Span>> {
+        let whole = wait::within(limit, "the spans of an order", || {
             Ok(Some(self.found(id)?).filter(|spans| spans.len() >= count))
         });
         whole.with_context(|| format!("{:#?}", self.found(id)))
