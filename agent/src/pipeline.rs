@@ -236,8 +236,7 @@ impl Stages {
         }
         // Forks that were watched with their parents until that was written.
         let now = self.proc.pids();
-        for pid in now.into_iter().filter(|pid| !running.contains(pid))
-        {
+        for pid in now.into_iter().filter(|pid| !running.contains(pid)) {
             if self.decides() {
                 self.decide(pid);
             }

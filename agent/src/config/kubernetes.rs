@@ -54,7 +54,10 @@ impl Section {
     /// What it comes to; what does not go together is told by its key.
     pub(super) fn settle(&self) -> Result<Kubernetes, (&'static str, String)> {
         if self.node_name.as_ref().is_some_and(|name| name.trim().is_empty()) {
-            return Err(("kubernetes.node_name", "is empty; leave it out, or say the node's name".into()));
+            return Err((
+                "kubernetes.node_name",
+                "is empty; leave it out, or say the node's name".into(),
+            ));
         }
         Ok(Kubernetes {
             enabled: self.enabled,

@@ -29,8 +29,8 @@ pub use choice::{
 pub use command::run;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
-pub use kubernetes::Kubernetes;
 pub use file::{File, FileError, Problem};
+pub use kubernetes::Kubernetes;
 use layer::Layer;
 pub use metrics::{Listen, Metrics, MetricsExport};
 pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};

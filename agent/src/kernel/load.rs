@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{
-    CONNECTION_BORN, CONNECTION_PROCESS, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime,
-    propagate, protocol,
+    CONNECTION_BORN, CONNECTION_PROCESS, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter,
+    Globals, Runtime, propagate, protocol,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
@@ -670,7 +670,9 @@ fn process_of(value: &[u8]) -> Option<u32> {
 
 fn is_watched(processes: &Array<MapData, u64>, pid: u32) -> bool {
     // What cannot be read is left as it is.
-    processes.get(&(pid / 64), 0).map_or(true, |word| word & (1 << (pid % 64)) != 0)
+    processes
+        .get(&(pid / 64), 0)
+        .map_or(true, |word| word & (1 << (pid % 64)) != 0)
 }
 
 /// Why contexts are taken out of options of TCP and not put there.

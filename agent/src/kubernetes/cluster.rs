@@ -127,14 +127,19 @@ impl Cluster {
                 self.peers.remove(&peer, &before);
                 peer
             }
-            None => Arc::new(Peer { name: String::new(), namespace: String::new() }),
+            None => Arc::new(Peer {
+                name: String::new(),
+                namespace: String::new(),
+            }),
         };
         self.told.insert(uid.clone(), (told, peer));
         self.publish(|pod| pod.uid == uid);
     }
 
     pub(super) fn remove_pod(&mut self, uid: &str) {
-        let Some((told, peer)) = self.told.remove(uid) else { return };
+        let Some((told, peer)) = self.told.remove(uid) else {
+            return;
+        };
         self.peers.remove(&peer, &told.addresses);
         self.pods.remove(uid);
         self.complained.remove(uid);
@@ -150,24 +155,44 @@ impl Cluster {
 
     /// A namespace as it is now; nothing becomes of one that no pod here is in.
     pub(super) fn put_namespace(&mut self, metadata: ObjectMeta) {
-        let version = metadata.resource_version.as_deref().and_then(|it| it.parse().ok()).unwrap_or(0);
+        let version = metadata
+            .resource_version
+            .as_deref()
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0);
         let uid = metadata.uid.clone().unwrap_or_default();
-        let Some(namespace) = object::namespace(metadata) else { return };
+        let Some(namespace) = object::namespace(metadata) else {
+            return;
+        };
         let name = namespace.name.clone();
         match self.namespaces.get(&name) {
             None => return,
-            Some(Space::Known { version: known, uid: of, .. }) if *known > version && *of == uid => return,
+            Some(Space::Known {
+                version: known,
+                uid: of,
+                ..
+            }) if *known > version && *of == uid => return,
             Some(_) => {}
         }
         let namespace = Arc::new(namespace);
-        self.namespaces.insert(name.clone(), Space::Known { namespace, uid, version });
+        self.namespaces.insert(
+            name.clone(),
+            Space::Known {
+                namespace,
+                uid,
+                version,
+            },
+        );
         self.publish(|pod| pod.namespace.name == name);
     }
 
     /// The API server does not tell of a namespace. What it once told holds.
     pub(super) fn refuse_namespace(&mut self, name: &str) {
         if let Some(space @ Space::Asked) = self.namespaces.get_mut(name) {
-            *space = Space::Nameless(Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() }));
+            *space = Space::Nameless(Arc::new(Namespace {
+                name: name.to_owned(),
+                ..Namespace::default()
+            }));
             self.publish(|pod| pod.namespace.name == name);
         }
     }
@@ -210,7 +235,13 @@ impl Cluster {
     }
 
     pub(super) fn put_service(&mut self, object: ServiceObject) {
-        let ObjectMeta { uid: Some(uid), name: Some(name), namespace: Some(namespace), .. } = object.metadata else {
+        let ObjectMeta {
+            uid: Some(uid),
+            name: Some(name),
+            namespace: Some(namespace),
+            ..
+        } = object.metadata
+        else {
             return;
         };
         let addresses = object::cluster_addresses(&object.spec);
@@ -218,7 +249,11 @@ impl Cluster {
             self.remove_service(&uid);
             return;
         }
-        let before = self.services.get(&uid).map(|(_, before)| before.clone()).unwrap_or_default();
+        let before = self
+            .services
+            .get(&uid)
+            .map(|(_, before)| before.clone())
+            .unwrap_or_default();
         if before == addresses {
             return;
         }
@@ -234,7 +269,10 @@ impl Cluster {
     }
 
     fn used_namespaces(&self) -> HashSet<String> {
-        self.told.values().map(|(told, _)| told.pod.namespace.name.clone()).collect()
+        self.told
+            .values()
+            .map(|(told, _)| told.pod.namespace.name.clone())
+            .collect()
     }
 
     /// Lets go what is kept for pods that are gone.
@@ -244,7 +282,10 @@ impl Cluster {
             self.namespaces.retain(|name, _| used.contains(name));
         }
         if self.owners.len() > MAX_OWNERS {
-            let controllers = self.told.values().filter_map(|(told, _)| told.controller.as_ref());
+            let controllers = self
+                .told
+                .values()
+                .filter_map(|(told, _)| told.controller.as_ref());
             let used: HashSet<&String> = controllers.map(|controller| &controller.uid).collect();
             self.owners.retain(|uid, _| used.contains(uid));
         }
@@ -273,7 +314,13 @@ impl Cluster {
             *peer = Arc::new(Peer { name, namespace });
             self.peers.put(peer, &[], &told.addresses);
             let (_, mistakes) = Wishes::with_mistakes(&pod);
-            complain(&mut self.complained, &mut self.wanted, &pod, uid_of_namespace, mistakes);
+            complain(
+                &mut self.complained,
+                &mut self.wanted,
+                &pod,
+                uid_of_namespace,
+                mistakes,
+            );
             self.pods.put(pod);
         }
     }
@@ -288,8 +335,11 @@ fn complain(
     mistakes: Vec<Mistake>,
 ) {
     let of_pod = |it: &Mistake| it.bearer == Bearer::Pod;
-    let now: BTreeSet<_> =
-        mistakes.iter().filter(|it| of_pod(it)).map(|it| (it.key.clone(), it.value.clone())).collect();
+    let now: BTreeSet<_> = mistakes
+        .iter()
+        .filter(|it| of_pod(it))
+        .map(|it| (it.key.clone(), it.value.clone()))
+        .collect();
     match complained.get_mut(&pod.uid) {
         Some(known) => known.retain(|mistake| now.contains(mistake)),
         None if now.is_empty() => {}

@@ -32,9 +32,18 @@ const MAX_NOTE: usize = 1_000;
 const NO_NAMESPACE: &str = "default";
 
 /// Tells the API server of complaints, no more than two a second.
-pub(super) async fn tell(client: Client, node: String, mut complaints: Receiver<Complaint>, health: Arc<Health>) {
+pub(super) async fn tell(
+    client: Client,
+    node: String,
+    mut complaints: Receiver<Complaint>,
+    health: Arc<Health>,
+) {
     while let Some(complaint) = complaints.recv().await {
-        let (namespace, event) = event(&complaint, &node, &Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true));
+        let (namespace, event) = event(
+            &complaint,
+            &node,
+            &Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+        );
         if let Err(error) = create(&client, &namespace, &event).await {
             health.add(Counter::KubernetesEventsDropped, 1);
             tracing::warn!("cannot tell the API server of a wrong annotation: {error}");
@@ -59,10 +68,16 @@ async fn create(client: &Client, namespace: &str, event: &Value) -> Result<(), S
 
 /// The Event of a complaint, and the namespace that it belongs to.
 fn event(complaint: &Complaint, node: &str, now: &str) -> (String, Value) {
-    let Complaint { namespace, name, uid, mistake } = complaint;
+    let Complaint {
+        namespace,
+        name,
+        uid,
+        mistake,
+    } = complaint;
     let (event_namespace, regarding) = match mistake.bearer {
         Bearer::Pod => {
-            let regarding = json!({"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid});
+            let regarding =
+                json!({"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid});
             (namespace.as_str(), regarding)
         }
         Bearer::Namespace => {
@@ -115,7 +130,11 @@ mod tests {
 
     #[test]
     fn an_event_is_on_the_object_and_its_name_follows_from_what_it_says() {
-        let (namespace, one) = event(&complaint(Bearer::Pod, "yes"), "n1", "2026-01-01T00:00:00.000000Z");
+        let (namespace, one) = event(
+            &complaint(Bearer::Pod, "yes"),
+            "n1",
+            "2026-01-01T00:00:00.000000Z",
+        );
         assert_eq!(namespace, "shop");
         assert_eq!(one["regarding"]["kind"], "Pod");
         assert_eq!(one["regarding"]["uid"], "u1");
@@ -123,11 +142,18 @@ mod tests {
             one["note"],
             "annotation spanwire.dev/instrument is \"yes\", expected \"true\" or \"false\": it is not watched"
         );
-        let (_, again) = event(&complaint(Bearer::Pod, "yes"), "n2", "2026-01-02T00:00:00.000000Z");
+        let (_, again) = event(
+            &complaint(Bearer::Pod, "yes"),
+            "n2",
+            "2026-01-02T00:00:00.000000Z",
+        );
         assert_eq!(one["metadata"]["name"], again["metadata"]["name"]);
         let (_, other) = event(&complaint(Bearer::Pod, "no"), "n1", "2026-01-01T00:00:00.000000Z");
         assert_ne!(one["metadata"]["name"], other["metadata"]["name"]);
         let (namespace, of_namespace) = event(&complaint(Bearer::Namespace, "yes"), "n1", "");
-        assert_eq!((namespace.as_str(), &of_namespace["regarding"]["namespace"]), ("default", &Value::Null));
+        assert_eq!(
+            (namespace.as_str(), &of_namespace["regarding"]["namespace"]),
+            ("default", &Value::Null)
+        );
     }
 }

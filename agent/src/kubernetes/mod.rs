@@ -83,7 +83,9 @@ pub struct Kubernetes {
 #[must_use]
 pub fn is_wanted(config: &config::Kubernetes) -> bool {
     let in_cluster = || std::env::var_os(HOST).is_some() && Path::new(TOKEN).exists();
-    config.enabled.unwrap_or_else(|| config.kubeconfig.is_some() || in_cluster())
+    config
+        .enabled
+        .unwrap_or_else(|| config.kubeconfig.is_some() || in_cluster())
 }
 
 impl Kubernetes {
@@ -98,8 +100,18 @@ impl Kubernetes {
         health: &Arc<Health>,
     ) -> Result<Self, StartError> {
         let client = client(config.kubeconfig.as_deref()).await?;
-        let host = || rustix::system::uname().nodename().to_str().ok().map(str::to_lowercase);
-        let node = config.node_name.clone().or_else(host).filter(|node| !node.is_empty());
+        let host = || {
+            rustix::system::uname()
+                .nodename()
+                .to_str()
+                .ok()
+                .map(str::to_lowercase)
+        };
+        let node = config
+            .node_name
+            .clone()
+            .or_else(host)
+            .filter(|node| !node.is_empty());
         let node = node.ok_or(StartError::NoNode)?;
         let (tell, told) = mpsc::channel(WAITING);
         let (complain, complaints) = mpsc::channel(complaints::WAITING);
@@ -128,7 +140,12 @@ impl Kubernetes {
             };
             tasks.spawn(followed.follow(tell.clone(), Told::Services, trouble.clone()));
         }
-        tasks.spawn(complaints::tell(client.clone(), node.clone(), complaints, Arc::clone(health)));
+        tasks.spawn(complaints::tell(
+            client.clone(),
+            node.clone(),
+            complaints,
+            Arc::clone(health),
+        ));
         let cluster = Cluster::new(Arc::clone(pods), Arc::clone(peers), config.well_known_labels);
         let asker = Asker {
             client,
@@ -153,7 +170,9 @@ async fn client(kubeconfig: Option<&Path>) -> Result<Client, StartError> {
                 source: Box::new(source),
             };
             let read = Kubeconfig::read_from(path).map_err(broken)?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(broken)?
+            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+                .await
+                .map_err(broken)?
         }
         None => Config::incluster()?,
     };
@@ -226,7 +245,9 @@ impl Asker {
     fn complain(&self, complaint: Complaint) {
         self.health.add(Counter::AnnotationsWrong, 1);
         let what = match complaint.mistake.bearer {
-            crate::process::annotation::Bearer::Pod => format!("pod {}/{}", complaint.namespace, complaint.name),
+            crate::process::annotation::Bearer::Pod => {
+                format!("pod {}/{}", complaint.namespace, complaint.name)
+            }
             crate::process::annotation::Bearer::Namespace => format!("namespace {}", complaint.name),
         };
         tracing::warn!("{what}: {}", complaint.mistake);
@@ -261,7 +282,12 @@ impl Asker {
     }
 
     fn ask_owner(&mut self, controller: Controller) {
-        let Controller { kind, namespace, name, uid } = controller;
+        let Controller {
+            kind,
+            namespace,
+            name,
+            uid,
+        } = controller;
         let client = self.client.clone();
         let question = move || {
             let (client, namespace, name) = (client.clone(), namespace.clone(), name.clone());
@@ -269,10 +295,16 @@ impl Asker {
                 let any = GetParams::any();
                 Ok(match kind {
                     ControllerKind::ReplicaSet => {
-                        Api::<ReplicaSet>::namespaced(client, &namespace).get_metadata_with(&name, &any).await?.metadata
+                        Api::<ReplicaSet>::namespaced(client, &namespace)
+                            .get_metadata_with(&name, &any)
+                            .await?
+                            .metadata
                     }
                     ControllerKind::Job => {
-                        Api::<Job>::namespaced(client, &namespace).get_metadata_with(&name, &any).await?.metadata
+                        Api::<Job>::namespaced(client, &namespace)
+                            .get_metadata_with(&name, &any)
+                            .await?
+                            .metadata
                     }
                 })
             }
@@ -332,7 +364,9 @@ fn take_in(cluster: &mut Cluster, told: Told) {
         }
         Told::Services(Change::All(objects)) => cluster.all_services(objects),
         Told::Services(Change::Put(object)) => cluster.put_service(object),
-        Told::Services(Change::Gone(object)) => cluster.remove_service(&object.metadata.uid.unwrap_or_default()),
+        Told::Services(Change::Gone(object)) => {
+            cluster.remove_service(&object.metadata.uid.unwrap_or_default())
+        }
         Told::Namespace(_, Some(metadata)) => cluster.put_namespace(metadata),
         Told::Namespace(name, None) => cluster.refuse_namespace(&name),
         Told::Owner(uid, Some(owner)) => cluster.put_owner(&uid, owner),

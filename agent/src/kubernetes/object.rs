@@ -117,22 +117,34 @@ pub(super) enum ControllerKind {
 
 /// What there is to know of a pod.
 pub(super) fn told(object: PodObject) -> Option<Told> {
-    let PodObject { metadata, spec, status, .. } = object;
+    let PodObject {
+        metadata,
+        spec,
+        status,
+        ..
+    } = object;
     let status = status.unwrap_or_default();
     let namespace = metadata.namespace.clone()?;
     let (owners, controller) = match controller(&metadata) {
-        Some(owner) => (vec![named(owner)], kind_of(owner).map(|kind| Controller {
-            kind,
-            namespace: namespace.clone(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-        })),
+        Some(owner) => (
+            vec![named(owner)],
+            kind_of(owner).map(|kind| Controller {
+                kind,
+                namespace: namespace.clone(),
+                name: owner.name.clone(),
+                uid: owner.uid.clone(),
+            }),
+        ),
         None => (Vec::new(), None),
     };
     let is_over = matches!(status.phase.as_str(), "Succeeded" | "Failed");
     let addresses = match spec.host_network || is_over {
         true => Vec::new(),
-        false => status.pod_ips.iter().filter_map(|it| it.ip.parse().ok()).collect(),
+        false => status
+            .pod_ips
+            .iter()
+            .filter_map(|it| it.ip.parse().ok())
+            .collect(),
     };
     let containers = [
         (spec.containers, status.container_statuses),
@@ -157,7 +169,11 @@ pub(super) fn told(object: PodObject) -> Option<Told> {
         node: spec.node_name.map(Into::into),
         ..Pod::default()
     };
-    Some(Told { pod, addresses, controller })
+    Some(Told {
+        pod,
+        addresses,
+        controller,
+    })
 }
 
 fn join(container: Container, statuses: &[ContainerStatus]) -> PodContainer {
@@ -168,7 +184,9 @@ fn join(container: Container, statuses: &[ContainerStatus]) -> PodContainer {
         id: id.map(without_engine).filter(|id| !id.is_empty()),
         name: container.name,
         image: container.image,
-        image_id: status.map(|status| without_engine(&status.image_id)).filter(|id| !id.is_empty()),
+        image_id: status
+            .map(|status| without_engine(&status.image_id))
+            .filter(|id| !id.is_empty()),
         restarts: status.map(|status| u32::try_from(status.restart_count).unwrap_or_default()),
     }
 }

@@ -37,7 +37,10 @@ pub(super) struct Trouble {
 
 impl Trouble {
     pub(super) const fn new(health: Arc<Health>) -> Self {
-        Self { health, is_met: false }
+        Self {
+            health,
+            is_met: false,
+        }
     }
 
     pub(super) fn met(&mut self, what: &str, error: &str) {

@@ -80,7 +80,12 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
     /// Tells what is and what changes, as long as anybody listens.
-    pub(super) async fn follow<T>(self, tell: Sender<T>, as_told: impl Fn(Change<K>) -> T, mut trouble: Trouble) {
+    pub(super) async fn follow<T>(
+        self,
+        tell: Sender<T>,
+        as_told: impl Fn(Change<K>) -> T,
+        mut trouble: Trouble,
+    ) {
         let mut delays = Delays::new();
         loop {
             let (all, mut version) = match self.list().await {
@@ -135,7 +140,9 @@ where
             Begins::Now => params.limit(1),
         };
         let listed = timeout(ANSWER, self.api.list(&params)).await;
-        let listed = listed.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
+        let listed = listed
+            .map_err(|_| "no answer".to_owned())?
+            .map_err(|error| error.to_string())?;
         let version = listed.metadata.resource_version.unwrap_or_default();
         let items = match self.begins {
             Begins::All => listed.items,

@@ -32,7 +32,9 @@ impl Stages {
         let Address::Ip(address) = &endpoints.remote else {
             return;
         };
-        let Some(peer) = self.peers.at(address.ip()) else { return };
+        let Some(peer) = self.peers.at(address.ip()) else {
+            return;
+        };
         for (key, text) in [
             (semconv::SERVICE_PEER_NAME, &peer.name),
             (semconv::SERVICE_PEER_NAMESPACE, &peer.namespace),

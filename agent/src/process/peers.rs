@@ -67,11 +67,19 @@ mod tests {
     #[test]
     fn an_address_that_has_gone_to_another_stays_the_others() {
         let peers = Peers::default();
-        let peer = |name: &str| Arc::new(Peer { name: name.into(), namespace: "shop".into() });
+        let peer = |name: &str| {
+            Arc::new(Peer {
+                name: name.into(),
+                namespace: "shop".into(),
+            })
+        };
         let addresses: Vec<IpAddr> = ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap()).into();
         let (cart, other) = (peer("cart"), peer("other"));
         peers.put(&cart, &[], &addresses);
-        assert_eq!(peers.at("::ffff:10.0.0.1".parse().unwrap()), Some(Arc::clone(&cart)));
+        assert_eq!(
+            peers.at("::ffff:10.0.0.1".parse().unwrap()),
+            Some(Arc::clone(&cart))
+        );
         peers.put(&cart, &addresses, &addresses[1..]);
         assert_eq!(peers.at(addresses[0]), None);
         peers.put(&other, &[], &addresses[1..]);

@@ -2,7 +2,7 @@
 
 use super::Pod;
 use super::cgroup;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -78,11 +78,11 @@ impl Pods {
         self.note(&pod, false);
     }
 
-    /// UIDs of all pods.
+    /// The pod with a UID.
     #[must_use]
-    pub fn uids(&self) -> HashSet<String> {
+    pub fn with_uid(&self, uid: &str) -> Option<Arc<Pod>> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.by_uid.values().map(|pod| pod.uid.clone()).collect()
+        index.by_uid.get(uid).map(Arc::clone)
     }
 
     /// What has changed since this was last asked.
@@ -190,7 +190,7 @@ mod tests {
         pods.remove(UID);
         assert_eq!(found(&pods, GROUP), None);
         assert_eq!(found(&pods, &format!("/elsewhere/{}", "0".repeat(64))), None);
-        assert!(pods.uids().is_empty());
+        assert_eq!(pods.with_uid(UID), None);
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             found(&pods, &format!("/kubepods/pod{hash}/{ID}")).as_deref(),
             Some(UID)
         );
-        assert_eq!(pods.uids(), HashSet::from([UID.to_owned()]));
+        assert_eq!(pods.with_uid(UID), pods.with_uid(hash));
         pods.remove(UID);
         assert_eq!(found(&pods, &format!("/kubepods/pod{hash}/{ID}")), None);
     }

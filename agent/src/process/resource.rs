@@ -4,8 +4,8 @@ mod kubernetes;
 
 use super::{Host, Identity};
 use crate::span::{Attribute, Value};
-pub use kubernetes::service_of;
 use kubernetes::Place;
+pub use kubernetes::service_of;
 use uuid::Uuid;
 
 /// Namespace for `service.instance.id`, from the conventions (resource/service).

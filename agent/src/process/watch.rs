@@ -179,7 +179,11 @@ mod tests {
         check(&others, pod(Some("true")), true);
         // Without a cluster an annotation is nothing.
         check(&filter(&[], &[], &[]), pod(Some("false")), true);
-        assert!(!filter(&[5], &[], &[]).in_cluster(true).wants(&process(99, None, None)));
+        assert!(
+            !filter(&[5], &[], &[])
+                .in_cluster(true)
+                .wants(&process(99, None, None))
+        );
     }
 
     #[test]

@@ -138,8 +138,12 @@ pub fn service_of(pod: &Pod) -> (String, String) {
         container: None,
         container_name: None,
     };
-    let name = place.wished_name().unwrap_or_else(|| place.service_name().to_owned());
-    let namespace = place.annotation("service.namespace").unwrap_or(&pod.namespace.name);
+    let name = place
+        .wished_name()
+        .unwrap_or_else(|| place.service_name().to_owned());
+    let namespace = place
+        .annotation("service.namespace")
+        .unwrap_or(&pod.namespace.name);
     (name, namespace.to_owned())
 }
 
