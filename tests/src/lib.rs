@@ -6,6 +6,7 @@
 //! restrict nothing say so and keep only the paths under their own prefix.
 
 pub mod agent;
+pub mod api_server;
 pub mod bulk;
 pub mod calls;
 pub mod capture;
