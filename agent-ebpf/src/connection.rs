@@ -202,6 +202,7 @@ const _: () = {
     assert!(size_of::<Connection>() == CONNECTION_SIZE);
     assert!(offset_of!(Connection, dialogue.born) == spanwire_ebpf::CONNECTION_BORN);
     assert!(offset_of!(Connection, dialogue.protocol) == spanwire_ebpf::CONNECTION_PROTOCOL);
+    assert!(offset_of!(Connection, dialogue.tgid) == spanwire_ebpf::CONNECTION_PROCESS);
     assert!(offset_of!(Connection, dialogue.responses) == spanwire_ebpf::CONNECTION_RESPONSES);
 };
 

@@ -42,6 +42,8 @@ pub mod kind {
     pub const EXIT: u8 = 8;
     /// A process was forked: `tid` is the parent's number.
     pub const FORK: u8 = 9;
+    /// A process listens on a socket of TCP from now on; as `EXEC`.
+    pub const LISTENS: u8 = 10;
 }
 
 /// Values of [`Record::protocol`].
@@ -292,6 +294,8 @@ pub const CONNECTION_SIZE: usize = 504;
 pub const CONNECTION_BORN: usize = 208;
 /// Where in it is [`Record::protocol`], one byte.
 pub const CONNECTION_PROTOCOL: usize = 260;
+/// Where in it is the process that used it last, 32 bits.
+pub const CONNECTION_PROCESS: usize = 256;
 /// Where in it is the number of final responses so far, 32 bits.
 pub const CONNECTION_RESPONSES: usize = 252;
 

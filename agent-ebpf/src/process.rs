@@ -86,6 +86,18 @@ pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
     0
 }
 
+/// The current process listens from now on. It may be one that is watched for that.
+#[inline(always)]
+pub(crate) fn listens() {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    emit::process(
+        kind::LISTENS,
+        tgid,
+        tgid,
+        bpf_get_current_comm().unwrap_or_default(),
+    );
+}
+
 /// Whether no other thread of the process is left: this one was taken off the count before (`do_exit`, kernel/exit.c).
 #[inline(always)]
 fn is_last_thread(task: u64) -> bool {

@@ -8,7 +8,7 @@ use crate::frames;
 use crate::globals::{global, kernel};
 use crate::maps::{ARRIVALS, CONNECTIONS, HANDED, count};
 use crate::operation::{self, Source};
-use crate::process::is_watched;
+use crate::process::{self, is_watched};
 use crate::propagate;
 use crate::registers::Registers;
 use crate::state;
@@ -169,6 +169,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     }
     if new == TCP_LISTEN {
         propagate::tcp_option::listens(sock);
+        process::listens();
     }
     if matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK) {
         // No more will be written here: what has no answer by now gets none.

@@ -6,7 +6,9 @@ use smol_str::SmolStr;
 use spanwire::config::{self, File, layer::Layer};
 use spanwire::redact::{Redacted, Redactor, Rules as Redaction};
 use spanwire::sample::{TailSampler, rules::Rules};
-use spanwire::span::{Attribute, Kind, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds, Value};
+use spanwire::span::{
+    Attribute, Kind, OwnRules, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds, Value,
+};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -102,6 +104,7 @@ fn resource(service: &str) -> Arc<Resource> {
         ("process.executable.name", "x"),
     ];
     Arc::new(Resource {
+        own: OwnRules::default(),
         pid: 1,
         attributes: attributes.map(|(key, value)| text(key, value)).to_vec(),
     })

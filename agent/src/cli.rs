@@ -110,6 +110,22 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS")]
         address: Option<Listen>,
     },
+    /// Show the processes that the spanwire that runs on this host watches, and why
+    ///
+    /// For each: the name of its service, its runtime, the pod, container or unit it is in, the ports it listens on, what it was seen
+    /// to speak, and whether contexts are injected into its requests. It asks at the Unix socket beside the lock.
+    #[command(after_long_help = STATUS_STATUSES)]
+    Services {
+        /// Show processes that are not watched, too, and why not
+        #[arg(long)]
+        all: bool,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+        /// Where it answers, where that is not the default: unix:/PATH
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<Listen>,
+    },
     /// Say line by line what this kernel and these privileges allow
     #[command(after_long_help = STATUSES)]
     Check {
@@ -297,6 +313,7 @@ impl Settings {
                 exe: given(&self.exe),
                 port: given(&self.port),
                 container: given(&self.container),
+                ..Watch::default()
             },
             capture: Capture {
                 hooks: self.hooks,

@@ -112,6 +112,13 @@ impl Table {
         self.connections.contains_key(&id)
     }
 
+    /// Connections that are kept: their socks, and whose they are.
+    pub fn owners(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.connections
+            .iter()
+            .map(|(id, connection)| (id.sock, connection.pid))
+    }
+
     /// The end that asks, of a connection on which requests go this way here; `None` where the two ends cannot be told to
     /// belong together.
     #[must_use]
@@ -217,7 +224,7 @@ impl Table {
             } => {
                 self.closed(origin, *close, *end, *responses, finished);
             }
-            Event::Fork { .. } | Event::Exec { .. } | Event::Exit { .. } => {}
+            Event::Fork { .. } | Event::Exec { .. } | Event::Listens { .. } | Event::Exit { .. } => {}
         }
     }
 

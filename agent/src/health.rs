@@ -104,6 +104,14 @@ counters! {
     ParentsLost => "causality.parent_lost",
     /// Exchanges that begin while there are more open than are remembered: they stand alone.
     ParentsFull => "causality.full",
+    /// Requests to the API server of Kubernetes that failed, and watches that broke.
+    KubernetesFailed => "kubernetes.requests.failed",
+    /// Lists that were asked for anew, since the API server no longer knew what the last one was.
+    KubernetesRestarted => "kubernetes.watches.restarted",
+    /// Annotations with a wrong value.
+    AnnotationsWrong => "kubernetes.annotations.wrong",
+    /// Events of such that the API server was not told of, as there were too many or it refused.
+    KubernetesEventsDropped => "kubernetes.events.dropped",
     /// Message heads over the limit: method and path kept, the rest cut.
     HeadsCut => "cut.heads",
 }

@@ -8,6 +8,7 @@ pub mod instance;
 
 pub mod health;
 pub mod kernel;
+pub mod kubernetes;
 pub mod process;
 
 pub mod connection;
@@ -29,6 +30,7 @@ pub mod propagation;
 pub mod reload;
 pub mod replay;
 pub mod run;
+pub mod services;
 pub mod signals;
 pub mod status;
 pub mod summary;

@@ -7,7 +7,7 @@ use spanwire::config::environment::Environment;
 use spanwire::kernel::inspect;
 use spanwire::kernel::load::{Capture, HookSet};
 use spanwire::reload::Origin;
-use spanwire::{config, replay, run, status};
+use spanwire::{config, replay, run, services, status};
 use std::io::{self, IsTerminal as _, Write as _};
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +20,9 @@ fn main() -> Exit {
     let result = match cli.command {
         Command::Run(command) => capture(&command, &environment, cli.quiet),
         Command::Replay(command) => replay(&command, &environment, cli.quiet),
+        Command::Services { all, json, address } => {
+            services::ask::run(address, all, json, &mut io::stdout(), &mut io::stderr())
+        }
         Command::Status { address } => status::run(address, &mut io::stdout(), &mut io::stderr()),
         Command::Check { output } => check(output),
         Command::Config(command) => config::run(&command, &environment, &mut io::stdout(), &mut io::stderr()),

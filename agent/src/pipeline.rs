@@ -3,6 +3,8 @@
 //! Event -> connection table (streams, messages, exchanges) -> span -> redacted -> sinks. Nothing here waits for
 //! anything but the kernel: sinks take what they have room for, and count the rest.
 
+mod discovery;
+mod pods;
 mod sampling;
 
 use crate::connection::{Direction, unix};
@@ -13,11 +15,11 @@ use crate::kernel::clock::Clock;
 use crate::kernel::events::{Event, Ids, Origin};
 use crate::kernel::load::Capture;
 use crate::kernel::ring::Ring;
-use crate::metrics::report::{Asked, Events, Fill, Held, Program, Report};
+use crate::metrics::report::{Asked, Events, Fill, Held, Program, Question, Report};
 use crate::metrics::requests::Requests;
 use crate::metrics::vitals::Vitals;
 use crate::process::watch::Filter;
-use crate::process::{self, Execution, Policy, Proc};
+use crate::process::{self, Execution, Peers, Policy};
 use crate::protocol::{Protocol, Request};
 use crate::redact::{Redacted, Redactor};
 use crate::reload::{Change, Ordered};
@@ -31,7 +33,6 @@ use crate::trace::drop::DropRules;
 use crate::trace::{self, Signal};
 use smol_str::SmolStr;
 use spanwire_ebpf::Runtime;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -39,6 +40,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 mod sinks;
+
+use discovery::Round;
 
 pub use sinks::{Looked, Sinks};
 
@@ -86,6 +89,10 @@ pub struct Stages {
     pub causality: Causality,
     /// Resources.
     pub processes: process::Table,
+    /// Who is at an address of a cluster.
+    pub peers: Arc<Peers>,
+    /// Why contexts are injected into nothing, or into less than was asked for.
+    pub restraint: Option<String>,
     /// Which processes are watched.
     pub filter: Filter,
     /// The kernel half follows the descendants of a command, and nobody else is watched.
@@ -142,29 +149,12 @@ impl Stages {
                     self.read(*pid);
                 }
             }
+            Event::Listens { pid, .. } => self.on_listen(*pid),
             Event::Exit { pid, name } => {
                 self.processes.note_comm(*pid, name);
                 self.processes.on_exit(*pid);
             }
             _ => {}
-        }
-    }
-
-    /// Whether it is decided here which processes are watched.
-    fn decides(&self) -> bool {
-        self.filter.is_selective() && !self.descendants_only
-    }
-
-    /// Tells the kernel half whether a process is watched.
-    fn decide(&mut self, pid: u32) {
-        let process = Proc::host().glance(pid, self.filter.asks_for_container());
-        let watched = process.is_some_and(|process| self.filter.wants(&process));
-        if let Err(error) = self.capture.set_watched(pid, watched) {
-            let what = if watched { "watch" } else { "leave alone" };
-            tracing::warn!("cannot {what} process {pid}: {error}");
-        }
-        if watched {
-            self.read(pid);
         }
     }
 
@@ -197,41 +187,6 @@ impl Stages {
     fn show_exemplars(&mut self) {
         if let Some(requests) = &mut self.requests {
             requests.name_later(self.tail.level().is_some());
-        }
-    }
-
-    /// Watches whom the filter wants from now on. Whoever is watched before and afterwards is at each moment between.
-    fn watch_others(&mut self) {
-        if self.descendants_only {
-            return;
-        }
-        let running: HashSet<u32> = Proc::host().pids().into_iter().collect();
-        let asks = self.filter.asks_for_container();
-        let wanted: HashSet<u32> = if self.filter.is_selective() {
-            let wants = |pid: &u32| {
-                let process = Proc::host().glance(*pid, asks);
-                process.is_some_and(|process| self.filter.wants(&process))
-            };
-            running.iter().copied().filter(wants).collect()
-        } else {
-            running.clone()
-        };
-        let everything = !self.filter.is_selective();
-        if let Err(error) = self.capture.watch(everything, &wanted, std::process::id()) {
-            tracing::warn!("cannot change which processes are watched: {error}");
-        }
-        for pid in wanted {
-            self.read(pid);
-        }
-        // Forks that were watched with their parents until that was written.
-        for pid in Proc::host()
-            .pids()
-            .into_iter()
-            .filter(|pid| !running.contains(pid))
-        {
-            if self.decides() {
-                self.decide(pid);
-            }
         }
     }
 
@@ -336,6 +291,8 @@ pub struct Pipeline {
     /// Programs that may still be read early until the next sweep.
     early: u32,
     events: Events,
+    /// Processes to be looked at again.
+    reconsidered: Round,
     /// How full maps of the kernel half were, and when.
     entries: (u64, Vec<Fill>),
 }
@@ -356,6 +313,7 @@ impl Pipeline {
             shown: 0,
             early: READ_EARLY,
             events: Events::default(),
+            reconsidered: Round::default(),
             entries: (0, Vec::new()),
         }
     }
@@ -365,7 +323,7 @@ impl Pipeline {
         if self.stages.descendants_only {
             return;
         }
-        for pid in Proc::host().pids() {
+        for pid in self.stages.processes.proc().pids() {
             if self.stages.decides() {
                 self.stages.decide(pid);
             } else {
@@ -380,6 +338,7 @@ impl Pipeline {
         while !stop.load(Ordering::Acquire) {
             self.wait();
             self.turn();
+            self.stages.follow_pods();
             self.answer();
             while let Ok((change, done)) = self.stages.changes.try_recv() {
                 self.stages.change(change);
@@ -456,6 +415,7 @@ impl Pipeline {
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
             self.stages.turn_thresholds(self.clock.monotonic());
+            self.stages.reconsider(&mut self.reconsidered);
             if let Some(requests) = &mut self.stages.requests {
                 requests.sweep(self.clock.monotonic());
             }
@@ -465,9 +425,12 @@ impl Pipeline {
     }
 
     fn answer(&mut self) {
-        while let Some(answer) = self.stages.asked.next() {
+        while let Some(question) = self.stages.asked.next() {
             // Whoever asked may have gone.
-            let _ = answer.send(self.report());
+            match question {
+                Question::Report(answer) => drop(answer.send(self.report())),
+                Question::Survey(answer) => drop(answer.send(self.stages.survey())),
+            }
         }
     }
 
@@ -682,6 +645,14 @@ impl Pipeline {
         let Ids {
             trace_id, span_id, ..
         } = first.ids?;
+        let port = match requests {
+            Direction::Received => endpoints.local.port(),
+            Direction::Sent => endpoints.remote.port(),
+        };
+        let is_server = *requests == Direction::Received;
+        self.stages
+            .processes
+            .saw(first.pid, exchange.protocol(), is_server, port);
         let (start, _) = self.clock.span(first.time, exchange.ended().time);
         let seen = Seen {
             kind: match requests {
@@ -697,7 +668,11 @@ impl Pipeline {
         };
         let clock = &self.clock;
         let time = |stamp: Stamp| clock.within(start, first.time, stamp.time);
-        Some(self.stages.rules.spans.span(exchange, seen, time))
+        let mut span = self.stages.rules.spans.span(exchange, seen, time);
+        if *requests == Direction::Sent {
+            self.stages.name_peer(&mut span, endpoints);
+        }
+        Some(span)
     }
 }
 

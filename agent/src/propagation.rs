@@ -9,16 +9,20 @@ use spanwire_ebpf::propagate;
 /// What may be injected into, and why it is less than was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// For each process.
+    /// For each process that has no rule of its own.
     pub policy: Policy,
+    /// What may be injected into at all, as bits of [`propagate`]: rules of single processes, too.
+    pub loaded: u32,
     /// Why there is no injection, or not into all processes.
     pub restraint: Option<String>,
 }
 
-/// Tries what this kernel does with enrolled sockets, unless nothing is to be injected.
+/// Tries what this kernel does with enrolled sockets, unless nothing is to be injected: after `headers`, and where processes have
+/// rules of their own, after these.
 #[must_use]
-pub fn settle(headers: &[Injected]) -> Settled {
-    let protocols = bits(headers);
+pub fn settle<'a>(headers: &[Injected], own: impl Iterator<Item = &'a [Injected]>) -> Settled {
+    let common = bits(headers);
+    let protocols = own.fold(common, |protocols, own| protocols | bits(own));
     if protocols == 0 {
         return Settled::default();
     }
@@ -27,17 +31,19 @@ pub fn settle(headers: &[Injected]) -> Settled {
     if protocols == options {
         return Settled {
             policy: Policy {
-                protocols,
+                protocols: common,
                 breaks_fionread: false,
             },
+            loaded: protocols,
             restraint: None,
         };
     }
     let nothing = |why: String| Settled {
         policy: Policy {
-            protocols: options,
+            protocols: common & options,
             breaks_fionread: false,
         },
+        loaded: options,
         restraint: Some(format!("no context is injected: {why}")),
     };
     let others = inspect::redirectors();
@@ -59,15 +65,16 @@ pub fn settle(headers: &[Injected]) -> Settled {
                      enrolled sockets with 0";
     Settled {
         policy: Policy {
-            protocols,
+            protocols: common,
             breaks_fionread,
         },
+        loaded: protocols,
         restraint: breaks_fionread.then(|| format!("contexts are injected {restraint}")),
     }
 }
 
 /// As bits of [`propagate`].
-fn bits(headers: &[Injected]) -> u32 {
+pub(crate) fn bits(headers: &[Injected]) -> u32 {
     headers.iter().fold(0, |bits, header| {
         bits | match header {
             Injected::None => 0,

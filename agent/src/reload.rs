@@ -3,6 +3,7 @@
 use crate::config::environment::Environment;
 use crate::config::layer::Layer;
 use crate::config::{self, Config, Resolved};
+use crate::kubernetes;
 use crate::naming;
 use crate::pipeline::Rules;
 use crate::process::watch::Filter;
@@ -21,6 +22,9 @@ const CHANGEABLE: &[&str] = &[
     "watch.pid",
     "watch.exe",
     "watch.container",
+    "kubernetes.watch_by_default",
+    "watch.include",
+    "watch.exclude",
     "http.",
     "messaging.captured_headers",
     "baggage.",
@@ -179,9 +183,10 @@ impl Reload {
     }
 
     fn change(&self, config: &Config, changed: &[String]) -> Result<Change, RunError> {
+        let in_cluster = kubernetes::is_wanted(&self.begun.config.kubernetes);
         let has = |prefix: &str| changed.iter().any(|key| key.starts_with(prefix));
         Ok(Change {
-            filter: has("watch.").then(|| Filter::new(&config.watch, std::process::id())),
+            filter: (has("watch.") || has("kubernetes.")).then(|| run::filter(config, in_cluster)),
             rules: run::rules(config, self.no_redact, true)?,
             open_after: config.output.open_after,
             sampling: match has("sampling.") {

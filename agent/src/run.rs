@@ -1,7 +1,7 @@
 //! `spanwire run`: puts everything together, waits for the end, and sees that nothing is lost on the way out.
 
 use crate::cli::{Exit, Run};
-use crate::command::{Running, StartError};
+use crate::command::{self, Running};
 use crate::config::globs::TooMany;
 use crate::config::{self, Config, KernelLog, Resolved};
 use crate::exchange::Table;
@@ -15,6 +15,7 @@ use crate::instance::{self, Instance, InstanceError};
 use crate::kernel::clock::Clock;
 use crate::kernel::inspect;
 use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
+use crate::kubernetes::{self, Kubernetes, StartError};
 use crate::metrics::report;
 use crate::metrics::requests::{self, Requests};
 use crate::metrics::server::{self, ListenError, Server, Sources};
@@ -22,7 +23,7 @@ use crate::metrics::vitals::Vitals;
 use crate::naming;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
-use crate::process::{self, Proc};
+use crate::process::{self, Peers, Pods, Proc};
 use crate::propagation;
 use crate::redact::{self, Redactor, RuleError};
 use crate::reload::{self, Origin, Reload};
@@ -90,9 +91,12 @@ pub enum RunError {
     /// Metrics cannot be told where they should be.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The cluster cannot be asked as configured.
+    #[error(transparent)]
+    Kubernetes(#[from] StartError),
     /// The command after `--` does not start.
     #[error(transparent)]
-    Command(#[from] StartError),
+    Command(#[from] command::StartError),
     /// The operating system refuses something that it always has.
     #[error("cannot {what}: {source}")]
     System {
@@ -116,6 +120,7 @@ impl RunError {
             | Self::Rules(_)
             | Self::Patterns(_)
             | Self::Listen(_)
+            | Self::Kubernetes(_)
             | Self::NoProcess(_)
             | Self::Filters(_) => Exit::Usage,
             Self::Command(error) => error.exit(),
@@ -149,6 +154,12 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     }
     let _instance = Instance::claim()?;
     let health = Arc::new(Health::default());
+    let (pods, peers) = (Arc::<Pods>::default(), Arc::<Peers>::default());
+    let (mut proc, mut kubernetes) = (Proc::host(), None);
+    if kubernetes::is_wanted(&config.kubernetes) {
+        kubernetes = Some(Kubernetes::start(&config.kubernetes, &pods, &peers, &health).await?);
+        proc = proc.knowing(pods);
+    }
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let rules = rules(config, run.no_redact, quiet)?;
     let tail = TailSampler::new(tail(config)?, Arc::clone(&health));
@@ -165,9 +176,16 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     let server = serve(&config.metrics.listen, &sources)?;
     let exported = export_of_metrics(config, &sources)?;
     let mut signals = Signals::listen().map_err(system("listen to SIGINT and SIGTERM"))?;
-    let settled = propagation::settle(&config.propagate.headers);
-    let mut options = options(config, command);
-    options.propagate = settled.policy.protocols;
+    let settled = propagation::settle(
+        &config.propagate.headers,
+        config
+            .watch
+            .include
+            .iter()
+            .filter_map(|it| it.propagate.as_deref()),
+    );
+    let mut options = options(config, command, kubernetes.is_some());
+    options.propagate = settled.loaded;
     let sampler = Sampler::new(naming::sampling(config)?);
     options.sampling = sampler.common_word();
     let mut capture = Capture::load(&options)?;
@@ -175,7 +193,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let refused_options = capture.propagation().refused_options().map(ToOwned::to_owned);
     let hooks = capture.hook_set();
-    let filter = Filter::new(&config.watch, std::process::id());
+    let filter = filter(config, kubernetes.is_some());
     let (orders, changes) = reload::channel();
     let mut pipeline = Pipeline::new(Stages {
         capture,
@@ -184,10 +202,12 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
             .refusing(refused(config))
             .dropping(rules.drop.clone())
             .sampling(sampler),
-        processes: process::Table::new(Proc::host(), config.resource.clone())
+        processes: process::Table::new(proc, config.resource.clone())
             .probing(config.capture.probes)
-            .propagating(settled.policy)
+            .propagating(settled.policy, settled.loaded)
             .leaving(process::SdkRules::new(&config.sdk)),
+        peers,
+        restraint: settled.restraint.clone(),
         filter,
         descendants_only: !command.is_empty(),
         rules,
@@ -245,6 +265,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         }
     };
     let (kernel, last) = tokio::join!(join(pipeline), last);
+    drop(kubernetes);
     drop(server);
     let metrics = async {
         if let Some(exported) = exported {
@@ -347,6 +368,8 @@ pub(crate) fn filters_of_processes(watch: &config::Watch) -> Option<String> {
         ("--pid", !watch.pids.is_empty()),
         ("--exe", !watch.executables.is_empty()),
         ("--container", !watch.containers.is_empty()),
+        ("watch.include", !watch.include.is_empty()),
+        ("watch.exclude", !watch.exclude.is_empty()),
     ];
     let names: Vec<&str> = given
         .iter()
@@ -471,8 +494,17 @@ const fn log_level(choice: KernelLog) -> LevelFilter {
     }
 }
 
-fn options(config: &Config, command: &[OsString]) -> Options {
-    let selective = Filter::new(&config.watch, std::process::id()).is_selective();
+/// Which processes are watched, in a cluster or not.
+pub(crate) fn filter(config: &Config, in_cluster: bool) -> Filter {
+    let filter = Filter::new(&config.watch, std::process::id());
+    match in_cluster {
+        true => filter.in_cluster(config.kubernetes.watch_by_default),
+        false => filter,
+    }
+}
+
+fn options(config: &Config, command: &[OsString], in_cluster: bool) -> Options {
+    let selective = filter(config, in_cluster).is_selective();
     Options {
         hooks: hook_sets(config.capture.hooks),
         log: log_level(config.capture.kernel_log),
@@ -525,7 +557,15 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
     let http = config.http.clone();
     let mut redact = match no_redact {
         true => redact::Rules::none(),
-        false => redact::Rules::new(&config.redaction)?,
+        false => {
+            let own: Vec<_> = config
+                .watch
+                .include
+                .iter()
+                .filter_map(|it| it.redaction)
+                .collect();
+            redact::Rules::new(&config.redaction)?.with_sets(&config.redaction, &own)?
+        }
     };
     redact.value_length = length.map(|length| {
         if no_redact {

@@ -22,11 +22,22 @@ const OF_SERVICE: &str = "/run/spanwire/spanwire.sock";
 
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     /// The first of these sockets that answers.
     Sockets(Vec<PathBuf>),
     /// A port.
     Tcp(SocketAddr),
+}
+
+impl Target {
+    /// The one that was named, else the default sockets.
+    pub(crate) fn of(address: Option<Listen>) -> Self {
+        match address {
+            Some(Listen::Tcp(address)) => Self::Tcp(address),
+            Some(Listen::Unix(path)) => Self::Sockets(vec![path]),
+            None | Some(Listen::Default | Listen::Nowhere) => Self::default(),
+        }
+    }
 }
 
 impl Default for Target {
@@ -38,7 +49,7 @@ impl Default for Target {
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
-enum StatusError {
+pub(crate) enum StatusError {
     /// Nobody is there.
     #[error(
         "no spanwire answers at {0}: start one with `sudo spanwire run`, or name the address that it was given \
@@ -53,9 +64,27 @@ enum StatusError {
         /// Why not.
         source: io::Error,
     },
+    /// It is there, and does not tell.
+    #[error("the spanwire at {address} does not tell: {said}")]
+    Untold {
+        /// Where.
+        address: String,
+        /// What it said instead.
+        said: String,
+    },
     /// It does not answer as spanwire does.
     #[error("what answers at {0} is no spanwire")]
     Stranger(String),
+}
+
+impl StatusError {
+    /// What a script is told.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::NotRunning(_) => Exit::NotRunning,
+            Self::Refused { .. } | Self::Untold { .. } | Self::Stranger(_) => Exit::Failed,
+        }
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -73,22 +102,14 @@ fn hint(error: &io::Error) -> &'static str {
 /// # Errors
 /// `out` or `err` cannot be written to.
 pub fn run(address: Option<Listen>, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let target = match address {
-        Some(Listen::Tcp(address)) => Target::Tcp(address),
-        Some(Listen::Unix(path)) => Target::Sockets(vec![path]),
-        None | Some(Listen::Default | Listen::Nowhere) => Target::default(),
-    };
-    match status(&target) {
+    match status(&Target::of(address)) {
         Ok(text) => {
             out.write_all(text.as_bytes())?;
             Ok(Exit::Success)
         }
         Err(error) => {
             writeln!(err, "spanwire: {error}")?;
-            Ok(match error {
-                StatusError::NotRunning(_) => Exit::NotRunning,
-                StatusError::Refused { .. } | StatusError::Stranger(_) => Exit::Failed,
-            })
+            Ok(error.exit())
         }
     }
 }
@@ -109,13 +130,21 @@ fn status(target: &Target) -> Result<String, StatusError> {
     Ok(Shown(&samples).text(state, now.as_secs_f64()))
 }
 
-struct Answer {
-    address: String,
-    is_ok: bool,
-    body: String,
+/// What was answered.
+pub(crate) struct Answer {
+    /// Who answered.
+    pub(crate) address: String,
+    /// With success.
+    pub(crate) is_ok: bool,
+    /// What was said.
+    pub(crate) body: String,
 }
 
-fn ask(target: &Target, path: &str) -> Result<Answer, StatusError> {
+/// Asks for a path.
+///
+/// # Errors
+/// None runs, or it does not answer.
+pub(crate) fn ask(target: &Target, path: &str) -> Result<Answer, StatusError> {
     let refused = |address: &str, source| StatusError::Refused {
         address: address.to_owned(),
         source,

@@ -6,12 +6,14 @@
 //! restrict nothing say so and keep only the paths under their own prefix.
 
 pub mod agent;
+pub mod api_server;
 pub mod bulk;
 pub mod calls;
 pub mod capture;
 pub mod cases;
 pub mod chain;
 pub mod child;
+pub mod cluster;
 pub mod collector;
 pub mod database;
 pub mod expect;
@@ -19,6 +21,7 @@ pub mod footprint;
 pub mod foreign;
 pub mod http;
 pub mod injection;
+pub mod manifests;
 pub mod messages;
 pub mod metric_receiver;
 pub mod metrics;

@@ -1,6 +1,6 @@
 //! An OTLP receiver in the test's own process: gRPC and HTTP/protobuf, each on a port of its own.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
@@ -83,14 +83,31 @@ impl Receiver {
     /// # Errors
     /// No port is free, or no thread can be started.
     pub fn start() -> Result<Self> {
+        Self::with(port::listener()?, port::listener()?)
+    }
+
+    /// Starts both servers on free ports of `address`.
+    ///
+    /// # Errors
+    /// It is no address of this machine, or no thread can be started.
+    pub fn start_at(address: Ipv4Addr) -> Result<Self> {
+        let listener = || -> Result<_> {
+            let listener = TcpListener::bind((address, 0))?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        Self::with(listener()?, listener()?)
+    }
+
+    fn with(grpc: (TcpListener, SocketAddr), http: (TcpListener, SocketAddr)) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()?;
         let sink = Sink::default();
         let _inside = runtime.enter();
-        let (grpc_listener, grpc) = listener()?;
-        let (http_listener, http) = listener()?;
+        let (grpc_listener, grpc) = asynchronous(grpc)?;
+        let (http_listener, http) = asynchronous(http)?;
         let service = TraceServiceServer::new(sink.clone()).accept_compressed(CompressionEncoding::Gzip);
         runtime.spawn(
             tonic::transport::Server::builder()
@@ -148,8 +165,9 @@ impl Drop for Receiver {
     }
 }
 
-fn listener() -> Result<(tokio::net::TcpListener, SocketAddr)> {
-    let (listener, address) = port::listener()?;
+fn asynchronous(
+    (listener, address): (TcpListener, SocketAddr),
+) -> Result<(tokio::net::TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     Ok((tokio::net::TcpListener::from_std(listener)?, address))
 }

@@ -83,17 +83,30 @@ pub fn go_program(name: &str) -> Result<PathBuf> {
     go_with_modules(name, &format!("go/{name}/main.go"))
 }
 
+/// The same, linked statically: it runs where there are no libraries.
+///
+/// # Errors
+/// There is no Go, or it refuses.
+pub fn go_alone(name: &str) -> Result<PathBuf> {
+    go_in_module(name, &format!("go/{name}/main.go"), &[("CGO_ENABLED", "0")])
+}
+
 /// The Go program of `source`, a file of `tests/workloads`, built with the modules that those in `go` are built with.
 ///
 /// # Errors
 /// There is no Go, or it refuses.
 pub fn go_with_modules(name: &str, source: &str) -> Result<PathBuf> {
+    go_in_module(name, source, &[])
+}
+
+fn go_in_module(name: &str, source: &str, environment: &[(&str, &str)]) -> Result<PathBuf> {
     let sources = [source, "go/go.mod", "go/go.sum"].map(file);
     let sources = sources.into_iter().collect::<Result<Vec<_>>>()?;
     built(name, &sources, |output| {
         let mut command = go_build(output);
         command.arg(&sources[0]);
         command.current_dir(sources[1].parent().unwrap_or(Path::new("/")));
+        command.envs(environment.iter().copied());
         command
     })
 }

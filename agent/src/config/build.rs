@@ -4,6 +4,7 @@ use super::delivery;
 use super::layer::{self, Layer};
 use super::naming::BaggageKey;
 use super::print::{Origin, Origins};
+use super::selector;
 use super::value::{FieldName, HeaderName, Period};
 use super::{
     Batch, Capture, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Output, Propagate, Sdk, Warning,
@@ -24,6 +25,10 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
     let rules = Rules { origins };
     Ok(Config {
         watch: rules.watch(&layer.watch)?,
+        kubernetes: layer
+            .kubernetes
+            .settle()
+            .map_err(|(key, problem)| rules.conflict(key, problem))?,
         capture: rules.capture(&layer.capture)?,
         http: http(&layer.http),
         messaging: Messaging {
@@ -164,11 +169,18 @@ impl Rules<'_> {
                 "has an empty name; give a container's name or id",
             ));
         }
+        if let Some((key, problem)) =
+            selector::conflict(section.include.as_deref(), section.exclude.as_deref())
+        {
+            return Err(self.conflict(key, problem));
+        }
         Ok(Watch {
             pids: section.pid.iter().flatten().map(|pid| pid.get()).collect(),
             executables: section.exe.clone().unwrap_or_default(),
             ports: section.port.clone().unwrap_or_default(),
             containers,
+            include: section.include.clone().unwrap_or_default(),
+            exclude: section.exclude.clone().unwrap_or_default(),
         })
     }
 

@@ -32,6 +32,12 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_WATCH_EXE", "watch.exe"),
     ("SPANWIRE_WATCH_PORT", "watch.port"),
     ("SPANWIRE_WATCH_CONTAINER", "watch.container"),
+    ("SPANWIRE_KUBERNETES", "kubernetes.enabled"),
+    ("SPANWIRE_KUBECONFIG", "kubernetes.kubeconfig"),
+    ("SPANWIRE_NODE_NAME", "kubernetes.node_name"),
+    ("SPANWIRE_WATCH_BY_DEFAULT", "kubernetes.watch_by_default"),
+    ("SPANWIRE_WELL_KNOWN_LABELS", "kubernetes.well_known_labels"),
+    ("SPANWIRE_PEERS", "kubernetes.peers"),
     ("SPANWIRE_HOOKS", "capture.hooks"),
     ("SPANWIRE_RING_BUFFER", "capture.ring_buffer"),
     ("SPANWIRE_MAX_CONNECTIONS", "capture.max_connections"),
@@ -176,6 +182,12 @@ impl<'a> Reader<'a> {
         layer.watch.exe = self.many("watch.exe")?;
         layer.watch.port = self.many("watch.port")?;
         layer.watch.container = self.many("watch.container")?;
+        layer.kubernetes.enabled = self.one("kubernetes.enabled")?;
+        layer.kubernetes.kubeconfig = self.one("kubernetes.kubeconfig")?;
+        layer.kubernetes.node_name = self.one("kubernetes.node_name")?;
+        layer.kubernetes.watch_by_default = self.one("kubernetes.watch_by_default")?;
+        layer.kubernetes.well_known_labels = self.one("kubernetes.well_known_labels")?;
+        layer.kubernetes.peers = self.one("kubernetes.peers")?;
         layer.capture.hooks = self.one("capture.hooks")?;
         layer.capture.ring_buffer = self.one("capture.ring_buffer")?;
         layer.capture.max_connections = self.one("capture.max_connections")?;

@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::naming::{Baggage, Routes, Spans};
 use super::redaction::Redaction;
 use super::sampling;
+use super::selector::{Exclude, Include};
 use super::value::{
     AddressRange, FieldName, HeaderName, Method, Pattern, Period, PortRange, Secret, ServicePattern, Size,
 };
@@ -43,17 +44,21 @@ macro_rules! section {
 pub(super) use section;
 
 section! {
-    /// What is watched: everything, unless a key here narrows it. A service is watched when, for each key that is given,
-    /// one of its values fits.
+    /// What is watched: everything, unless something here selects. A process is selected by `pid`, `exe` and `container`
+    /// together, where one value of each that is given fits, or by one of `include`; and by nothing that one of `exclude` fits.
     pub struct Watch {
         /// Process ids on the host.
         pub pid: Option<Vec<NonZeroU32>>,
         /// Executables: file names, or whole paths, with `*` and `**`.
         pub exe: Option<Vec<Pattern>>,
-        /// TCP ports, or ranges of ports, of either end of a connection.
+        /// TCP ports, or ranges of ports, of either end of a connection: of what is watched, just these connections.
         pub port: Option<Vec<PortRange>>,
         /// Containers: names, or ids (at least the first 4 characters).
         pub container: Option<Vec<String>>,
+        /// Selectors of processes, with own rules for each.
+        pub include: Option<Vec<Include>>,
+        /// Selectors of processes that are not watched.
+        pub exclude: Option<Vec<Exclude>>,
     }
 }
 
@@ -232,6 +237,9 @@ pub struct Layer {
     /// What is watched.
     #[serde(deserialize_with = "optional")]
     pub watch: Watch,
+    /// Pods of Kubernetes.
+    #[serde(deserialize_with = "optional")]
+    pub kubernetes: super::kubernetes::Section,
     /// How the kernel captures.
     #[serde(deserialize_with = "optional")]
     pub capture: Capture,
@@ -290,6 +298,7 @@ impl Layer {
         resource.extend(self.resource);
         Self {
             watch: self.watch.over(lower.watch),
+            kubernetes: self.kubernetes.over(lower.kubernetes),
             capture: self.capture.over(lower.capture),
             http: self.http.over(lower.http),
             messaging: self.messaging.over(lower.messaging),
@@ -322,6 +331,7 @@ impl Layer {
         let number = |number| NonZeroUsize::new(number);
         let milliseconds = |number| Some(Period(std::time::Duration::from_millis(number)));
         Self {
+            kubernetes: super::kubernetes::Section::defaults(),
             capture: Capture {
                 hooks: Some(Hooks::Auto),
                 ring_buffer: Some(Size(8 << 20)),

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod expression;
 mod file;
 pub mod globs;
+pub mod kubernetes;
 pub mod layer;
 pub mod metrics;
 pub mod naming;
@@ -19,6 +20,7 @@ pub mod pairs;
 mod print;
 pub mod redaction;
 pub mod sampling;
+pub mod selector;
 pub mod value;
 
 pub use choice::{
@@ -29,6 +31,7 @@ pub use command::run;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
+pub use kubernetes::Kubernetes;
 use layer::Layer;
 pub use metrics::{Listen, Metrics, MetricsExport};
 pub use naming::{DropRule, RenameRule, RouteTemplates, Routes, Spans};
@@ -48,6 +51,8 @@ const OWN_RESOURCE: &[&str] = &["service.name", "service.instance.id"];
 pub struct Config {
     /// What is watched.
     pub watch: Watch,
+    /// Pods of Kubernetes.
+    pub kubernetes: Kubernetes,
     /// How the kernel captures.
     pub capture: Capture,
     /// What is kept of HTTP messages.
@@ -82,7 +87,8 @@ pub struct Config {
     pub resource: Vec<(String, String)>,
 }
 
-/// What is watched: all that fits one value of each list that is not empty.
+/// What is watched: what `pids`, `executables` and `containers` select together or one of `include` does, but for `exclude`.
+/// Where nothing selects, all is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
     /// Process ids on the host.
@@ -93,6 +99,10 @@ pub struct Watch {
     pub ports: Vec<PortRange>,
     /// Names, ids or beginnings of ids of containers.
     pub containers: Vec<String>,
+    /// Selectors of what is watched, too.
+    pub include: Vec<selector::Include>,
+    /// Selectors of what is not, whatever the others say.
+    pub exclude: Vec<selector::Exclude>,
 }
 
 /// How the kernel captures.

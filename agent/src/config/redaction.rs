@@ -186,6 +186,23 @@ impl Redaction {
         standard
     }
 
+    /// The same after another set, also where single keys say what differs from the set for all; but for `extra_keys` and
+    /// `rules`, which hold for each.
+    #[must_use]
+    pub fn with_set(&self, set: RuleSet) -> Self {
+        let mut other = Self {
+            set: Some(set),
+            shapes: None,
+            keys: None,
+            kept_keys: None,
+            all_query_values: None,
+            sql_literals: None,
+            ..self.clone()
+        };
+        other.fill();
+        other
+    }
+
     /// Keys that are not set say what follows from `set`; returns which those are.
     pub(super) fn fill(&mut self) -> Vec<&'static str> {
         let set = self.set.unwrap_or(RuleSet::Standard);

@@ -5,6 +5,7 @@ mod naming;
 mod otlp;
 mod redaction;
 mod sampling;
+mod selector;
 mod tail_sampling;
 
 use super::environment::Environment;
@@ -51,6 +52,10 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
     let resolved = of_variables(&[]);
     let expect = Config {
         watch: Watch::default(),
+        kubernetes: Kubernetes {
+            peers: true,
+            ..Kubernetes::default()
+        },
         capture: Capture {
             hooks: Hooks::Auto,
             ring_buffer: 8 << 20,
@@ -164,6 +169,38 @@ fn each_filter_replaces_the_one_of_its_name_below() {
     assert_eq!(watch.executables, ["nginx".parse().unwrap()]);
     assert_eq!(watch.ports, ["99".parse().unwrap()]);
     assert_eq!(watch.containers, ["web"]);
+}
+
+#[test]
+fn a_cluster_is_asked_as_file_and_environment_say() {
+    let variables = [
+        ("SPANWIRE_KUBERNETES", "true"),
+        ("SPANWIRE_NODE_NAME", "n1"),
+        ("SPANWIRE_PEERS", "false"),
+    ];
+    let text =
+        "kubernetes: {enabled: false, kubeconfig: /k, watch_by_default: true, well_known_labels: true}\n";
+    let kubernetes = from(text, &variables, "").unwrap().config.kubernetes;
+    let expect = Kubernetes {
+        enabled: Some(true),
+        kubeconfig: Some("/k".into()),
+        node_name: Some("n1".into()),
+        watch_by_default: true,
+        well_known_labels: true,
+        peers: false,
+    };
+    assert_eq!(kubernetes, expect);
+    let refused = |text: &str| from(text, &[], "").unwrap_err().to_string();
+    let error = refused("kubernetes: {node_name: ''}\n");
+    assert!(
+        error.starts_with("`kubernetes.node_name` (") && error.ends_with("say the node's name"),
+        "{error}"
+    );
+    let error = refused("kubernetes:\n  enabled: auto\n");
+    assert!(
+        error.contains(":2") && error.contains("kubernetes.enabled"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -343,6 +380,10 @@ watch:
   port:  # from spanwire.yaml
   - '80'
   - 90-99
+kubernetes:
+  watch_by_default: false  # default
+  well_known_labels: false  # default
+  peers: true  # default
 capture:
   hooks: auto  # default
   ring_buffer: 8M  # default

@@ -271,7 +271,7 @@ mod tests {
     use super::*;
     use crate::export::form::{Form, slices};
     use crate::redact::{Redacted, Redactor};
-    use crate::span::{Resource, SpanId, TraceId, UnixNanoseconds};
+    use crate::span::{OwnRules, Resource, SpanId, TraceId, UnixNanoseconds};
 
     /// The same request by way of the generated messages.
     fn expected(spans: &[Redacted]) -> ExportTraceServiceRequest {
@@ -438,7 +438,7 @@ mod tests {
                     Box::new(Link { trace_id: TraceId(trace), span_id: SpanId(id), state: "b=2".into() })
                 }),
                 status: status.map_or(Status::Unset, |text| Status::Error(text.into())),
-                resource: Arc::new(Resource { pid: 1, attributes: Vec::new() }),
+                resource: Arc::new(Resource { own: OwnRules::default(), pid: 1, attributes: Vec::new() }),
             }
         }
     }
@@ -450,7 +450,7 @@ mod tests {
             resources in proptest::collection::vec(any_attributes(), 3),
         ) {
             let resources: Vec<_> =
-                resources.into_iter().map(|attributes| Arc::new(Resource { pid: 1, attributes })).collect();
+                resources.into_iter().map(|attributes| Arc::new(Resource { own: OwnRules::default(), pid: 1, attributes })).collect();
             let spans: Vec<Redacted> = spans
                 .into_iter()
                 .map(|(span, group)| Redactor::default().span(Span { resource: resources[group].clone(), ..span }))

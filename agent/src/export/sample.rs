@@ -5,11 +5,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::redact::{Redacted, Redactor};
-use crate::span::{Attribute, Event, Kind, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds, Value};
+use crate::span::{
+    Attribute, Event, Kind, OwnRules, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds, Value,
+};
 
 /// A resource called `service`.
 pub(super) fn resource(service: &'static str) -> Arc<Resource> {
     Arc::new(Resource {
+        own: OwnRules::default(),
         pid: 4711,
         attributes: vec![text("service.name", service)],
     })

@@ -185,6 +185,13 @@ pub enum Event<'a> {
         /// Its command name.
         name: String,
     },
+    /// A process listens on a socket of TCP from now on.
+    Listens {
+        /// Process.
+        pid: u32,
+        /// Its command name.
+        name: String,
+    },
     /// A process is gone.
     Exit {
         /// Process.
@@ -281,6 +288,10 @@ impl<'a> Event<'a> {
                 pid: record.tgid,
                 name: name(data),
             },
+            kind::LISTENS => Self::Listens {
+                pid: record.tgid,
+                name: name(data),
+            },
             kind::EXIT => Self::Exit {
                 pid: record.tgid,
                 name: name(data),
@@ -301,7 +312,7 @@ impl Event<'_> {
             | Self::Gap { origin, .. }
             | Self::EndOfStream { origin, .. }
             | Self::Closed { origin, .. } => Some(origin.time),
-            Self::Fork { .. } | Self::Exec { .. } | Self::Exit { .. } => None,
+            Self::Fork { .. } | Self::Exec { .. } | Self::Listens { .. } | Self::Exit { .. } => None,
         }
     }
 }

@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{
-    CONNECTION_BORN, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime,
-    propagate, protocol,
+    CONNECTION_BORN, CONNECTION_PROCESS, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter,
+    Globals, Runtime, propagate, protocol,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
@@ -538,6 +538,16 @@ impl Capture {
         Ok(())
     }
 
+    /// Those of `pids` that are watched.
+    #[must_use]
+    pub fn watched(&self, pids: &[u32]) -> HashSet<u32> {
+        let is_watched = |pid: &u32| {
+            let word = self.processes.get(&(pid / 64), 0).unwrap_or(0);
+            word & (1 << (pid % 64)) != 0
+        };
+        pids.iter().copied().filter(is_watched).collect()
+    }
+
     /// What injects contexts.
     pub const fn propagation(&mut self) -> &mut Propagation {
         &mut self.propagation
@@ -587,15 +597,16 @@ impl Capture {
         (u64::from_ne_bytes(*born) == connection.born).then(|| u32::from_ne_bytes(*responses))
     }
 
-    /// Takes the sockets of which the kernel half has found that they carry nothing to inject into out of the sockhash.
+    /// Takes the sockets out of the sockhash of which the kernel half has found that they carry nothing to inject into, and those
+    /// whose process is not watched any more.
     pub fn withdraw(&mut self) {
-        let (connections, propagates) = (&self.connections, self.propagates);
+        let (connections, processes, propagates) = (&self.connections, &self.processes, self.propagates);
         let carries = |sock| {
             let value = connections.get(&sock, 0).ok();
             value.is_none_or(|value| match value[CONNECTION_PROTOCOL] {
                 protocol::IGNORED => false,
-                protocol::POSTGRES => propagates & propagate::SQL != 0,
-                _ => true,
+                protocol::POSTGRES if propagates & propagate::SQL == 0 => false,
+                _ => process_of(&value).is_none_or(|pid| is_watched(processes, pid)),
             })
         };
         if let Err(error) = self.propagation.withdraw(carries) {
@@ -636,6 +647,12 @@ impl Capture {
         self.runtimes.insert(pid, value, 0)
     }
 
+    /// Nothing handles requests in a process that matters, and no context is injected into what it sends.
+    pub fn clear_runtime(&mut self, pid: u32) {
+        // Most have none.
+        let _ = self.runtimes.remove(&pid);
+    }
+
     /// Puts the probes of a file in place. What is refused is done without.
     pub fn probe(&mut self, probed: &Probed) {
         if let Some(ebpf) = &mut self.ebpf {
@@ -655,6 +672,19 @@ impl Capture {
         }
         Ok(counters)
     }
+}
+
+/// The process that used a connection last, by the kernel half's value.
+fn process_of(value: &[u8]) -> Option<u32> {
+    let bytes = value.get(CONNECTION_PROCESS..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes)).filter(|pid| *pid != 0)
+}
+
+fn is_watched(processes: &Array<MapData, u64>, pid: u32) -> bool {
+    // What cannot be read is left as it is.
+    processes
+        .get(&(pid / 64), 0)
+        .map_or(true, |word| word & (1 << (pid % 64)) != 0)
 }
 
 /// Why contexts are taken out of options of TCP and not put there.

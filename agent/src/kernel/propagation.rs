@@ -9,7 +9,7 @@ use aya::maps::{MapData, MapError, SockHash};
 use aya::programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -97,6 +97,12 @@ impl Propagation {
     /// Sockets that are enrolled, counted up to `most`.
     pub(super) fn enrolled(&self, most: u32) -> u64 {
         self.sockets.keys().take(most as usize).count() as u64
+    }
+
+    /// Socks that are enrolled, `most` of them at most.
+    #[must_use]
+    pub fn socks(&self, most: usize) -> HashSet<u64> {
+        self.sockets.keys().take(most).filter_map(Result::ok).collect()
     }
 
     /// Takes out the sockets of which `stays` says no. Returns how many.

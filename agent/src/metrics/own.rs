@@ -72,6 +72,11 @@ const GROUPS: &[(&str, &str, &str)] = &[
         "spanwire.sampling",
         "Traces that were not decided as they would be with more room, by reason.",
     ),
+    (
+        "kubernetes",
+        "spanwire.kubernetes",
+        "What was asked of the API server and failed, and annotations that are wrong.",
+    ),
 ];
 
 /// Counters of no group above.

@@ -3,6 +3,7 @@
 
 use super::family::Family;
 use crate::kernel::events::Event;
+use crate::services::Survey;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -78,13 +79,32 @@ pub struct Report {
     pub requests: Vec<Family>,
 }
 
+/// A question, with the way of its answer.
+#[derive(Debug)]
+pub enum Question {
+    /// How it goes.
+    Report(oneshot::Sender<Report>),
+    /// Whom it watches.
+    Survey(oneshot::Sender<Survey>),
+}
+
+impl Question {
+    /// Nobody waits for the answer any more.
+    fn is_moot(&self) -> bool {
+        match self {
+            Self::Report(answer) => answer.is_closed(),
+            Self::Survey(answer) => answer.is_closed(),
+        }
+    }
+}
+
 /// Where questions are put.
 #[derive(Clone, Debug)]
-pub struct Questions(SyncSender<oneshot::Sender<Report>>);
+pub struct Questions(SyncSender<Question>);
 
 /// Where they come out.
 #[derive(Debug)]
-pub struct Asked(Receiver<oneshot::Sender<Report>>);
+pub struct Asked(Receiver<Question>);
 
 /// Both ends.
 #[must_use]
@@ -96,20 +116,29 @@ pub fn channel() -> (Questions, Asked) {
 impl Questions {
     /// Asks. `None` where the pipeline is gone, has too many questions before it, or does not answer.
     pub async fn ask(&self) -> Option<Report> {
-        let (answer, report) = oneshot::channel();
-        self.0.try_send(answer).ok()?;
-        tokio::time::timeout(PATIENCE, report).await.ok()?.ok()
+        self.put(Question::Report).await
+    }
+
+    /// Asks whom it watches. `None` as above.
+    pub async fn survey(&self) -> Option<Survey> {
+        self.put(Question::Survey).await
+    }
+
+    async fn put<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(question(answer)).ok()?;
+        tokio::time::timeout(PATIENCE, answered).await.ok()?.ok()
     }
 }
 
 impl Asked {
     /// The next question that is there, if whoever asked still waits.
     #[must_use]
-    pub fn next(&self) -> Option<oneshot::Sender<Report>> {
+    pub fn next(&self) -> Option<Question> {
         loop {
             match self.0.try_recv() {
-                Ok(answer) if answer.is_closed() => {}
-                Ok(answer) => return Some(answer),
+                Ok(question) if question.is_moot() => {}
+                Ok(question) => return Some(question),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
             }
         }
@@ -120,7 +149,7 @@ impl Asked {
 #[derive(Debug, Default)]
 pub struct Events([u64; KINDS.len()]);
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "opened",
     "bytes",
     "end",
@@ -130,6 +159,7 @@ const KINDS: [&str; 9] = [
     "fork",
     "exec",
     "exit",
+    "listens",
 ];
 
 impl Events {
@@ -145,6 +175,7 @@ impl Events {
             Event::Fork { .. } => 6,
             Event::Exec { .. } => 7,
             Event::Exit { .. } => 8,
+            Event::Listens { .. } => 9,
         };
         self.0[kind] += 1;
     }
@@ -168,7 +199,9 @@ mod tests {
             async move { questions.ask().await }
         });
         tokio::task::yield_now().await;
-        let answer = asked.next().expect("a question");
+        let Question::Report(answer) = asked.next().expect("a question") else {
+            panic!("another question");
+        };
         let report = Report {
             events: vec![("opened", 3)],
             ..Report::default()

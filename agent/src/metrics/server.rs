@@ -65,6 +65,15 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// Who can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Whoever comes to the port.
+    Any,
+    /// Who owns the socket.
+    Owner,
+}
+
 /// An address cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot serve metrics at {address}: {source}; name another one with --listen or `metrics.listen`")]
@@ -138,7 +147,9 @@ impl Server {
                     tokio::spawn(async move {
                         loop {
                             let accepted = listener.accept().await;
-                            shared.accepted(accepted.map(|(stream, _)| stream)).await;
+                            shared
+                                .accepted(accepted.map(|(stream, _)| stream), Reach::Any)
+                                .await;
                         }
                     });
                 }
@@ -149,7 +160,9 @@ impl Server {
                     tokio::spawn(async move {
                         loop {
                             let accepted = listener.accept().await;
-                            shared.accepted(accepted.map(|(stream, _)| stream)).await;
+                            shared
+                                .accepted(accepted.map(|(stream, _)| stream), Reach::Owner)
+                                .await;
                         }
                     });
                 }
@@ -190,7 +203,7 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl Shared {
-    async fn accepted<S>(self: &Arc<Self>, stream: io::Result<S>)
+    async fn accepted<S>(self: &Arc<Self>, stream: io::Result<S>, reach: Reach)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -203,7 +216,7 @@ impl Shared {
         };
         match Arc::clone(&self.connections).try_acquire_owned() {
             Ok(permit) => {
-                tokio::spawn(Arc::clone(self).serve(stream, permit));
+                tokio::spawn(Arc::clone(self).serve(stream, reach, permit));
             }
             Err(_) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +224,7 @@ impl Shared {
         }
     }
 
-    async fn serve<S>(self: Arc<Self>, stream: S, _permit: OwnedSemaphorePermit)
+    async fn serve<S>(self: Arc<Self>, stream: S, reach: Reach, _permit: OwnedSemaphorePermit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -219,7 +232,7 @@ impl Shared {
         let scrape = Arc::new(OnceLock::new());
         let service = service_fn(|request| {
             let (shared, scrape) = (Arc::clone(&self), Arc::clone(&scrape));
-            async move { Ok::<_, Infallible>(shared.answer(&request, &scrape).await) }
+            async move { Ok::<_, Infallible>(shared.answer(&request, reach, &scrape).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -238,6 +251,7 @@ impl Shared {
     async fn answer<B>(
         &self,
         request: &Request<B>,
+        reach: Reach,
         scrape: &OnceLock<OwnedSemaphorePermit>,
     ) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -259,7 +273,33 @@ impl Shared {
                 let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
                 self.metrics(format).await
             }
-            _ => said(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz"),
+            // Who runs what on a host is for its owner.
+            "/services" if reach == Reach::Owner => {
+                if let Ok(permit) = Arc::clone(&self.scrapes).acquire_owned().await {
+                    let _ = scrape.set(permit);
+                }
+                self.services(request.uri().query() == Some("all")).await
+            }
+            "/services" => said(StatusCode::FORBIDDEN, "services are told at a Unix socket alone"),
+            _ => said(
+                StatusCode::NOT_FOUND,
+                "there are /metrics, /livez and /readyz, and at a Unix socket /services",
+            ),
+        }
+    }
+
+    async fn services(&self, all: bool) -> Response<Full<Bytes>> {
+        let Some(survey) = self.sources.questions.survey().await else {
+            return said(StatusCode::SERVICE_UNAVAILABLE, "the pipeline does not answer");
+        };
+        // It reads files of every process.
+        let text = tokio::task::spawn_blocking(move || serde_json::to_string(&survey.services(all)));
+        match text.await {
+            Ok(Ok(text)) => answer(StatusCode::OK, "application/json", text),
+            Ok(Err(_)) | Err(_) => said(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "a bug of spanwire: no services",
+            ),
         }
     }
 

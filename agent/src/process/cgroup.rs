@@ -65,6 +65,37 @@ fn is_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
+/// UID of the pod whose kubelet made one of the groups, written as the API server does: the outermost, since a pod may have a
+/// kubelet in it. The group is `podUID` under the driver `cgroupfs`, and under systemd's `…-podUID.slice`, where `_` stands for
+/// `-`. Of a pod that the kubelet read from a file, the UID is 32 digits without either.
+pub(super) fn pod_uid(paths: &[String]) -> Option<String> {
+    paths
+        .iter()
+        .find_map(|path| path.split('/').find_map(uid_of_segment))
+}
+
+fn uid_of_segment(segment: &str) -> Option<String> {
+    let name = segment.split(':').next()?;
+    let name = name.strip_suffix(".slice").unwrap_or(name);
+    let (before, uid) = name.rsplit_once("pod")?;
+    let is_group = before.is_empty() || before.ends_with('-');
+    let uid = uid.replace('_', "-");
+    (is_group && is_uid(&uid)).then_some(uid)
+}
+
+/// RFC 9562, section 4, in lower case; or a hash of 128 bits.
+fn is_uid(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    match text.len() {
+        32 => text.bytes().all(is_digit),
+        36 => text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => is_digit(byte),
+        }),
+        _ => false,
+    }
+}
+
 /// Names of groups that may be a container's bare id, innermost first; whether one is, its runtime has to say.
 pub(super) fn segments(paths: &[String]) -> impl Iterator<Item = &str> {
     paths
@@ -88,6 +119,23 @@ pub(super) fn unit(paths: &[String], executable: &str) -> Option<String> {
         })
     };
     paths.iter().find_map(named)
+}
+
+/// All units of systemd that have these groups, innermost first: services, scopes and slices, with what they end with.
+pub(super) fn units(paths: &[String]) -> Vec<String> {
+    let is_unit = |segment: &&str| {
+        [".service", ".scope", ".slice"]
+            .iter()
+            .any(|end| segment.ends_with(end))
+    };
+    let mut units = Vec::new();
+    for segment in paths.iter().flat_map(|path| path.rsplit('/')).filter(is_unit) {
+        let unit = unescaped(segment);
+        if !units.contains(&unit) {
+            units.push(unit);
+        }
+    }
+    units
 }
 
 /// systemd.unit(5), "String escaping for inclusion in unit names": `\x2d` is `-`.
@@ -161,6 +209,72 @@ mod tests {
     fn any_hierarchy_will_do() {
         let paths = ["/", "/init.scope", &format!("/docker/{ID}")].map(str::to_owned);
         assert_eq!(container_id(&paths), Some(ID));
+    }
+
+    #[test]
+    fn pods_under_both_drivers() {
+        let check = |path: &str, expect: Option<&str>| {
+            assert_eq!(
+                pod_uid(&["/".to_owned(), path.to_owned()]).as_deref(),
+                expect,
+                "{path}"
+            );
+        };
+        let uid = Some("3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a");
+        check(
+            "/kubepods/burstable/pod3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a/ID",
+            uid,
+        );
+        check("/kubepods/pod3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a", uid);
+        check("/../../pod3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a/ID", uid);
+        let slice = "kubepods-besteffort-pod3f0c2a8e_7f5b_4a57_9f57_3a8c3d6f1b2a.slice";
+        check(
+            &format!("/kubepods.slice/kubepods-besteffort.slice/{slice}/cri-containerd-ID.scope"),
+            uid,
+        );
+        check(&format!("/kubelet.slice/kubelet-{slice}/crio-ID.scope"), uid);
+        check(
+            &format!("/system.slice/containerd.service/{slice}:cri-containerd:ID"),
+            uid,
+        );
+        check(
+            "/kubepods/pod3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a/ID/kubepods/pod00000000-0000-4000-8000-000000000000/ID",
+            uid,
+        );
+        check(
+            "/kubepods/burstable/podf7bb7e8c5b1b4a57aa573a8c3d6f1b2a/ID",
+            Some("f7bb7e8c5b1b4a57aa573a8c3d6f1b2a"),
+        );
+        for path in [
+            "/",
+            "/kubepods/burstable",
+            "/kubepods/podinfo/ID",
+            "/machine.slice/libpod-8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a.scope",
+            "/kubepods/tripod3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a",
+            "/kubepods/pod3F0C2A8E-7F5B-4A57-9F57-3A8C3D6F1B2A",
+        ] {
+            check(path, None);
+        }
+    }
+
+    #[test]
+    fn all_units_that_a_process_is_in() {
+        let paths = [
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/my\\x2dshop.service/workers".to_owned(),
+            "/user.slice".to_owned(),
+        ];
+        let expect = [
+            "my-shop.service",
+            "app.slice",
+            "user@1000.service",
+            "user-1000.slice",
+            "user.slice",
+        ];
+        assert_eq!(units(&paths), expect);
+        assert_eq!(
+            units(&["/".to_owned(), format!("/docker/{ID}")]),
+            Vec::<String>::new()
+        );
     }
 
     fn check_unit(path: &str, executable: &str, expect: Option<&str>) {

@@ -12,7 +12,7 @@ const MAX_METADATA: usize = 1 << 20;
 const MAX_INDEX: usize = 8 << 20;
 
 /// A container, as its engine knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     /// Its id: 64 hexadecimal digits, or the name given to runc.
     pub id: String,
@@ -20,21 +20,23 @@ pub struct Container {
     pub name: Option<String>,
     /// The service of a compose file that it is an instance of: the same for all instances, which `name` is not.
     pub service: Option<String>,
+    /// The image that it was made of, by the name that was asked for.
+    pub image: Option<String>,
+    /// What its owner has labelled it with.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Finds the container that has these control groups, with what its engine wrote below the host's `root`.
 pub(super) fn find(cgroups: &[String], root: Option<&Root>) -> Option<Container> {
     if let Some(id) = cgroup::container_id(cgroups) {
-        let labels = root.and_then(|root| {
+        let found = root.and_then(|root| {
             docker(root, id)
                 .or_else(|| specification(root, id))
                 .or_else(|| podman(root, id))
         });
-        let (name, service) = labels.unwrap_or_default();
         return Some(Container {
             id: id.to_owned(),
-            name,
-            service,
+            ..found.unwrap_or_default()
         });
     }
     // runc alone names the group like the container, and any group may be called so: its state folder decides.
@@ -44,14 +46,15 @@ pub(super) fn find(cgroups: &[String], root: Option<&Root>) -> Option<Container>
     Some(Container {
         id: id.to_owned(),
         name: Some(id.to_owned()),
-        service: None,
+        ..Container::default()
     })
 }
 
-/// Name and compose service.
-type Labels = (Option<String>, Option<String>);
+/// Compose's label for the service that a container is an instance of.
+const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 
-fn docker(root: &Root, id: &str) -> Option<Labels> {
+/// A container but for its id.
+fn docker(root: &Root, id: &str) -> Option<Container> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Metadata {
@@ -65,21 +68,26 @@ fn docker(root: &Root, id: &str) -> Option<Labels> {
     struct Config {
         #[serde(default)]
         labels: Option<BTreeMap<String, String>>,
+        #[serde(default)]
+        image: Option<String>,
     }
 
     let path = format!("/var/lib/docker/containers/{id}/config.v2.json");
     let metadata: Metadata = serde_json::from_slice(&root.read(Path::new(&path), MAX_METADATA)?).ok()?;
-    let service = metadata
-        .config
-        .labels
-        .and_then(|mut labels| labels.remove("com.docker.compose.service"));
     let name = metadata.name.trim_start_matches('/').to_owned();
-    Some((Some(name).filter(|name| !name.is_empty()), service))
+    let labels = metadata.config.labels.unwrap_or_default();
+    Some(Container {
+        name: Some(name).filter(|name| !name.is_empty()),
+        service: labels.get(COMPOSE_SERVICE).cloned(),
+        image: metadata.config.image.filter(|image| !image.is_empty()),
+        labels,
+        ..Container::default()
+    })
 }
 
 /// The OCI runtime specification that containerd's and CRI-O's shims leave beside the container, with annotations of the
 /// kubelet's or nerdctl's.
-fn specification(root: &Root, id: &str) -> Option<Labels> {
+fn specification(root: &Root, id: &str) -> Option<Container> {
     #[derive(Deserialize)]
     struct Specification {
         #[serde(default)]
@@ -104,15 +112,31 @@ fn specification(root: &Root, id: &str) -> Option<Labels> {
     ]
     .into_iter()
     .find_map(|key| annotations.remove(key));
-    name.map(|name| (Some(name), None))
+    let image = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]
+        .into_iter()
+        .find_map(|key| annotations.remove(key));
+    name.map(|name| Container {
+        name: Some(name),
+        image,
+        ..Container::default()
+    })
 }
 
-fn podman(root: &Root, id: &str) -> Option<Labels> {
+fn podman(root: &Root, id: &str) -> Option<Container> {
+    /// What podman keeps as text within the text.
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Metadata {
+        image_name: Option<String>,
+    }
+
     #[derive(Deserialize)]
     struct Entry {
         id: String,
         #[serde(default)]
         names: Vec<String>,
+        #[serde(default)]
+        metadata: String,
     }
 
     let paths = ["overlay", "vfs", "btrfs", "zfs"].map(|driver| {
@@ -124,7 +148,12 @@ fn podman(root: &Root, id: &str) -> Option<Labels> {
     paths.iter().flatten().find_map(|path| {
         let entries: Vec<Entry> = serde_json::from_slice(&root.read(Path::new(path), MAX_INDEX)?).ok()?;
         let entry = entries.into_iter().find(|entry| entry.id == id)?;
-        Some((entry.names.into_iter().next(), None))
+        let metadata: Metadata = serde_json::from_str(&entry.metadata).unwrap_or_default();
+        Some(Container {
+            name: entry.names.into_iter().next(),
+            image: metadata.image_name.filter(|image| !image.is_empty()),
+            ..Container::default()
+        })
     })
 }
 
@@ -145,6 +174,12 @@ mod tests {
             id: id.replace("ID", ID),
             name: name.map(str::to_owned),
             service: service.map(str::to_owned),
+            ..Container::default()
+        });
+        let found = found.map(|found| Container {
+            image: None,
+            labels: BTreeMap::new(),
+            ..found
         });
         assert_eq!(found, expect, "{cgroup} {file}");
     }
@@ -192,6 +227,45 @@ mod tests {
     }
 
     #[test]
+    fn images_and_labels_that_engines_wrote_down() {
+        let check = |file: &str, content: &str, image: Option<&str>, labels: &[(&str, &str)]| {
+            let fake = FakeProc::new();
+            fake.file(&file.replace("ID", ID), &content.replace("ID", ID));
+            let root = Proc::at(fake.path()).root();
+            let found = find(&[format!("/docker/{ID}")], root.as_ref()).unwrap();
+            assert_eq!(found.image.as_deref(), image, "{content}");
+            let labels = labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            assert_eq!(found.labels, labels.collect(), "{content}");
+        };
+        check(
+            "/var/lib/docker/containers/ID/config.v2.json",
+            r#"{"Name":"/web","Config":{"Image":"shop/web:1.2","Labels":{"team":"blue"}}}"#,
+            Some("shop/web:1.2"),
+            &[("team", "blue")],
+        );
+        check(
+            "/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json",
+            r#"{"annotations":{"io.kubernetes.cri.container-name":"cart","io.kubernetes.cri.image-name":"ghcr.io/shop/cart:2"}}"#,
+            Some("ghcr.io/shop/cart:2"),
+            &[],
+        );
+        check(
+            "/var/lib/containers/storage/overlay-containers/containers.json",
+            r#"[{"id":"ID","names":["web"],"metadata":"{\"image-name\":\"localhost/web:latest\"}"}]"#,
+            Some("localhost/web:latest"),
+            &[],
+        );
+        check(
+            "/var/lib/containers/storage/overlay-containers/containers.json",
+            r#"[{"id":"ID","names":["web"],"metadata":"?"}]"#,
+            None,
+            &[],
+        );
+    }
+
+    #[test]
     fn a_bare_group_is_a_container_if_runc_says_so() {
         check(
             "/web",
@@ -214,8 +288,7 @@ mod tests {
     fn without_the_right_to_look_the_id_remains() {
         let container = Container {
             id: ID.into(),
-            name: None,
-            service: None,
+            ..Container::default()
         };
         assert_eq!(find(&[format!("/docker/{ID}")], None), Some(container));
         assert_eq!(find(&["/web".into()], None), None);

@@ -4,6 +4,7 @@
 //! hold secrets: of arguments, only what names the service is kept, and of the environment, only what its owner
 //! declared for telemetry (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`).
 
+pub mod annotation;
 mod cgroup;
 mod container;
 mod declared;
@@ -14,8 +15,12 @@ mod fake;
 mod go;
 mod haproxy;
 mod host;
+mod listening;
 mod name;
 mod node;
+mod peers;
+mod pod;
+mod pods;
 mod probe;
 mod proc;
 mod propagation;
@@ -24,6 +29,7 @@ mod resource;
 mod root;
 mod runtime;
 mod sdk;
+mod seen;
 mod table;
 mod unit;
 pub mod watch;
@@ -32,21 +38,27 @@ pub use container::Container;
 pub use declared::Declared;
 pub use execution::Execution;
 pub use host::Host;
+pub use peers::{Peer, Peers};
+pub use pod::{Namespace, Owner, Pod, PodContainer};
+pub use pods::Pods;
 pub use probe::{FileId, Place, Probe, Probed};
 pub use proc::{Glance, Proc, Unreadable};
 pub use propagation::Policy;
-pub use resource::attributes;
+pub use resource::{attributes, service_of};
 pub use runtime::Runtime;
 pub use sdk::{Loaded, Rules as SdkRules};
+pub use seen::Seen;
 pub use table::Table;
 
-use crate::span::Resource;
+use crate::span::{OwnRules, Resource};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The resource of what a capture file holds: nobody's. `shared` are attributes that all resources get.
 #[must_use]
 pub fn of_capture(shared: &[(String, String)]) -> Resource {
     Resource {
+        own: OwnRules::default(),
         pid: 0,
         attributes: resource::of_capture(shared),
     }
@@ -71,6 +83,8 @@ pub struct Identity {
     pub runtime: Option<Runtime>,
     /// The container it is in.
     pub container: Option<Container>,
+    /// The pod of Kubernetes it is in, where that is known.
+    pub pod: Option<Arc<Pod>>,
     /// The systemd service it belongs to, without `.service`.
     pub unit: Option<String>,
     /// The name that its command line suggests.

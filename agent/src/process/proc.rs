@@ -1,14 +1,17 @@
 //! One process out of procfs.
 
 use super::root::Root;
-use super::{Container, Declared, Identity, Loaded, cgroup, container, name, runtime};
+use super::watch::Asks;
+use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, listening, name, runtime};
 use procfs::process::{MMapPath, Process};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// More than any argument list that says something about a name; the kernel's own limit is megabytes.
 const MAX_ARGUMENTS: u64 = 64 << 10;
@@ -21,10 +24,12 @@ const MAX_PASSWD: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Proc {
     path: PathBuf,
+    pods: Option<Arc<Pods>>,
+    listening: Arc<listening::Tables>,
 }
 
 /// What a filter looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Glance {
     /// Process id on the host.
     pub pid: u32,
@@ -34,6 +39,29 @@ pub struct Glance {
     pub name: String,
     /// The container it is in, where that was asked for.
     pub container: Option<Container>,
+    /// The pod of Kubernetes it is in, where that is known.
+    pub pod: Option<Arc<Pod>>,
+    /// Its arguments, joined by spaces, where that was asked for. They may hold secrets.
+    pub command_line: Option<String>,
+    /// The units of systemd it is in, innermost first, where that was asked for.
+    pub units: Vec<String>,
+    /// The ports it listens on, of those that were asked for.
+    pub ports: Vec<u16>,
+}
+
+impl fmt::Debug for Glance {
+    /// Without the command line.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Glance");
+        shown
+            .field("pid", &self.pid)
+            .field("executable", &self.executable);
+        shown
+            .field("name", &self.name)
+            .field("container", &self.container);
+        shown.field("pod", &self.pod).field("units", &self.units);
+        shown.field("ports", &self.ports).finish_non_exhaustive()
+    }
 }
 
 /// Why nothing is known of a process.
@@ -67,7 +95,25 @@ impl Proc {
     /// The one that is mounted (or, in a test, made) at `path`.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            pods: None,
+            listening: Arc::default(),
+        }
+    }
+
+    /// Says of processes in which of `pods` they are.
+    #[must_use]
+    pub fn knowing(self, pods: Arc<Pods>) -> Self {
+        Self {
+            pods: Some(pods),
+            ..self
+        }
+    }
+
+    /// A process has begun to listen.
+    pub fn note_listening(&self) {
+        self.listening.forget();
     }
 
     /// Processes that there are now, in no order.
@@ -88,10 +134,15 @@ impl Proc {
     /// Reads of a process what filters look at, in a hundredth of the time that all takes: a program that has just
     /// started may be over in a millisecond. `None` where it is already.
     #[must_use]
-    pub fn glance(&self, pid: u32, with_container: bool) -> Option<Glance> {
-        let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+    pub fn glance(&self, pid: u32, asks: &Asks) -> Option<Glance> {
+        let folder = self.path.join(pid.to_string());
+        let process = Process::new_with_root(folder.clone()).ok()?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let file_name = executable.as_deref().and_then(file_name).map(str::to_owned);
+        let cgroups = match asks.container || asks.units || self.pods.is_some() {
+            true => cgroups(&process),
+            false => Vec::new(),
+        };
         Some(Glance {
             pid,
             name: match file_name {
@@ -99,10 +150,20 @@ impl Proc {
                 None => process.stat().ok()?.comm,
             },
             executable,
-            container: if with_container {
-                container::find(&cgroups(&process), self.root().as_ref())
+            container: if asks.container {
+                container::find(&cgroups, self.root().as_ref())
             } else {
                 None
+            },
+            pod: self.pod(&cgroups),
+            command_line: asks.command_line.then(|| arguments(&process).join(" ")),
+            units: match asks.units {
+                true => cgroup::units(&cgroups),
+                false => Vec::new(),
+            },
+            ports: match asks.ports.is_empty() {
+                true => Vec::new(),
+                false => self.listening.ports(&folder, &asks.ports),
             },
         })
     }
@@ -151,6 +212,7 @@ impl Proc {
                 process.open_relative("exe").ok()
             }),
             container: container::find(&cgroups, host.as_ref()),
+            pod: self.pod(&cgroups),
             unit: cgroup::unit(&cgroups, file_name),
             name,
             declared,
@@ -158,6 +220,29 @@ impl Proc {
             comm: stat.comm,
             executable,
         })
+    }
+
+    fn pod(&self, cgroups: &[String]) -> Option<Arc<Pod>> {
+        self.pods.as_ref()?.find(cgroups)
+    }
+
+    /// Processes of pods that have changed since this was last asked, and whether the pod is still there.
+    #[must_use]
+    pub fn changed_with_pods(&self) -> Vec<(u32, bool)> {
+        let Some(pods) = &self.pods else {
+            return Vec::new();
+        };
+        let changed = pods.take_changed();
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let pids = self.pids().into_iter();
+        pids.filter_map(|pid| {
+            let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+            let is_there = changed.concern(&cgroups(&process))?;
+            Some((pid, is_there))
+        })
+        .collect()
     }
 
     /// The executable of a process; `None` where that is gone, or we may not look.

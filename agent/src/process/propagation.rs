@@ -1,6 +1,7 @@
 //! Whether contexts may be injected into what a process sends.
 
 use super::Identity;
+use super::annotation::Wishes;
 use super::runtime::Family;
 use spanwire_ebpf::propagate;
 
@@ -35,7 +36,11 @@ impl Policy {
                 // Java NIO and .NET ask. Of the others nobody has looked.
                 Family::Java | Family::DotNet | Family::Erlang | Family::Shell | Family::MultiCall => false,
             };
-        if is_harmless { self.protocols } else { 0 }
+        let wished = identity.pod.as_deref().and_then(|pod| Wishes::of(pod).propagate);
+        match is_harmless {
+            true => self.protocols & wished.unwrap_or(u32::MAX),
+            false => 0,
+        }
     }
 
     /// The bit for a protocol, by its number in records, on a connection that was open before; 0 where nothing can be

@@ -1,7 +1,11 @@
 //! Resource attributes of one process, to the letter of the semantic conventions.
 
+mod kubernetes;
+
 use super::{Host, Identity};
 use crate::span::{Attribute, Value};
+use kubernetes::Place;
+pub use kubernetes::service_of;
 use uuid::Uuid;
 
 /// Namespace for `service.instance.id`, from the conventions (resource/service).
@@ -17,13 +21,25 @@ const INCOMPLETE: &str = "spanwire.process.incomplete";
 #[must_use]
 pub fn attributes(identity: &Identity, host: &Host, shared: &[(String, String)]) -> Vec<Attribute> {
     let mut merged = Merged::with_telemetry();
-    merged.text("service.name", service_name(identity));
-    merged.pairs(&identity.declared.attributes);
-    merged.pairs(shared);
+    merged.service(identity, shared);
     merged.text("service.instance.id", instance_id(identity, host));
     merged.process(identity);
     merged.host(host);
     merged.attributes
+}
+
+/// The same attributes with another `service.name`.
+pub(super) fn named(attributes: &[Attribute], name: &str) -> Vec<Attribute> {
+    let mut attributes = attributes.to_vec();
+    let value = Value::Text(name.into());
+    match attributes.iter_mut().find(|it| it.key == "service.name") {
+        Some(attribute) => attribute.value = value,
+        None => attributes.push(Attribute {
+            key: "service.name".into(),
+            value,
+        }),
+    }
+    attributes
 }
 
 /// The attributes of a child of `parent` that ran the same program and was gone before it was read. When it started is
@@ -40,9 +56,7 @@ pub(super) fn of_child(
         ..parent.clone()
     };
     let mut merged = Merged::with_telemetry();
-    merged.text("service.name", service_name(&child));
-    merged.pairs(&child.declared.attributes);
-    merged.pairs(shared);
+    merged.service(&child, shared);
     merged.set(INCOMPLETE, Value::Boolean(true));
     merged.process(&child);
     merged.host(host);
@@ -80,6 +94,11 @@ pub(super) fn of_capture(shared: &[(String, String)]) -> Vec<Attribute> {
 
 /// `service.name`: what it was declared to be, else the nearest thing that a person gave a name to.
 fn service_name(identity: &Identity) -> String {
+    if let Some(place) = Place::of(identity) {
+        let declared = || identity.declared.service().map(str::to_owned);
+        let wished = place.wished_name().or_else(declared);
+        return wished.unwrap_or_else(|| place.service_name().to_owned());
+    }
     let container = identity
         .container
         .as_ref()
@@ -160,6 +179,24 @@ impl Merged {
         self.set(key, Value::Integer(value.into()));
     }
 
+    fn texts(&mut self, key: &'static str, one: &str) {
+        self.set(key, Value::Texts(Box::new([one.to_owned()])));
+    }
+
+    /// What names the service. Its pod's annotations are its owner's word, too, if not as near to it as its environment.
+    fn service(&mut self, identity: &Identity, shared: &[(String, String)]) {
+        let place = Place::of(identity);
+        self.text("service.name", service_name(identity));
+        self.pairs(&identity.declared.attributes);
+        if let Some(place) = &place {
+            place.declare(self);
+        }
+        self.pairs(shared);
+        if let Some(place) = &place {
+            place.service(self);
+        }
+    }
+
     fn pairs(&mut self, pairs: &[(String, String)]) {
         for (key, value) in pairs {
             self.set(key.clone(), Value::Text(value.clone().into()));
@@ -184,6 +221,9 @@ impl Merged {
         if let Some(container) = &identity.container {
             self.text("container.id", container.id.as_str());
             self.maybe("container.name", container.name.as_deref());
+        }
+        if let Some(place) = Place::of(identity) {
+            place.place(self);
         }
     }
 

@@ -1,9 +1,13 @@
 //! Processes that were asked for, each read once.
 
+use super::annotation::Wishes;
 use super::execution::Programs;
 use super::sdk::{self, Evidence};
+use super::seen::Seen;
+use super::watch::Own;
 use super::{Execution, Host, Identity, Policy, Proc, Unreadable, resource};
-use crate::span::Resource;
+use crate::protocol::Protocol;
+use crate::span::{OwnRules, Resource};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -22,6 +26,7 @@ pub struct Table {
     host: Host,
     shared: Vec<(String, String)>,
     propagation: Policy,
+    loaded: u32,
     sdk: sdk::Rules,
     entries: HashMap<u32, Entry>,
     programs: Programs,
@@ -45,6 +50,9 @@ struct Entry {
     is_instrumented: Option<bool>,
     /// How often it may still be asked for what handles requests in it.
     left: u8,
+    /// What holds for it alone.
+    own: Option<Arc<Own>>,
+    seen: Seen,
     known: Option<Known>,
 }
 
@@ -64,6 +72,7 @@ impl Table {
             host,
             shared,
             propagation: Policy::default(),
+            loaded: 0,
             sdk: sdk::Rules::default(),
             entries: HashMap::new(),
             programs: Programs::default(),
@@ -73,10 +82,15 @@ impl Table {
         }
     }
 
-    /// Lets contexts be injected.
+    /// Lets contexts be injected: after `propagation` where a process has no rule of its own, and else into `loaded` protocols
+    /// at most.
     #[must_use]
-    pub fn propagating(self, propagation: Policy) -> Self {
-        Self { propagation, ..self }
+    pub fn propagating(self, propagation: Policy, loaded: u32) -> Self {
+        Self {
+            propagation,
+            loaded,
+            ..self
+        }
     }
 
     /// Has functions of runtimes probed, or not.
@@ -98,6 +112,12 @@ impl Table {
         for entry in self.entries.values_mut() {
             entry.is_instrumented = None;
         }
+    }
+
+    /// Where processes are read from.
+    #[must_use]
+    pub const fn proc(&self) -> &Proc {
+        &self.proc
     }
 
     /// The resource of a process, always the same one for the same life of it.
@@ -122,14 +142,30 @@ impl Table {
         if execution.is_final {
             entry.left = 0;
         }
-        execution.runtime.propagate = self.propagation.of(&identity);
+        execution.runtime.propagate = self.policy(pid).of(&identity);
         Some(execution)
+    }
+
+    /// A process's pod is another than it was: it is read anew when it is next asked for, with what it was seen to do.
+    pub fn on_pod(&mut self, pid: u32) {
+        if let Some(entry) = self.entries.get_mut(&pid).filter(|entry| !entry.ended) {
+            entry.known = None;
+            entry.is_instrumented = None;
+            entry.left = READINGS;
+        }
+    }
+
+    /// A process is not watched any more. What handles requests in it is told again if it ever is.
+    pub fn on_unwatched(&mut self, pid: u32) {
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.left = READINGS;
+        }
     }
 
     /// Into which protocols contexts are injected that a process sends: bits of [`spanwire_ebpf::propagate`].
     pub fn propagates(&mut self, pid: u32) -> u32 {
         let identity = self.known(pid).identity;
-        identity.map_or(0, |identity| self.propagation.of(&identity))
+        identity.map_or(0, |identity| self.policy(pid).of(&identity))
     }
 
     /// The same, where anything is injected, before the process is [read](Self::read): to look through a large program for the
@@ -138,6 +174,107 @@ impl Table {
         let protocols = self.propagates(pid);
         let is_first = self.entries.get(&pid)?.left == READINGS;
         (is_first && protocols != 0).then_some(protocols)
+    }
+
+    /// What holds for a process alone, from now on. What was known of it is read again where that is something else.
+    pub fn follow(&mut self, pid: u32, own: Option<Arc<Own>>) {
+        let entry = match self.entries.get_mut(&pid) {
+            Some(entry) => entry,
+            None if own.is_none() => return,
+            None => self.begin(pid),
+        };
+        if entry.own != own {
+            entry.own = own;
+            entry.known = None;
+            entry.is_instrumented = None;
+            entry.left = READINGS;
+        }
+    }
+
+    /// An exchange of a process was seen; see [`Seen::note`].
+    pub fn saw(&mut self, pid: u32, protocol: Protocol, is_server: bool, port: Option<u16>) {
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.seen.note(protocol, is_server, port);
+        }
+    }
+
+    /// What processes that have not ended were seen to speak, or nothing as yet.
+    #[must_use]
+    pub fn seen(&self) -> HashMap<u32, Seen> {
+        let running = self.entries.iter().filter(|(_, entry)| !entry.ended);
+        running.map(|(pid, entry)| (*pid, entry.seen.clone())).collect()
+    }
+
+    /// A table of the same host after the same rules, of which nothing is known yet but who exports spans.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        let mut table = Self::new(self.proc.clone(), self.shared.clone())
+            .propagating(self.propagation, self.loaded)
+            .leaving(self.sdk.clone());
+        for (pid, entry) in self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.exports && !entry.ended)
+        {
+            table.begin(*pid).exports = entry.exports;
+        }
+        table
+    }
+
+    /// What is known of a process; `None` where it cannot be read.
+    pub fn identity(&mut self, pid: u32) -> Option<Arc<Identity>> {
+        self.known(pid).identity
+    }
+
+    /// Whether a process makes spans itself.
+    pub fn makes_spans(&mut self, pid: u32) -> bool {
+        let known = self.known(pid);
+        let exports = self.entries.get(&pid).is_some_and(|entry| entry.exports);
+        let service = known.resource.service_name();
+        self.sdk
+            .evidence(service, known.identity.as_deref(), exports)
+            .is_some()
+    }
+
+    /// Into what contexts may be injected at all, as bits of [`spanwire_ebpf::propagate`].
+    #[must_use]
+    pub const fn loaded(&self) -> u32 {
+        self.loaded
+    }
+
+    /// Whether the kernel answers FIONREAD on an enrolled socket with 0.
+    #[must_use]
+    pub const fn breaks_fionread(&self) -> bool {
+        self.propagation.breaks_fionread
+    }
+
+    /// Whether contexts are injected into nothing where a process has no rule of its own.
+    #[must_use]
+    pub const fn propagates_none(&self) -> bool {
+        self.propagation.protocols == 0
+    }
+
+    /// Whether a process was forked while it was known, and runs its parent's program.
+    #[must_use]
+    pub fn is_copy(&self, pid: u32) -> bool {
+        self.entries
+            .get(&pid)
+            .is_some_and(|entry| entry.copy_of.is_some())
+    }
+
+    fn own(&self, pid: u32) -> Option<&Own> {
+        self.entries.get(&pid)?.own.as_deref()
+    }
+
+    /// Whether contexts are injected into what a process sends: of protocols that were not loaded, never.
+    fn policy(&self, pid: u32) -> Policy {
+        match self.own(pid).and_then(|own| own.propagate) {
+            Some(protocols) => Policy {
+                protocols: protocols & self.loaded,
+                ..self.propagation
+            },
+            None => self.propagation,
+        }
     }
 
     /// Whether a process makes spans itself of what a protocol (its number in records) carries.
@@ -210,12 +347,13 @@ impl Table {
 
     /// A process was forked. This also ends what the table believes of an earlier process with the id `child`.
     pub fn on_fork(&mut self, parent: u32, child: u32) {
-        let (life, comm) = match self.entries.get(&parent) {
-            Some(entry) => (entry.life, entry.comm.clone()),
-            None => (self.begin(parent).life, None),
+        let (life, comm, own) = match self.entries.get(&parent) {
+            Some(entry) => (entry.life, entry.comm.clone(), entry.own.clone()),
+            None => (self.begin(parent).life, None, None),
         };
         let entry = self.begin(child);
         entry.copy_of = Some((parent, life));
+        entry.own = own;
         entry.comm = comm;
         self.sweep();
     }
@@ -258,6 +396,8 @@ impl Table {
             exports: false,
             is_instrumented: None,
             left: READINGS,
+            own: None,
+            seen: Seen::default(),
             known: None,
         };
         self.entries.entry(pid).insert_entry(entry).into_mut()
@@ -275,6 +415,7 @@ impl Table {
             Ok(identity) => self.complete(identity),
             Err(error) => self.incomplete(pid, copy_of, comm, &error),
         };
+        let known = self.selected(pid, known);
         let entry = match self.entries.get_mut(&pid) {
             Some(entry) => entry,
             None => self.begin(pid),
@@ -283,10 +424,39 @@ impl Table {
         known
     }
 
-    fn complete(&self, identity: Identity) -> Known {
-        let attributes = resource::attributes(&identity, &self.host, &self.shared);
+    /// What was given to its selection goes before what else is known of a process.
+    fn selected(&self, pid: u32, known: Known) -> Known {
+        let Some(own) = self.own(pid) else {
+            return known;
+        };
+        let attributes = match &own.service_name {
+            Some(name) => resource::named(&known.resource.attributes, name),
+            None => known.resource.attributes.clone(),
+        };
+        let rules = OwnRules {
+            sample: known.resource.own.sample.or(own.sample),
+            redaction: own.redaction,
+        };
         Known {
             resource: Arc::new(Resource {
+                pid,
+                attributes,
+                own: rules,
+            }),
+            ..known
+        }
+    }
+
+    fn complete(&self, identity: Identity) -> Known {
+        let attributes = resource::attributes(&identity, &self.host, &self.shared);
+        let wishes = identity.pod.as_deref().map(Wishes::of).unwrap_or_default();
+        let own = OwnRules {
+            sample: wishes.sample,
+            ..OwnRules::default()
+        };
+        Known {
+            resource: Arc::new(Resource {
+                own,
                 pid: identity.pid,
                 attributes,
             }),
@@ -312,7 +482,11 @@ impl Table {
         };
         Known {
             identity: None,
-            resource: Arc::new(Resource { pid, attributes }),
+            resource: Arc::new(Resource {
+                own: OwnRules::default(),
+                pid,
+                attributes,
+            }),
         }
     }
 
@@ -323,6 +497,7 @@ impl Table {
             return known.identity.clone();
         }
         let known = self.complete(self.proc.identity(pid).ok()?);
+        let known = self.selected(pid, known);
         let identity = known.identity.clone();
         self.entries.get_mut(&pid)?.known = Some(known);
         identity

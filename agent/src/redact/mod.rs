@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use std::borrow::Cow;
 
 use crate::config::redaction::{SPAN_NAME, SPAN_STATUS_MESSAGE};
-use crate::config::{self, Shape};
+use crate::config::{self, RuleSet, Shape};
 use crate::span::semconv as name;
 use crate::span::sql::Memo;
 use crate::span::{Attribute, Span, Status, Value};
@@ -46,6 +46,8 @@ pub struct Rules {
     all_query_values: bool,
     sql_literals: bool,
     attributes: AttributeRules,
+    /// The same for the spans of those that have a set of their own; none where nobody can.
+    sets: Vec<(RuleSet, Self)>,
 }
 
 impl Rules {
@@ -69,7 +71,22 @@ impl Rules {
             all_query_values: section.all_query_values.unwrap_or_default(),
             sql_literals: section.sql_literals.unwrap_or_default(),
             attributes: AttributeRules::new(section)?,
+            sets: Vec::new(),
         })
+    }
+
+    /// The same, and those that hold in place of them for who has a set of rules of its own.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_sets(self, section: &config::Redaction, sets: &[RuleSet]) -> Result<Self, RuleError> {
+        let mut made: Vec<(RuleSet, Self)> = Vec::new();
+        for set in sets {
+            if made.iter().all(|(known, _)| known != set) {
+                made.push((*set, Self::new(&section.with_set(*set))?));
+            }
+        }
+        Ok(Self { sets: made, ..self })
     }
 
     /// None: whoever reads the spans reads what was on the wire.
@@ -82,6 +99,7 @@ impl Rules {
             all_query_values: false,
             sql_literals: false,
             attributes: AttributeRules::default(),
+            sets: Vec::new(),
         }
     }
 
@@ -233,13 +251,22 @@ impl<'a> Place<'a> {
 pub struct Redactor {
     rules: Rules,
     statements: Memo<Option<SmolStr>>,
+    sets: Vec<(RuleSet, Self)>,
 }
 
 impl Redactor {
     /// With these rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(mut rules: Rules) -> Self {
+        let length = rules.value_length;
+        let sets = std::mem::take(&mut rules.sets)
+            .into_iter()
+            .map(|(set, mut rules)| {
+                rules.value_length = length;
+                (set, Self::new(rules))
+            });
         Self {
+            sets: sets.collect(),
             rules,
             statements: Memo::default(),
         }
@@ -247,7 +274,15 @@ impl Redactor {
 
     /// Takes out of `span` what the rules say.
     #[must_use]
-    pub fn span(&mut self, mut span: Span) -> Redacted {
+    pub fn span(&mut self, span: Span) -> Redacted {
+        let own = span.resource.own.redaction;
+        match self.sets.iter_mut().find(|(set, _)| Some(*set) == own) {
+            Some((_, redactor)) => redactor.redacted(span),
+            None => self.redacted(span),
+        }
+    }
+
+    fn redacted(&mut self, mut span: Span) -> Redacted {
         let rules = self.rules.attributes.of(&span);
         let follow = |key: &str, value: &mut Value| {
             rules

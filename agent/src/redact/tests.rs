@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::environment::Environment;
 use crate::config::{File, RuleSet};
-use crate::span::{Kind, Link, Resource, SpanId, TraceId, UnixNanoseconds};
+use crate::span::{Kind, Link, OwnRules, Resource, SpanId, TraceId, UnixNanoseconds};
 use std::sync::Arc;
 
 fn redacted(key: &'static str, value: Value, rules: &Rules) -> Value {
@@ -30,6 +30,7 @@ fn span() -> Span {
         link: None,
         status: Status::Unset,
         resource: Arc::new(Resource {
+            own: OwnRules::default(),
             pid: 1,
             attributes: [("service.name", "cart"), ("service.namespace", "shop")]
                 .map(|(key, value)| Attribute {

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::layer::Layer;
 use crate::config::{self, File};
 use crate::redact::{Redactor, Rules as Redaction};
-use crate::span::{Attribute, Kind, Resource, SpanId, Status, UnixNanoseconds, Value};
+use crate::span::{Attribute, Kind, OwnRules, Resource, SpanId, Status, UnixNanoseconds, Value};
 use std::collections::BTreeMap;
 
 const SECOND: u64 = 1_000_000_000;
@@ -37,6 +37,7 @@ fn text(key: &'static str, value: &str) -> Attribute {
 
 fn resource(service: &str) -> Arc<Resource> {
     Arc::new(Resource {
+        own: OwnRules::default(),
         pid: 1,
         attributes: vec![text("service.name", service)],
     })
@@ -110,6 +111,7 @@ fn outcome(rules: &str, spans: Vec<Span>) -> Option<String> {
 #[test]
 fn a_trace_is_kept_where_one_span_fits_all_that_a_rule_says() {
     let shop = Arc::new(Resource {
+        own: OwnRules::default(),
         pid: 1,
         attributes: vec![
             text("service.name", "shop-1"),

@@ -74,7 +74,7 @@ fn entry_of<'k>(entry: &[u8], keys: &'k [String]) -> Option<(&'k String, String)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::{Kind, Resource, SpanId, Status, TraceId, UnixNanoseconds};
+    use crate::span::{Kind, OwnRules, Resource, SpanId, Status, TraceId, UnixNanoseconds};
     use std::sync::Arc;
 
     fn check(lines: &[&str], expect: &[(&str, &str)]) {
@@ -97,6 +97,7 @@ mod tests {
             link: None,
             status: Status::Unset,
             resource: Arc::new(Resource {
+                own: OwnRules::default(),
                 pid: 1,
                 attributes: Vec::new(),
             }),

@@ -190,6 +190,7 @@ mod tests {
             parent: None,
             state: SmolStr::default(),
             resource: Arc::new(Resource {
+                own: crate::span::OwnRules::default(),
                 pid: 1,
                 attributes: Vec::new(),
             }),

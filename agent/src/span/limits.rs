@@ -45,7 +45,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::span::{Attribute, Event, Kind, Resource, SpanId, Status, TraceId, UnixNanoseconds, Value};
+    use crate::span::{
+        Attribute, Event, Kind, OwnRules, Resource, SpanId, Status, TraceId, UnixNanoseconds, Value,
+    };
 
     fn attributes(count: i64) -> Vec<Attribute> {
         (0..count)
@@ -79,6 +81,7 @@ mod tests {
             link: None,
             status: Status::Unset,
             resource: Arc::new(Resource {
+                own: OwnRules::default(),
                 pid: 1,
                 attributes: attributes(9),
             }),

@@ -1,5 +1,6 @@
 //! The span model: what is known of one operation, before anything of OTLP.
 
+use crate::config::RuleSet;
 use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -97,6 +98,17 @@ pub struct Resource {
     pub pid: u32,
     /// `service.name` and the rest of the resource attributes.
     pub attributes: Vec<Attribute>,
+    /// What holds for its spans alone.
+    pub own: OwnRules,
+}
+
+/// Rules for the spans of one process, in place of those for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OwnRules {
+    /// Which part of the traces that begin there is kept, from 0 to 1.
+    pub sample: Option<f64>,
+    /// The set of rules for what is taken out.
+    pub redaction: Option<RuleSet>,
 }
 
 impl Resource {

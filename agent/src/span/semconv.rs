@@ -99,6 +99,10 @@ pub const NETWORK_TRANSPORT: &str = "network.transport";
 pub const SERVER_ADDRESS: &str = "server.address";
 /// Port that the request is for.
 pub const SERVER_PORT: &str = "server.port";
+/// Name of the service that is asked.
+pub const SERVICE_PEER_NAME: &str = "service.peer.name";
+/// Its namespace.
+pub const SERVICE_PEER_NAMESPACE: &str = "service.peer.namespace";
 /// Name of the service, a resource attribute.
 pub const SERVICE_NAME: &str = "service.name";
 /// Port of the connection's client end.

@@ -176,7 +176,11 @@ pub(super) mod tests {
             let value = crate::span::Value::Text(service.into());
             let key = "service.name".into();
             let attributes = vec![crate::span::Attribute { key, value }];
-            Arc::new(Resource { pid: 1, attributes })
+            Arc::new(Resource {
+                own: crate::span::OwnRules::default(),
+                pid: 1,
+                attributes,
+            })
         };
         for (service, expect) in [("cart-1", true), ("shop", false)] {
             let here = rules.of(|| resource(service));

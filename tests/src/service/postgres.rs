@@ -55,7 +55,7 @@ impl Postgres {
         let folder = tempfile::tempdir()?;
         // The server refuses to be root, and has to find its way.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
-        let [uid, gid] = [id("-u")?, id("-g")?];
+        let [uid, gid] = ids()?;
         let [data, socket] = ["data", "socket"].map(|name| folder.path().join(name));
         for path in [&data, &socket] {
             std::fs::create_dir(path)?;
@@ -192,6 +192,11 @@ pub fn url(address: SocketAddr) -> String {
     format!("postgresql://{CLERK}:secret@{address}/shop?sslmode=disable")
 }
 
+/// User and group `postgres`, in numbers.
+pub(crate) fn ids() -> Result<[u32; 2]> {
+    Ok([id("-u")?, id("-g")?])
+}
+
 /// A number of the user `postgres`.
 fn id(which: &str) -> Result<u32> {
     let output = Command::new("id").args([which, "postgres"]).output()?;
@@ -200,7 +205,7 @@ fn id(which: &str) -> Result<u32> {
 }
 
 /// A program of the server's, as its user.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     as_postgres(&Path::new(PROGRAMS).join(name))
 }
 

@@ -58,6 +58,12 @@ const RESERVED: &[Reserved] = &[
         why: "only agent/src/kernel uses aya",
     },
     Reserved {
+        words: &["kube", "k8s_openapi"],
+        within: "agent/src/",
+        except: &["agent/src/kubernetes/"],
+        why: "only agent/src/kubernetes asks an API server",
+    },
+    Reserved {
         words: &[
             "opentelemetry",
             "opentelemetry_sdk",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::metrics::exponential::Exponential;
 use crate::metrics::family::Service;
-use crate::span::{Attribute, SpanId, TraceId, UnixNanoseconds};
+use crate::span::{Attribute, OwnRules, SpanId, TraceId, UnixNanoseconds};
 
 fn own() -> Arc<Resource> {
     let name = Attribute {
@@ -11,6 +11,7 @@ fn own() -> Arc<Resource> {
         value: span::Value::Text("spanwire".into()),
     };
     Arc::new(Resource {
+        own: OwnRules::default(),
         pid: 1,
         attributes: vec![name],
     })
@@ -18,6 +19,7 @@ fn own() -> Arc<Resource> {
 
 fn service(name: &str) -> Arc<Service> {
     Arc::new(Service::of(&Resource {
+        own: OwnRules::default(),
         pid: 1,
         attributes: vec![Attribute {
             key: "service.name".into(),

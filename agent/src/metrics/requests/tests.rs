@@ -70,6 +70,7 @@ impl Case {
                 Status::Unset
             },
             resource: Arc::new(Resource {
+                own: span::OwnRules::default(),
                 pid: 1,
                 attributes: [name, instance].iter().map(attribute).collect(),
             }),

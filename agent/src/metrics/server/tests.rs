@@ -1,7 +1,7 @@
 //! The server as clients meet it, friendly ones and others.
 
 use super::*;
-use crate::metrics::report::{Asked, Report, Waiting, channel};
+use crate::metrics::report::{Asked, Question, Report, Waiting, channel};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -41,7 +41,7 @@ impl Setting {
         let asked = self.asked.take().unwrap();
         std::thread::spawn(move || {
             for _ in 0..500 {
-                while let Some(answer) = asked.next() {
+                while let Some(Question::Report(answer)) = asked.next() {
                     let _ = answer.send(Report {
                         events: vec![("bytes", 42)],
                         ..Report::default()
@@ -137,6 +137,13 @@ async fn a_pipeline_that_hangs_takes_nothing_from_the_rest() {
 async fn what_is_not_there_and_what_is_not_allowed() {
     let setting = setting();
     assert!(setting.ask("/", "").await.starts_with("HTTP/1.1 404 "));
+    // Who runs what is not told to whoever comes by.
+    assert!(
+        setting
+            .ask("/services?all", "")
+            .await
+            .starts_with("HTTP/1.1 403 ")
+    );
     let answer = setting
         .send(b"POST /metrics HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nab")
         .await;

@@ -9,6 +9,13 @@ use std::process::{Child, Command, Stdio};
 
 const ID: &str = "8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a";
 
+fn with_container() -> Asks {
+    Asks {
+        container: true,
+        ..Asks::default()
+    }
+}
+
 #[test]
 fn all_that_is_known_of_a_process() {
     let fake = FakeProc::new();
@@ -52,7 +59,9 @@ fn all_that_is_known_of_a_process() {
             id: ID.into(),
             name: Some("web".into()),
             service: None,
+            ..Container::default()
         }),
+        pod: None,
         unit: Some("shop".into()),
         name: Some("app".into()),
         sdk: Loaded::default(),
@@ -68,9 +77,16 @@ fn all_that_is_known_of_a_process() {
         executable: expect.executable.clone(),
         name: "python3.11".into(),
         container,
+        pod: None,
+        command_line: None,
+        units: Vec::new(),
+        ports: Vec::new(),
     };
-    assert_eq!(proc.glance(100, false), Some(glance(None)));
-    assert_eq!(proc.glance(100, true), Some(glance(expect.container.clone())));
+    assert_eq!(proc.glance(100, &Asks::default()), Some(glance(None)));
+    assert_eq!(
+        proc.glance(100, &with_container()),
+        Some(glance(expect.container.clone()))
+    );
 }
 
 #[test]
@@ -105,9 +121,13 @@ fn what_is_missing_is_left_out() {
         executable: None,
         name: "server".into(),
         container: None,
+        pod: None,
+        command_line: None,
+        units: Vec::new(),
+        ports: Vec::new(),
     };
-    assert_eq!(proc.glance(100, true), Some(glance));
-    assert_eq!(proc.glance(200, true), None);
+    assert_eq!(proc.glance(100, &with_container()), Some(glance));
+    assert_eq!(proc.glance(200, &with_container()), None);
     std::fs::remove_file(fake.path().join("100/stat")).unwrap();
     assert_eq!(proc.identity(100), Err(Unreadable::Gone { pid: 100, comm: None }));
     assert_eq!(proc.identity(200), Err(Unreadable::Gone { pid: 200, comm: None }));

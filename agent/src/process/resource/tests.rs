@@ -22,6 +22,7 @@ fn nginx() -> Identity {
         owner: Some("www-data".into()),
         runtime: None,
         container: None,
+        pod: None,
         unit: None,
         name: None,
         declared: Declared::default(),
@@ -80,6 +81,7 @@ fn all_attributes_of_a_process() {
             id: "abc".into(),
             name: Some("web-1".into()),
             service: None,
+            ..Container::default()
         }),
         ..nginx()
     };
@@ -123,18 +125,21 @@ fn the_name_comes_from_the_nearest_that_a_person_named() {
         id: "abc".into(),
         name: None,
         service: None,
+        ..Container::default()
     });
     assert_eq!(name(&identity), "argv");
     identity.container = Some(Container {
         id: "abc".into(),
         name: Some("blog-web-1".into()),
         service: None,
+        ..Container::default()
     });
     assert_eq!(name(&identity), "blog-web-1");
     identity.container = Some(Container {
         id: "abc".into(),
         name: Some("blog-web-1".into()),
         service: Some("web".into()),
+        ..Container::default()
     });
     assert_eq!(name(&identity), "web");
     identity.unit = Some("unit".into());

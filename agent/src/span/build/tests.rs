@@ -60,6 +60,7 @@ impl Row {
             parent: None,
             state: SmolStr::default(),
             resource: Arc::new(Resource {
+                own: crate::span::OwnRules::default(),
                 pid: 1,
                 attributes: Vec::new(),
             }),
@@ -318,6 +319,7 @@ fn times_never_run_backwards() {
             parent: Some(SpanId([3; 8])),
             state: "a=1".into(),
             resource: Arc::new(Resource {
+                own: crate::span::OwnRules::default(),
                 pid: 1,
                 attributes: Vec::new(),
             }),

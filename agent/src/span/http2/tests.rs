@@ -4,7 +4,7 @@ use super::*;
 use crate::connection::piece::Piece;
 use crate::connection::{Address, Close, Endpoints};
 use crate::protocol::http2::{Connection, Limits, Outcome};
-use crate::span::{Resource, SpanId, Status, TraceId};
+use crate::span::{OwnRules, Resource, SpanId, Status, TraceId};
 use std::sync::Arc;
 
 const END_STREAM: u8 = 1;
@@ -61,6 +61,7 @@ fn span(kind: Kind, frames: &[(Flow, Vec<u8>)]) -> Span {
         parent: None,
         state: "".into(),
         resource: Arc::new(Resource {
+            own: OwnRules::default(),
             pid: 1,
             attributes: Vec::new(),
         }),
@@ -315,6 +316,7 @@ fn what_is_unknown_has_no_attribute() {
         parent: None,
         state: "".into(),
         resource: Arc::new(Resource {
+            own: OwnRules::default(),
             pid: 1,
             attributes: Vec::new(),
         }),

@@ -2,7 +2,7 @@ use super::*;
 use crate::connection::piece::Piece;
 use crate::connection::{Address, Close, Endpoints};
 use crate::protocol::amqp::{Connection, Delivery, Flow, Limits, Outcome};
-use crate::span::{Resource, SpanId, TraceId, Value};
+use crate::span::{OwnRules, Resource, SpanId, TraceId, Value};
 use std::sync::Arc;
 
 /// A publish of three bytes with message id `m` and correlation id `c`.
@@ -65,6 +65,7 @@ fn built(exchange: &Exchange<u64>, kind: Kind) -> Span {
         parent: None,
         state: "".into(),
         resource: Arc::new(Resource {
+            own: OwnRules::default(),
             pid: 1,
             attributes: Vec::new(),
         }),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::connection::{Address, Endpoints};
 use crate::kernel::events::{Decision, Event, Ids};
-use crate::span::{Kind, Resource, Status, UnixNanoseconds};
+use crate::span::{Kind, OwnRules, Resource, Status, UnixNanoseconds};
 use crate::trace::drop::tests::{asked, rule};
 use std::net::SocketAddr;
 
@@ -67,6 +67,7 @@ fn span(number: u8) -> Span {
         link: None,
         status: Status::Unset,
         resource: Arc::new(Resource {
+            own: OwnRules::default(),
             pid: 0,
             attributes: Vec::new(),
         }),

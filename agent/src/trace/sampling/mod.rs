@@ -71,6 +71,9 @@ impl Default for Policy {
 
 impl Policy {
     fn ratio_of(&self, service: &Service) -> f64 {
+        if let Some(ratio) = service.ratio {
+            return f64::from_bits(ratio);
+        }
         // Who has no namespace is in none.
         let namespace = Some(&*service.namespace).filter(|namespace| !namespace.is_empty());
         let rule = self.rules.iter().find(|rule| {
@@ -89,6 +92,8 @@ impl Policy {
 struct Service {
     name: SmolStr,
     namespace: SmolStr,
+    /// The bits of a ratio of its own.
+    ratio: Option<u64>,
 }
 
 impl Service {
@@ -96,6 +101,7 @@ impl Service {
         Self {
             name: resource.service_name().into(),
             namespace: resource.namespace().unwrap_or_default().into(),
+            ratio: resource.own.sample.map(f64::to_bits),
         }
     }
 }

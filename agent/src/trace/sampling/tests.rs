@@ -31,7 +31,11 @@ fn resource(service: &str, namespace: Option<&str>) -> Resource {
     };
     let mut attributes = vec![attribute("service.name", service)];
     attributes.extend(namespace.map(|it| attribute("service.namespace", it)));
-    Resource { pid: 1, attributes }
+    Resource {
+        own: crate::span::OwnRules::default(),
+        pid: 1,
+        attributes,
+    }
 }
 
 /// What the kernel half decides of a trace that begins in a process of that slot.

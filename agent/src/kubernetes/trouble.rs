@@ -1,0 +1,64 @@
+//! An API server that is away, or refuses: said once, and asked again less and less often.
+
+use crate::health::{Counter, Health};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// First and longest time between two attempts, each up to twice as long by chance, so that of thousands of nodes not all come at
+/// once when the server is back.
+const FIRST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Times between attempts.
+pub(super) struct Delays(ExponentialBackoff);
+
+impl Delays {
+    pub(super) fn new() -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(FIRST)
+            .with_max_delay(LONGEST)
+            .without_max_times()
+            .with_jitter();
+        Self(delays.build())
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0.next().unwrap_or(LONGEST)).await;
+    }
+}
+
+/// Counts what goes wrong, and says it when it begins and when it is over.
+#[derive(Clone)]
+pub(super) struct Trouble {
+    health: Arc<Health>,
+    is_met: bool,
+}
+
+impl Trouble {
+    pub(super) const fn new(health: Arc<Health>) -> Self {
+        Self {
+            health,
+            is_met: false,
+        }
+    }
+
+    pub(super) fn met(&mut self, what: &str, error: &str) {
+        self.health.add(Counter::KubernetesFailed, 1);
+        if std::mem::replace(&mut self.is_met, true) {
+            tracing::debug!("cannot watch {what} of the cluster: {error}");
+        } else {
+            tracing::warn!("cannot watch {what} of the cluster, and goes by what is known: {error}");
+        }
+    }
+
+    pub(super) fn over(&mut self, what: &str) {
+        if std::mem::take(&mut self.is_met) {
+            tracing::info!("{what} of the cluster are watched again");
+        }
+    }
+
+    pub(super) fn restarted(&self) {
+        self.health.add(Counter::KubernetesRestarted, 1);
+    }
+}

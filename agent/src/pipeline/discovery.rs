@@ -1,0 +1,157 @@
+//! Which processes are watched: decided at their start, where they begin to listen, and again once in a while.
+
+use super::Stages;
+use crate::process::Proc;
+use crate::services::{Injection, Survey};
+use spanwire_ebpf::propagate;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Processes that are looked at again between two sweeps, which are a second apart.
+const LOOKED_AT: usize = 32;
+
+/// Most enrolled sockets that are asked for: each takes a system call.
+const ENROLLED: usize = 8_192;
+
+/// From the beginning of one round to that of the next, at least.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Processes that are looked at again, some at a time: what they listen on, the container they are in and its labels change, and
+/// an event may be lost.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    left: Vec<u32>,
+    began: Option<Instant>,
+}
+
+impl Round {
+    /// The next ones.
+    fn next(&mut self, proc: &Proc) -> Vec<u32> {
+        if self.left.is_empty() && self.began.is_none_or(|began| began.elapsed() >= ROUND) {
+            self.began = Some(Instant::now());
+            self.left = proc.pids();
+        }
+        self.left.split_off(self.left.len().saturating_sub(LOOKED_AT))
+    }
+}
+
+impl Stages {
+    /// Whether it is decided here which processes are watched.
+    pub(super) fn decides(&self) -> bool {
+        self.filter.is_selective() && !self.descendants_only
+    }
+
+    /// Tells the kernel half whether a process is watched.
+    pub(super) fn decide(&mut self, pid: u32) {
+        let process = self.processes.proc().glance(pid, self.filter.asks());
+        let decision = process.map(|process| self.filter.decide(&process));
+        let watched = decision
+            .as_ref()
+            .is_some_and(crate::process::watch::Decision::is_watched);
+        let own = decision.and_then(|decision| decision.own);
+        self.processes.follow(pid, own);
+        if let Err(error) = self.capture.set_watched(pid, watched) {
+            let what = if watched { "watch" } else { "leave alone" };
+            tracing::warn!("cannot {what} process {pid}: {error}");
+        }
+        match watched {
+            true => self.read(pid),
+            false => self.leave_alone(pid),
+        }
+    }
+
+    /// A process has begun to listen, on which port its own files say.
+    pub(super) fn on_listen(&mut self, pid: u32) {
+        if self.decides() && !self.filter.asks().ports.is_empty() {
+            self.processes.proc().note_listening();
+            self.decide(pid);
+        }
+    }
+
+    /// Decides again of some processes.
+    pub(super) fn reconsider(&mut self, round: &mut Round) {
+        if !self.decides() {
+            return;
+        }
+        for pid in round.next(self.processes.proc()) {
+            // Children of one that was named by its number are watched for that.
+            if !(self.filter.names_processes() && self.processes.is_copy(pid)) {
+                self.decide(pid);
+            }
+        }
+    }
+
+    /// What is known of the processes that are watched, and whose connections are enrolled.
+    pub(super) fn survey(&mut self) -> Survey {
+        let enrolled = self.capture.propagation().socks(ENROLLED);
+        let mut connections = HashMap::<u32, (u64, u64)>::new();
+        for (sock, pid) in self.table.owners() {
+            let (all, those) = connections.entry(pid).or_default();
+            *all += 1;
+            *those += u64::from(enrolled.contains(&sock));
+        }
+        let pids = self.processes.proc().pids();
+        let loaded = self.processes.loaded();
+        let refused = self.capture.propagation().refusal().map(ToOwned::to_owned);
+        // Where options of TCP remain, they are beside what is sent, and need no socket to be enrolled.
+        let restrained = self.restraint.clone().filter(|_| loaded & !propagate::TCP == 0);
+        let refusal = refused
+            .or(restrained)
+            .filter(|_| loaded == 0 || loaded & !propagate::TCP != 0);
+        Survey {
+            table: self.processes.afresh(),
+            filter: self.filter.clone(),
+            descendants_only: self.descendants_only,
+            watched: self.capture.watched(&pids),
+            seen: self.processes.seen(),
+            connections,
+            injection: Injection {
+                loaded,
+                refusal,
+                breaks_fionread: self.processes.breaks_fionread(),
+            },
+        }
+    }
+
+    /// Watches whom the filter wants from now on. Whoever is watched before and afterwards is at each moment between.
+    pub(super) fn watch_others(&mut self) {
+        if self.descendants_only {
+            return;
+        }
+        let proc = self.processes.proc().clone();
+        let running: HashSet<u32> = proc.pids().into_iter().collect();
+        let mut wanted = HashSet::new();
+        for pid in &running {
+            let decision = proc
+                .glance(*pid, self.filter.asks())
+                .map(|it| self.filter.decide(&it));
+            let is_watched = decision
+                .as_ref()
+                .is_some_and(crate::process::watch::Decision::is_watched);
+            self.processes
+                .follow(*pid, decision.and_then(|decision| decision.own));
+            if is_watched {
+                wanted.insert(*pid);
+            }
+        }
+        let everything = !self.filter.is_selective();
+        if let Err(error) = self.capture.watch(everything, &wanted, std::process::id()) {
+            tracing::warn!("cannot change which processes are watched: {error}");
+        }
+        if self.filter.is_selective() {
+            for pid in running.difference(&wanted) {
+                self.leave_alone(*pid);
+            }
+        }
+        for pid in wanted {
+            self.read(pid);
+        }
+        // Forks that were watched with their parents until that was written.
+        for pid in proc.pids().into_iter().filter(|pid| !running.contains(pid)) {
+            if self.decides() {
+                self.decide(pid);
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! An API server of Kubernetes with its etcd and nothing else: objects are what a test writes, containers are control groups.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::child::{self, Child};
+use crate::cluster::kubernetes;
+use crate::{port, wait};
+
+/// The node's name.
+pub const NODE: &str = "node-1";
+
+/// Who may do everything, and who may do what spanwire needs: file, token, name, group.
+const USERS: [[&str; 4]; 2] = [
+    ["admin", "administrator", "admin", "system:masters"],
+    ["spanwire", "agent", "spanwire", "agents"],
+];
+
+/// All that the agent may do.
+const ROLE: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: spanwire}
+rules:
+- {apiGroups: [""], resources: [pods, services], verbs: [list, watch]}
+- {apiGroups: [""], resources: [namespaces], verbs: [get, list, watch]}
+- {apiGroups: [apps], resources: [replicasets], verbs: [get]}
+- {apiGroups: [batch], resources: [jobs], verbs: [get]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: spanwire}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: spanwire}
+subjects: [{kind: User, name: spanwire}]
+"#;
+
+/// A running API server. Cluster addresses are in 127.96.0.0/16, so that they need no translation.
+#[derive(Debug)]
+pub struct ApiServer {
+    // In this order: it would wait for etcd.
+    api: Child,
+    _etcd: Child,
+    folder: TempDir,
+    ports: [u16; 3],
+}
+
+impl ApiServer {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// A part is missing, or does not start.
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let ports = [port::free()?, port::free()?, port::free()?];
+        let mut tokens = String::new();
+        for [file, token, name, group] in USERS {
+            tokens.push_str(&format!("{token},{name},{name},{group}\n"));
+            let config = json!({
+                "apiVersion": "v1", "kind": "Config", "current-context": "it",
+                "clusters": [{"name": "it", "cluster": {
+                    "server": format!("https://127.0.0.1:{}", ports[0]), "insecure-skip-tls-verify": true,
+                }}],
+                "users": [{"name": "it", "user": {"token": token}}],
+                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            });
+            fs::write(folder.path().join(format!("{file}.yaml")), config.to_string())?;
+        }
+        fs::write(folder.path().join("tokens.csv"), tokens)?;
+        let mut key = child::command("openssl");
+        key.args(["genrsa", "-out"])
+            .arg(folder.path().join("accounts.key"));
+        Child::spawn(key)?.succeed()?;
+        let mut etcd = child::command("etcd");
+        etcd.arg("--data-dir").arg(folder.path().join("etcd"));
+        let [client, peer] = [ports[1], ports[2]].map(|port| format!("http://127.0.0.1:{port}"));
+        etcd.args(["--unsafe-no-fsync", "--log-level=error"]);
+        etcd.args([
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+        ]);
+        etcd.args([
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+        ]);
+        etcd.arg(format!("--initial-cluster=default={peer}"));
+        let etcd = Child::spawn(etcd)?;
+        let mut server = Self {
+            api: api(folder.path(), ports)?,
+            _etcd: etcd,
+            folder,
+            ports,
+        };
+        server.ready()?;
+        server.apply(ROLE)?;
+        Ok(server)
+    }
+
+    /// Kills it and starts it again.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart(&mut self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.api.signal(Signal::KILL)?;
+        self.api.wait()?;
+        meanwhile()?;
+        self.api = api(self.folder.path(), self.ports)?;
+        self.ready()
+    }
+
+    /// The configuration of a client that may do what spanwire needs.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("spanwire.yaml")
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        wait::within(wait::START, "the API server", || {
+            self.api.ensure_running()?;
+            Ok(self.ask(&["get", "--raw=/readyz"], "").ok())
+        })
+        .map(drop)
+    }
+
+    /// What `kubectl ARGUMENTS` writes, with `input` to read.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn ask(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let mut command = child::command(kubernetes("kubectl")?.to_str().context("path in UTF-8")?);
+        command
+            .arg("--kubeconfig")
+            .arg(self.folder.path().join("admin.yaml"));
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        process
+            .stdin
+            .take()
+            .context("it is piped")?
+            .write_all(input.as_bytes())?;
+        let output = process.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "kubectl {arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// `kubectl apply`.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn apply(&self, manifests: &str) -> Result<()> {
+        self.ask(&["apply", "--validate=strict", "--filename=-"], manifests)
+            .map(drop)
+    }
+
+    /// `kubectl annotate --overwrite OBJECT ANNOTATIONS`.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn annotate(&self, object: &[&str], annotations: &[&str]) -> Result<()> {
+        self.ask(&[&["annotate", "--overwrite"], object, annotations].concat(), "")
+            .map(drop)
+    }
+
+    /// Makes an object, and returns its UID.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn make(&self, object: &Value) -> Result<String> {
+        let made = self.ask(
+            &["create", "--filename=-", "--output=jsonpath={.metadata.uid}"],
+            &object.to_string(),
+        )?;
+        ensure!(!made.is_empty(), "no UID of {object}");
+        Ok(made)
+    }
+}
+
+fn api(folder: &Path, [api, etcd, _]: [u16; 3]) -> Result<Child> {
+    let mut command = child::command(kubernetes("kube-apiserver")?.to_str().context("path in UTF-8")?);
+    let file = |name: &str| folder.join(name).display().to_string();
+    command.args([
+        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+        format!("--secure-port={api}"),
+        format!("--cert-dir={}", file("certificates")),
+        format!("--service-account-signing-key-file={}", file("accounts.key")),
+        format!("--service-account-key-file={}", file("accounts.key")),
+        format!("--token-auth-file={}", file("tokens.csv")),
+    ]);
+    command.args([
+        "--bind-address=127.0.0.1",
+        "--service-cluster-ip-range=127.96.0.0/16",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--authorization-mode=RBAC",
+        // Nobody makes accounts.
+        "--disable-admission-plugins=ServiceAccount",
+    ]);
+    Child::spawn(command)
+}
+
+/// A pod whose container is a control group, as the kubelet and a runtime under cgroupfs's driver make them.
+#[derive(Debug)]
+pub struct FakePod {
+    name: String,
+    namespace: String,
+    container: String,
+    group: PathBuf,
+}
+
+impl FakePod {
+    /// Makes the pod's object, owned by what `owner` says, and the groups.
+    ///
+    /// # Errors
+    /// The API server refuses, or the kernel.
+    pub fn make(server: &ApiServer, namespace: &str, name: &str, owner: Option<Value>) -> Result<Self> {
+        let owners: Vec<Value> = owner.into_iter().collect();
+        let uid = server.make(&json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace, "ownerReferences": owners},
+            "spec": {"nodeName": NODE, "containers": [{"name": "web", "image": "registry.test/shop/web:1.2"}]},
+        }))?;
+        let hierarchies = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+        let root = hierarchies
+            .into_iter()
+            .find(|path| path.join("cgroup.procs").exists());
+        let container = uid.replace('-', "").repeat(2);
+        let group = root
+            .context("no control groups of version 2")?
+            .join(format!("kubepods/pod{uid}"))
+            .join(&container);
+        fs::create_dir_all(&group)?;
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            container,
+            group,
+        })
+    }
+
+    /// The kubelet's word that it runs, at an address of its own.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub fn runs(&self, server: &ApiServer, address: &str) -> Result<()> {
+        let status = json!({"status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "containerStatuses": [{
+                "name": "web", "image": "web", "ready": true, "restartCount": 2,
+                "imageID": "registry.test/shop/web@sha256:0f", "containerID": format!("containerd://{}", self.container),
+            }],
+        }})
+        .to_string();
+        let Self { name, namespace, .. } = self;
+        let patch = [
+            "patch",
+            "pod",
+            name,
+            "-n",
+            namespace,
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &status,
+        ];
+        server.ask(&patch, "").map(drop)
+    }
+
+    /// A command that runs in its container.
+    #[must_use]
+    pub fn command(&self, program: &str) -> std::process::Command {
+        let mut command = child::command("sh");
+        command.args(["-ec", r#"echo $$ >"$0"; exec "$@""#]);
+        command.arg(self.group.join("cgroup.procs")).arg(program);
+        command
+    }
+}
+
+impl Drop for FakePod {
+    fn drop(&mut self) {
+        // Its processes may take a moment to be gone.
+        let _ = wait::until("an empty control group", || {
+            Ok(fs::remove_dir(&self.group).is_ok().then_some(()))
+        });
+        if let Some(of_pod) = self.group.parent() {
+            let _ = fs::remove_dir(of_pod);
+        }
+    }
+}

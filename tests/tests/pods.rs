@@ -1,0 +1,451 @@
+//! Pods of Kubernetes: a real API server, objects as a kubelet would leave them, and processes in their control groups.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use spanwire_tests::agent::{self, Hooks, Options};
+use spanwire_tests::api_server::{ApiServer, FakePod, NODE};
+use spanwire_tests::child::{self, Child};
+use spanwire_tests::http::{self, Server};
+use spanwire_tests::service::Service;
+use spanwire_tests::session::Session;
+use spanwire_tests::span::Span;
+use spanwire_tests::{port, wait, workload};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::sync::mpsc::{self, Receiver};
+
+spanwire_tests::under_one_hook_set!(
+    annotations_decide_live_and_attributes_are_the_conventions,
+    what_is_enrolled_leaves_with_the_annotation,
+    the_api_server_away
+);
+
+/// Serves, and asks `HOST PORT` for `/asked…` by a connection that it keeps when it is asked for `/call…`.
+const SERVICE: &str = "
+const http = require('http'), [port, host, other] = process.argv.slice(1);
+const agent = new http.Agent({keepAlive: true, maxSockets: 1});
+http.createServer((request, response) => {
+  if (!request.url.startsWith('/call')) return response.end('ok');
+  const path = '/asked' + request.url.slice(5);
+  http.get({host, port: other, path, agent}, answer => answer.resume().on('end', () => response.end('ok')))
+    .on('error', () => { response.statusCode = 502; response.end(); });
+}).listen(port, '127.0.0.1');
+";
+
+fn serve(pod: &FakePod, host: &str, other: u16) -> Result<Service> {
+    let port = port::free()?;
+    let mut command = pod.command("node");
+    command.args(["-e", SERVICE, &port.to_string(), host, &other.to_string()]);
+    Service::listening(Child::spawn(command)?, port)
+}
+
+fn options(server: &ApiServer, hooks: Hooks) -> Options {
+    Options::run(hooks)
+        .environment("SPANWIRE_KUBECONFIG", server.kubeconfig().display().to_string())
+        .environment("SPANWIRE_NODE_NAME", NODE)
+}
+
+fn call(service: &Service, target: &str) -> Result<()> {
+    let address = service.address;
+    let answer = http::connect(address)?.call("GET", target, &address.to_string(), &[])?;
+    ensure!(answer.status() == 200, "{answer:?}");
+    Ok(())
+}
+
+/// What `spanwire services` says of a process.
+fn told(pid: u32) -> Result<Value> {
+    let finished = agent::attempt_beside(&Options::bare(["services", "--all", "--json"]))?;
+    let all: Value = serde_json::from_str(&finished.stdout.join("\n")).with_context(|| finished.message())?;
+    let processes = all["processes"].as_array().context("a list")?;
+    let found = processes.iter().find(|process| process["pid"] == pid);
+    found.cloned().with_context(|| format!("no process {pid}"))
+}
+
+/// Waits until a process is watched, or is not.
+fn watched(service: &Service, wanted: bool) -> Result<()> {
+    let pid = service.child.pid();
+    wait::until(&format!("process {pid} watched: {wanted}"), || {
+        Ok((told(pid)?["watched"] == wanted).then_some(()))
+    })
+}
+
+/// Every constant of the conventions' registry, as it is published for Python.
+fn registry() -> Result<BTreeSet<String>> {
+    let script = "
+import importlib, pkgutil
+for package in ('opentelemetry.semconv.attributes', 'opentelemetry.semconv._incubating.attributes'):
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        for name, value in vars(importlib.import_module(package + '.' + module.name)).items():
+            if name.isupper() and isinstance(value, str): print(value)
+";
+    let python = workload::environment("python")?;
+    let mut command = child::command(python.to_str().context("path in UTF-8")?);
+    command.args(["-c", script]);
+    Ok(Child::spawn(command)?.succeed()?.into_iter().collect())
+}
+
+fn resource<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
+    span.resource.get(key)?.as_str()
+}
+
+fn namespace(server: &ApiServer, name: &str) -> Result<()> {
+    server
+        .make(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        .map(drop)
+}
+
+/// A controller without anybody who acts on it, and how others name it as their owner.
+fn controller(server: &ApiServer, kind: &str, name: &str, owner: Option<&Value>) -> Result<Value> {
+    let template = json!({
+        "metadata": {"labels": {"app": name}},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "web", "image": "web"}]},
+    });
+    let mut long_lived = template.clone();
+    long_lived["spec"]["restartPolicy"] = json!("Always");
+    let selector = json!({"matchLabels": {"app": name}});
+    let (version, spec) = match kind {
+        "CronJob" => (
+            "batch/v1",
+            json!({"schedule": "* * * * *", "jobTemplate": {"spec": {"template": template}}}),
+        ),
+        "Job" => ("batch/v1", json!({"template": template})),
+        "StatefulSet" => (
+            "apps/v1",
+            json!({"selector": selector, "template": long_lived, "serviceName": "none"}),
+        ),
+        _ => ("apps/v1", json!({"selector": selector, "template": long_lived})),
+    };
+    let owners: Vec<&Value> = owner.into_iter().collect();
+    let uid = server.make(&json!({
+        "apiVersion": version, "kind": kind, "spec": spec,
+        "metadata": {"name": name, "namespace": "shop", "ownerReferences": owners},
+    }))?;
+    Ok(json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}))
+}
+
+fn annotations_decide_live_and_attributes_are_the_conventions(hooks: Hooks) -> Result<()> {
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    namespace(&server, "other")?;
+    let deployment = controller(&server, "Deployment", "cart", None)?;
+    let cron = controller(&server, "CronJob", "report", None)?;
+    let owners = [
+        (
+            "cart",
+            controller(&server, "ReplicaSet", "cart-5d", Some(&deployment))?,
+        ),
+        ("store", controller(&server, "StatefulSet", "store", None)?),
+        ("logs", controller(&server, "DaemonSet", "logs", None)?),
+        (
+            "report",
+            controller(&server, "Job", "report-29374560", Some(&cron))?,
+        ),
+    ];
+    let target = port::free()?;
+    let _target = Server::tcp(TcpListener::bind(("0.0.0.0", target))?, |connection| {
+        http::serve(connection, |_| Some(http::response(200, b"ok")));
+    })?;
+    let checkout = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "checkout", "namespace": "other"},
+        "spec": {"clusterIP": "127.96.0.50", "ports": [{"port": 80}]},
+    });
+    server.make(&checkout)?;
+    let mut pods = Vec::new();
+    for (number, (name, owner)) in owners.into_iter().enumerate() {
+        let pod = FakePod::make(&server, "shop", &format!("{name}-x"), Some(owner))?;
+        pod.runs(&server, &format!("127.97.0.{}", number + 1))?;
+        let peer = if name == "store" {
+            "127.97.0.1"
+        } else {
+            "127.96.0.50"
+        };
+        let service = serve(&pod, peer, target)?;
+        pods.push((name, service, pod));
+    }
+    let elsewhere = FakePod::make(&server, "other", "alone", None)?;
+    let quiet = serve(&elsewhere, "127.0.0.1", target)?;
+    let session = Session::start(options(&server, hooks))?;
+    // Nobody is watched before somebody says so.
+    for (_, service, _) in &pods {
+        call(service, "/call?early")?;
+    }
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument=true"])?;
+    for (_, service, _) in &pods {
+        watched(service, true)?;
+        wait::until("owners", || {
+            let pid = service.child.pid();
+            Ok((told(pid)?["service"] != "").then_some(()))
+        })?;
+        call(service, "/call?first")?;
+    }
+    call(&quiet, "/call?quiet")?;
+    let [(_, cart, _), (_, store, _), ..] = pods.as_slice() else {
+        unreachable!("four of them")
+    };
+    // The nearest counts, and a wrong value is no.
+    server.annotate(
+        &["pod", "cart-x", "-n", "shop"],
+        &["spanwire.dev/instrument=false"],
+    )?;
+    watched(cart, false)?;
+    call(cart, "/call?off")?;
+    server.annotate(
+        &["pod", "store-x", "-n", "shop"],
+        &["spanwire.dev/instrument=yes"],
+    )?;
+    watched(store, false)?;
+    call(store, "/call?wrong")?;
+    let named = [
+        "spanwire.dev/instrument-",
+        "spanwire.dev/service-name=basket",
+        "resource.opentelemetry.io/deployment.environment.name=test",
+    ];
+    server.annotate(&["pod", "cart-x", "-n", "shop"], &named)?;
+    watched(cart, true)?;
+    call(cart, "/call?named")?;
+    // What is started later, too.
+    let late = FakePod::make(&server, "shop", "late", None)?;
+    let late_service = serve(&late, "127.96.0.50", target)?;
+    watched(&late_service, true)?;
+    call(&late_service, "/call?late")?;
+    // And none of it.
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument-"])?;
+    for (_, service, _) in &pods {
+        watched(service, false)?;
+        call(service, "/call?over")?;
+    }
+    let events = wait::until("an Event", || {
+        let events = server.ask(&["get", "events.events.k8s.io", "-A", "-o", "json"], "")?;
+        let events: Value = serde_json::from_str(&events)?;
+        Ok(events["items"]
+            .as_array()
+            .filter(|items| !items.is_empty())
+            .cloned())
+    })?;
+    let said: Vec<_> = events
+        .iter()
+        .map(|it| (&it["regarding"]["name"], &it["reason"], &it["note"]))
+        .collect();
+    let note =
+        "annotation spanwire.dev/instrument is \"yes\", expected \"true\" or \"false\": it is not watched";
+    ensure!(
+        said == [(&json!("store-x"), &json!("InvalidAnnotation"), &json!(note))],
+        "{said:?}"
+    );
+    let seen = session.finish(12)?;
+    let mut found = BTreeMap::<(String, String), usize>::new();
+    for span in &seen.spans {
+        let query = span.text("url.query").map(str::to_owned);
+        let query = query
+            .or_else(|| Some(span.text("url.full")?.split_once('?')?.1.to_owned()))
+            .unwrap_or_default();
+        *found
+            .entry((
+                resource(span, "service.name").unwrap_or_default().to_owned(),
+                query,
+            ))
+            .or_default() += 1;
+    }
+    let expect = [
+        ("cart", "first"),
+        ("store", "first"),
+        ("logs", "first"),
+        ("report", "first"),
+        ("basket", "named"),
+        ("late", "late"),
+    ];
+    let expect: BTreeMap<_, _> = expect
+        .into_iter()
+        .map(|(service, query)| ((service.to_owned(), query.to_owned()), 2))
+        .collect();
+    ensure!(found == expect, "{found:#?}");
+    // Each attribute has its value, and each name is the conventions'.
+    let registry = registry()?;
+    ensure!(registry.contains("k8s.pod.name"), "{registry:?}");
+    let mut keys = BTreeSet::new();
+    for span in &seen.spans {
+        for key in span.resource.keys().chain(span.attributes.keys()) {
+            if ["k8s.", "container.", "service."]
+                .iter()
+                .any(|begin| key.starts_with(begin))
+            {
+                ensure!(registry.contains(key), "{key} is not in the registry");
+                keys.insert(key.clone());
+            }
+        }
+    }
+    for kind in [
+        "deployment",
+        "replicaset",
+        "statefulset",
+        "daemonset",
+        "cronjob",
+        "job",
+        "pod",
+    ] {
+        for what in ["name", "uid"] {
+            ensure!(
+                keys.contains(&format!("k8s.{kind}.{what}")),
+                "k8s.{kind}.{what} in {keys:?}"
+            );
+        }
+    }
+    let first = |service: &str, kind: &str| {
+        let is_it = |span: &&Span| {
+            resource(span, "service.name") == Some(service) && span.attributes.contains_key(kind)
+        };
+        seen.spans
+            .iter()
+            .find(is_it)
+            .with_context(|| format!("{service} {kind}"))
+    };
+    let span = first("cart", "url.full")?;
+    for (key, value) in [
+        ("k8s.namespace.name", "shop"),
+        ("k8s.pod.name", "cart-x"),
+        ("k8s.node.name", NODE),
+        ("k8s.container.name", "web"),
+        ("k8s.deployment.name", "cart"),
+        ("k8s.replicaset.name", "cart-5d"),
+        ("container.image.name", "registry.test/shop/web"),
+        ("service.namespace", "shop"),
+        ("service.version", "1.2"),
+        ("service.instance.id", "shop.cart-x.web"),
+    ] {
+        ensure!(resource(span, key) == Some(value), "{key} in {:?}", span.resource);
+    }
+    ensure!(
+        span.resource.get("k8s.container.restart_count") == Some(&json!(2)),
+        "{:?}",
+        span.resource
+    );
+    let cluster = server.ask(
+        &[
+            "get",
+            "namespace",
+            "kube-system",
+            "-o",
+            "jsonpath={.metadata.uid}",
+        ],
+        "",
+    )?;
+    ensure!(
+        resource(span, "k8s.cluster.uid") == Some(&cluster),
+        "{cluster} {:?}",
+        span.resource
+    );
+    let named = first("basket", "url.full")?;
+    ensure!(
+        resource(named, "deployment.environment.name") == Some("test"),
+        "{:?}",
+        named.resource
+    );
+    // Whom clients ask: a Service by its address, a pod of this node by its own.
+    for (span, name, namespace) in [
+        (span, "checkout", "other"),
+        (first("store", "url.full")?, "cart", "shop"),
+    ] {
+        let peer = (
+            span.text("service.peer.name"),
+            span.text("service.peer.namespace"),
+        );
+        ensure!(peer == (Some(name), Some(namespace)), "{peer:?} of {span:?}");
+    }
+    Ok(())
+}
+
+/// Whether each of the requests that a server was sent carried a context.
+fn contexts() -> Result<(Server, u16, Receiver<bool>)> {
+    let target = port::free()?;
+    let (tell, told) = mpsc::channel();
+    let server = Server::tcp(TcpListener::bind(("127.0.0.1", target))?, move |connection| {
+        let tell = tell.clone();
+        http::serve(connection, move |request| {
+            let _ = tell.send(request.header("traceparent").is_some());
+            Some(http::response(200, b"ok"))
+        });
+    })?;
+    Ok((server, target, told))
+}
+
+fn what_is_enrolled_leaves_with_the_annotation(hooks: Hooks) -> Result<()> {
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let (_server, target, told_context) = contexts()?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", target)?;
+    let options = options(&server, hooks).flag("--propagate").flag("http1");
+    let session = Session::start(options)?;
+    let pid = service.child.pid();
+    let enrolled =
+        || Ok::<_, anyhow::Error>(told(pid)?["injection"]["enrolled"].as_u64().unwrap_or_default());
+    let ask = |target: &str| -> Result<bool> {
+        call(&service, target)?;
+        Ok(told_context.recv_timeout(wait::LIMIT)?)
+    };
+    ensure!(!ask("/call?before")?, "a context of one that nobody watches");
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument=true"])?;
+    watched(&service, true)?;
+    // The connection that is kept was open before: it is enrolled once it was seen to be used.
+    wait::until("a context", || Ok(ask("/call?on")?.then_some(())))?;
+    ensure!(enrolled()? == 1, "{}", told(pid)?);
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/propagate=false"])?;
+    wait::until("no context", || Ok((!ask("/call?narrowed")?).then_some(())))?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/propagate-"])?;
+    wait::until("a context again", || Ok(ask("/call?wide")?.then_some(())))?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument-"])?;
+    watched(&service, false)?;
+    wait::until("nothing enrolled", || Ok((enrolled()? == 0).then_some(())))?;
+    for _ in 0..5 {
+        ensure!(
+            !ask("/call?after")?,
+            "a context of one that is not watched any more"
+        );
+    }
+    let seen = session.finish(0)?;
+    let after = seen
+        .spans
+        .iter()
+        .filter(|span| format!("{span:?}").contains("after"));
+    ensure!(after.count() == 0, "{:#?}", seen.spans);
+    Ok(())
+}
+
+fn the_api_server_away(hooks: Hooks) -> Result<()> {
+    let mut server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument=true"])?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let first = serve(&pod, "127.0.0.1", 1)?;
+    let session = Session::start(options(&server, hooks))?;
+    watched(&first, true)?;
+    let mut second = None;
+    server.restart(|| {
+        call(&first, "/x?away")?;
+        // A container that is started again: of its pod all is known.
+        let service = serve(&pod, "127.0.0.1", 1)?;
+        watched(&service, true)?;
+        call(&service, "/x?again")?;
+        second = Some(service);
+        Ok(())
+    })?;
+    // And what changes then is heard of.
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument=false"])?;
+    watched(&first, false)?;
+    call(&first, "/x?over")?;
+    let seen = session.finish(2)?;
+    let queries: BTreeSet<_> = seen
+        .spans
+        .iter()
+        .filter_map(|span| span.text("url.query"))
+        .collect();
+    ensure!(queries == BTreeSet::from(["away", "again"]), "{queries:?}");
+    ensure!(
+        seen.spans
+            .iter()
+            .all(|span| resource(span, "k8s.pod.name") == Some("cart")),
+        "{:#?}",
+        seen.spans
+    );
+    Ok(())
+}
