@@ -79,6 +79,11 @@ pub(crate) fn tests() -> Result<Done> {
     })
 }
 
+/// What a cluster's node is made of, beside that. Kubernetes itself is built by the tests.
+pub(crate) fn kubernetes() -> Result<Done> {
+    debian::ensure_needs(needs::KUBERNETES, "what a node of Kubernetes is made of")
+}
+
 /// clippy of the compiler that builds the kernel object.
 fn kernel_object_lints(toolchain: Toolchain) -> Result<Done> {
     if toolchain == Toolchain::Distribution {

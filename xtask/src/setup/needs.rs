@@ -88,6 +88,17 @@ pub(crate) const TESTS: &[Need] = &[
     package("debian-archive-keyring"),
 ];
 
+/// What runs a cluster of one node, beside Kubernetes itself.
+pub(crate) const KUBERNETES: &[Need] = &[
+    program("etcd", "etcd-server"),
+    program("containerd", "containerd"),
+    program("runc", "runc"),
+    package("containernetworking-plugins"),
+    program("iptables", "iptables"),
+    program("conntrack", "conntrack"),
+    program("strip", "binutils"),
+];
+
 /// What the demo's shop is made of. No service of the system's is started.
 pub(crate) const DEMO: &[Need] = &[
     program("node", "nodejs"),

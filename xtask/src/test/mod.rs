@@ -17,6 +17,8 @@ pub(crate) enum Suite {
     Unit,
     /// Real servers and clients on this machine's kernel, and captures of them; as root.
     Live,
+    /// A real cluster of one node, and spanwire in it by the shipped manifests; as root.
+    Kubernetes,
     /// Capture on other kernels, under qemu.
     Kernels,
 }
@@ -39,6 +41,7 @@ const STAGES: &[Stage] = &[
     ("unit tests", Suite::Unit, stages::unit),
     ("replay tests", Suite::Live, stages::replay),
     ("live tests", Suite::Live, stages::live),
+    ("kubernetes", Suite::Kubernetes, stages::kubernetes),
     ("kernels", Suite::Kernels, kernels::command),
 ];
 

@@ -119,7 +119,18 @@ pub(crate) fn replay() -> Result<()> {
 
 /// As root, against the release build; one at a time, because each watches the host.
 pub(crate) fn live() -> Result<()> {
-    let mut tests = against_release(|name| !name.starts_with("replay"))?;
+    let is_of_others = |name: &str| name.starts_with("replay") || KUBERNETES.contains(&name);
+    let mut tests = against_release(|name| !is_of_others(name))?;
+    shell::run(tests.args(["--", "--test-threads=1"]))
+}
+
+/// Those that take the programs of Kubernetes: minutes to build, the first time.
+const KUBERNETES: &[&str] = &["kubernetes", "manifests"];
+
+/// As root, against the release build.
+pub(crate) fn kubernetes() -> Result<()> {
+    setup::kubernetes()?;
+    let mut tests = against_release(|name| KUBERNETES.contains(&name))?;
     shell::run(tests.args(["--", "--test-threads=1"]))
 }
 
