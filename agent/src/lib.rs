@@ -32,3 +32,4 @@ pub mod run;
 pub mod signals;
 pub mod status;
 pub mod summary;
+pub mod watchdog;
