@@ -71,8 +71,8 @@ pub enum RunError {
     Filters(String),
     /// The kernel would refuse.
     #[error(
-        "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON and a /run/spanwire.lock \
-         that it may write"
+        "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and a \
+         /run/spanwire.lock that it may write"
     )]
     Privileges(String),
     /// The kernel half cannot be loaded.

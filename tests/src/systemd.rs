@@ -28,6 +28,11 @@ pub fn folder() -> PathBuf {
 const PREPARE: &str = r#"
 set -e
 own=$1 binary=$2 deploy=$3
+# A manager takes all processes of its own group with it: it has to be alone there.
+for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+    group=${procs%/*}/spanwire-tests-$$
+    [ ! -e "$procs" ] || { mkdir -p "$group" && echo $$ >"$group/cgroup.procs"; } 2>/dev/null || true
+done
 for place in usr/bin etc var/lib; do
     mkdir -p "$own/$place/up" "$own/$place/work"
     mount -t overlay -o "lowerdir=/$place,upperdir=$own/$place/up,workdir=$own/$place/work" overlay "/$place"
@@ -172,14 +177,26 @@ impl Drop for Manager {
             let _ = self.process.wait();
         }
         // Its own groups stay where they are; they are empty now.
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
+        let group = format!("spanwire-tests-{}", self.process.id());
+        let tops = std::fs::read_dir("/sys/fs/cgroup")
             .into_iter()
             .flatten()
-            .flatten()
-        {
-            for name in ["app.slice", "init.scope"] {
-                let _ = std::fs::remove_dir(hierarchy.path().join(name));
-            }
+            .flatten();
+        let tops = tops
+            .map(|top| top.path())
+            .chain([PathBuf::from("/sys/fs/cgroup")]);
+        for group in tops.map(|top| top.join(&group)).filter(|group| group.exists()) {
+            remove(&group);
         }
     }
+}
+
+/// A control group, and those in it.
+fn remove(group: &Path) {
+    for inner in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if inner.path().is_dir() {
+            remove(&inner.path());
+        }
+    }
+    let _ = std::fs::remove_dir(group);
 }
