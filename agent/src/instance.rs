@@ -60,13 +60,15 @@ impl Instance {
         Self::claim_at(&own, &[LOCK, OF_SERVICE].map(Path::new))
     }
 
-    /// The lock at `path`, and those of `others` that are there: the host's and a service's are each other's hindrance, and
-    /// whoever holds one is to be seen by who goes by the other.
+    /// The lock at `path`, and those of `others` whose folders are there: who goes by the host's, and who goes by a service's (or
+    /// runs in a container that has its folder) see each other.
     fn claim_at(path: &Path, others: &[&Path]) -> Result<Self, InstanceError> {
         let mut held = vec![Self::claim_own(path)?];
         for other in others.iter().filter(|other| **other != path) {
-            // What is not there, or not ours to look at, says nothing.
-            let Ok(mut file) = File::open(other) else { continue };
+            // Where there is no such folder, or it is not ours to look at, there is nobody to be told by it.
+            let Ok(mut file) = open(other).or_else(|_| File::open(other)) else {
+                continue;
+            };
             match file.try_lock() {
                 Ok(()) => held.push(file),
                 Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(pid(&mut file))),

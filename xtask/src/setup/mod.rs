@@ -8,6 +8,7 @@ pub(crate) mod deny;
 mod linker;
 mod needs;
 mod python;
+pub(crate) mod tool;
 #[path = "../../../agent/build/toolchain.rs"]
 pub(crate) mod toolchain;
 
