@@ -56,12 +56,29 @@ fn build(options: &Build) -> Result<Built> {
 
 /// `cargo xtask package`: `target/package/spanwire_VERSION-1_ARCHITECTURE.deb`.
 pub(crate) fn package(options: &Build) -> Result<()> {
-    let built = build(options)?;
+    println!("{}", packed(&build(options)?)?.display());
+    Ok(())
+}
+
+fn packed(built: &Built) -> Result<PathBuf> {
     let folder = folder()?;
     describe(&built.binary, &folder)?;
-    let package = deb::make(&built.target, &folder)?;
-    println!("{}", package.display());
-    Ok(())
+    deb::make(&built.target, &folder)
+}
+
+/// Both, for tests.
+pub(crate) struct Made {
+    pub(crate) package: PathBuf,
+    pub(crate) image: PathBuf,
+}
+
+/// Makes both quickly.
+pub(crate) fn all() -> Result<Made> {
+    let built = build(&Build { quick: true })?;
+    Ok(Made {
+        package: packed(&built)?,
+        image: image::make(&built.binary, &folder()?)?,
+    })
 }
 
 /// `cargo xtask image`: `target/package/spanwire.oci.tar`.

@@ -80,6 +80,12 @@ pub(crate) fn tests() -> Result<Done> {
     })
 }
 
+/// What packages and images are made and tried with.
+pub(crate) fn packages() -> Result<Done> {
+    debian::ensure_needs(needs::PACKAGES, "what makes images, and runs them")?;
+    tool::DEB.ensure()
+}
+
 /// clippy of the compiler that builds the kernel object.
 fn kernel_object_lints(toolchain: Toolchain) -> Result<Done> {
     if toolchain == Toolchain::Distribution {

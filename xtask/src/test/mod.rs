@@ -19,6 +19,8 @@ pub(crate) enum Suite {
     Live,
     /// Capture on other kernels, under qemu.
     Kernels,
+    /// The Debian package and the image, made and installed; as root, and only when it is named.
+    Packages,
 }
 
 /// One check: its name, the suite it belongs to, and what it does.
@@ -40,6 +42,7 @@ const STAGES: &[Stage] = &[
     ("replay tests", Suite::Live, stages::replay),
     ("live tests", Suite::Live, stages::live),
     ("kernels", Suite::Kernels, kernels::command),
+    ("packages", Suite::Packages, stages::packages),
 ];
 
 /// How one stage went.
@@ -59,7 +62,7 @@ pub(crate) fn command(suite: Option<Suite>) -> Result<()> {
     let mut outcomes = Vec::new();
     let mut guests = None;
     for (name, of, run) in STAGES {
-        if suite.is_some_and(|suite| suite != *of) {
+        if suite.map_or(*of == Suite::Packages, |suite| suite != *of) {
             continue;
         }
         // What is wrong with a name or a parser should be found before anybody waits for a guest.
