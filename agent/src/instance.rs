@@ -63,44 +63,39 @@ impl Instance {
     /// The lock at `path`, and those of `others` whose folders are there: who goes by the host's, and who goes by a service's (or
     /// runs in a container that has its folder) see each other.
     fn claim_at(path: &Path, others: &[&Path]) -> Result<Self, InstanceError> {
-        let mut held = vec![Self::claim_own(path)?];
-        for other in others.iter().filter(|other| **other != path) {
-            // Where there is no such folder, or it is not ours to look at, there is nobody to be told by it.
-            let Ok(mut file) = open(other).or_else(|_| File::open(other)) else {
-                continue;
-            };
-            match file.try_lock() {
-                Ok(()) => held.push(file),
-                Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(pid(&mut file))),
-                Err(TryLockError::Error(source)) => {
-                    return Err(InstanceError::Lock {
-                        path: other.to_path_buf(),
-                        source,
-                    });
-                }
-            }
-        }
-        Ok(Self(held))
-    }
-
-    fn claim_own(path: &Path) -> Result<File, InstanceError> {
         let failed = |source| InstanceError::Lock {
             path: path.to_owned(),
             source,
         };
-        let mut file = open(path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(pid(&mut file))),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        let mut held = vec![lock(open(path).map_err(failed)?, path)?];
+        for other in others.iter().filter(|other| **other != path) {
+            // Where there is no such folder, or it is not ours to look at, there is nobody to be told by it.
+            if let Ok(file) = open(other).or_else(|_| File::open(other)) {
+                held.push(lock(file, other)?);
+            }
         }
-        // Only for the message above.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(file)
+        Ok(Self(held))
     }
+}
+
+/// Locks the file that is open, and writes there who we are where it can be written.
+fn lock(mut file: File, path: &Path) -> Result<File, InstanceError> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(pid(&mut file))),
+        Err(TryLockError::Error(source)) => {
+            return Err(InstanceError::Lock {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    }
+    // Only for the message of who comes next.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
 }
 
 /// Who holds the lock, as it has written there.

@@ -41,7 +41,9 @@ fn it_has_a_static_binary_and_what_belongs_to_it() -> Result<()> {
         })
         .collect();
     ensure!(
-        files.iter().all(|(_, owner, _)| matches!(*owner, "root/root" | "0/0")),
+        files
+            .iter()
+            .all(|(_, owner, _)| matches!(*owner, "root/root" | "0/0")),
         "{contents}"
     );
     let names: BTreeSet<&str> = files.iter().map(|(_, _, name)| *name).collect();
