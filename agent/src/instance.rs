@@ -13,6 +13,9 @@ use thiserror::Error;
 /// Where the lock is. The kernel gives it up when its holder dies, however that comes.
 const LOCK: &str = "/run/spanwire.lock";
 
+/// Where it is of a service that cannot write there (`RuntimeDirectory=spanwire`).
+const OF_SERVICE: &str = "/run/spanwire/spanwire.lock";
+
 /// The socket's name.
 const SOCKET: &str = "spanwire.sock";
 
@@ -45,7 +48,7 @@ fn owner(pid: Option<u32>) -> String {
 
 /// Proof of being the only one, for as long as it is kept.
 #[derive(Debug)]
-pub struct Instance(#[expect(dead_code, reason = "kept for its lock, which ends with it")] File);
+pub struct Instance(#[expect(dead_code, reason = "kept for their locks, which end with them")] Vec<File>);
 
 impl Instance {
     /// Becomes the only one.
@@ -53,31 +56,53 @@ impl Instance {
     /// # Errors
     /// Where another one is, or where it cannot be told.
     pub fn claim() -> Result<Self, InstanceError> {
-        Self::claim_at(&path(std::env::var_os("RUNTIME_DIRECTORY").as_deref()))
+        let own = path(std::env::var_os("RUNTIME_DIRECTORY").as_deref());
+        Self::claim_at(&own, &[LOCK, OF_SERVICE].map(Path::new))
     }
 
-    fn claim_at(path: &Path) -> Result<Self, InstanceError> {
+    /// The lock at `path`, and those of `others` whose folders are there: who goes by the host's, and who goes by a service's (or
+    /// runs in a container that has its folder) see each other.
+    fn claim_at(path: &Path, others: &[&Path]) -> Result<Self, InstanceError> {
         let failed = |source| InstanceError::Lock {
             path: path.to_owned(),
             source,
         };
-        let mut file = open(path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                return Err(InstanceError::Running(pid.trim().parse().ok()));
+        let mut held = vec![lock(open(path).map_err(failed)?, path)?];
+        for other in others.iter().filter(|other| **other != path) {
+            // Where there is no such folder, or it is not ours to look at, there is nobody to be told by it.
+            if let Ok(file) = open(other).or_else(|_| File::open(other)) {
+                held.push(lock(file, other)?);
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // Only for the message above.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self(file))
+        Ok(Self(held))
     }
+}
+
+/// Locks the file that is open, and writes there who we are where it can be written.
+fn lock(mut file: File, path: &Path) -> Result<File, InstanceError> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(pid(&mut file))),
+        Err(TryLockError::Error(source)) => {
+            return Err(InstanceError::Lock {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    }
+    // Only for the message of who comes next.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Who holds the lock, as it has written there.
+fn pid(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    let _ = file.read_to_string(&mut pid);
+    pid.trim().parse().ok()
 }
 
 /// Where the running spanwire is asked how it goes: beside its lock.
@@ -144,8 +169,8 @@ mod tests {
     #[test]
     fn the_second_is_refused_and_told_of_the_first_until_that_is_gone() {
         let path = std::env::temp_dir().join(format!("spanwire-instance-{}", std::process::id()));
-        let first = Instance::claim_at(&path).expect("the first");
-        let error = Instance::claim_at(&path).expect_err("the second");
+        let first = Instance::claim_at(&path, &[]).expect("the first");
+        let error = Instance::claim_at(&path, &[]).expect_err("the second");
         assert_eq!(
             error.to_string(),
             format!(
@@ -154,8 +179,32 @@ mod tests {
             )
         );
         drop(first);
-        Instance::claim_at(&path).expect("after the first");
+        Instance::claim_at(&path, &[]).expect("after the first");
         let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn a_service_with_a_lock_of_its_own_and_the_hosts_keep_each_other_out() {
+        let folder = std::env::temp_dir().join(format!("spanwire-instance-two-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [host, service] = ["host.lock", "service.lock"].map(|name| folder.join(name));
+        let both = [host.as_path(), service.as_path()];
+        let running = |tried: Result<Instance, InstanceError>| {
+            let error = tried.expect_err("the second");
+            assert!(
+                matches!(error, InstanceError::Running(Some(pid)) if pid == std::process::id()),
+                "{error}"
+            );
+        };
+        let of_host =
+            Instance::claim_at(&host, &both).expect("the host's, of which the service's is not made yet");
+        running(Instance::claim_at(&service, &both));
+        drop(of_host);
+        let of_service = Instance::claim_at(&service, &both).expect("the service's");
+        running(Instance::claim_at(&host, &both));
+        drop(of_service);
+        Instance::claim_at(&host, &both).expect("after both");
+        let _ = std::fs::remove_dir_all(folder);
     }
 
     #[test]
@@ -165,7 +214,7 @@ mod tests {
             if let Some(mode) = before {
                 std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             }
-            let _instance = Instance::claim_at(&path).unwrap();
+            let _instance = Instance::claim_at(&path, &[]).unwrap();
             assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600, "{before:?}");
         }
         let _ = std::fs::remove_file(path);

@@ -34,3 +34,4 @@ pub mod services;
 pub mod signals;
 pub mod status;
 pub mod summary;
+pub mod watchdog;

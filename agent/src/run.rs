@@ -35,6 +35,7 @@ use crate::span::limits::Limits;
 use crate::summary;
 use crate::trace::causality::Causality;
 use crate::trace::sampling::Sampler;
+use crate::watchdog::Watchdog;
 use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::Signal;
@@ -72,8 +73,8 @@ pub enum RunError {
     Filters(String),
     /// The kernel would refuse.
     #[error(
-        "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON and a /run/spanwire.lock \
-         that it may write"
+        "{0}: run as root (sudo spanwire run …), or give it CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and a \
+         /run/spanwire.lock that it may write"
     )]
     Privileges(String),
     /// The kernel half cannot be loaded.
@@ -251,11 +252,13 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         let running = Running::start(command)?;
         vitals.set_ready(true);
         announce(config, hooks, quiet);
+        let _watchdog = Watchdog::start(Arc::clone(&vitals));
         let reload = Reload::new(origin, resolved, orders, run.no_redact, !command.is_empty());
         end(running, &mut signals, &sinks, &mut end_of_thread, reload, quiet).await
     };
     let deadline = Instant::now() + FLUSH;
     vitals.set_ready(false);
+    stopping();
     stop.store(true, Ordering::Release);
     // Of everything, now that nothing more comes.
     let last = async {
@@ -617,6 +620,13 @@ fn announce(config: &Config, hooks: HookSet, quiet: bool) {
     }
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         tracing::warn!("cannot tell systemd that spanwire is ready: {error}");
+    }
+}
+
+/// Tells systemd that the end has begun, so that it waits for it as for one that it has asked for.
+fn stopping() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Stopping]) {
+        tracing::debug!("cannot tell systemd that spanwire ends: {error}");
     }
 }
 

@@ -41,6 +41,7 @@ pub mod session;
 pub mod shop;
 pub mod span;
 pub mod summary;
+pub mod systemd;
 pub mod truth;
 pub mod wait;
 pub mod wire;

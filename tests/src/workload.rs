@@ -91,6 +91,21 @@ pub fn go_alone(name: &str) -> Result<PathBuf> {
     go_in_module(name, &format!("go/{name}/main.go"), &[("CGO_ENABLED", "0")])
 }
 
+/// The program of the Go module in the folder `NAME`, built.
+///
+/// # Errors
+/// There is no Go, or it refuses.
+pub fn go_module(name: &str) -> Result<PathBuf> {
+    let sources = ["main.go", "go.mod", "go.sum"].map(|part| file(&format!("{name}/{part}")));
+    let sources = sources.into_iter().collect::<Result<Vec<_>>>()?;
+    built(name, &sources, |output| {
+        let mut command = go_build(output);
+        command.arg(&sources[0]);
+        command.current_dir(sources[1].parent().unwrap_or(Path::new("/")));
+        command
+    })
+}
+
 /// The Go program of `source`, a file of `tests/workloads`, built with the modules that those in `go` are built with.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod kernels;
+mod package;
 mod run;
 mod setup;
 mod shell;
@@ -48,6 +49,10 @@ enum Task {
     },
     /// Check the house rules: layers, file sizes, names.
     Tidy,
+    /// Build the Debian package, of a static binary, into target/package.
+    Package(package::Build),
+    /// Build the container image, of a static binary and from nothing else, into target/package.
+    Image(package::Build),
     /// Measure what spanwire costs, in paired and interleaved runs.
     Bench(bench::Arguments),
 }
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::command(&arguments),
         Task::Test { suite } => test::command(suite),
         Task::Tidy => tidy::command(),
+        Task::Package(build) => package::package(&build),
+        Task::Image(build) => package::image(&build),
         Task::Bench(arguments) => bench::command(&arguments),
     };
     match result {

@@ -5,20 +5,29 @@ use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What it runs on. Named, flags hold for it alone and not for build scripts.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Flags by which a program needs no library.
+pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
+
+/// Where they are built.
+pub(crate) fn folder() -> PathBuf {
+    workspace::target().join("guest")
+}
 
 /// Files for the guest.
-pub(super) struct Programs {
-    pub(super) spanwire: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) spanwire: PathBuf,
     pub(super) guest: PathBuf,
     pub(super) peer: PathBuf,
 }
 
-/// Builds them. With `--target`, the flags hold for them alone and not for build scripts.
-pub(super) fn programs() -> Result<Programs> {
-    let folder = workspace::target().join("guest");
+/// Builds them.
+pub(crate) fn programs() -> Result<Programs> {
+    let folder = folder();
     let mut cargo = setup::cargo()?;
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.env("RUSTFLAGS", STATIC);
     cargo.args([
         "build",
         "--release",

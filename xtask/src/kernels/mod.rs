@@ -5,7 +5,7 @@
 //! `SPANWIRE_KERNELS=5.10,7` boots only these, `SPANWIRE_GUESTS=1` one at a time.
 
 mod boot;
-mod build;
+pub(crate) mod build;
 mod fetch;
 mod initramfs;
 

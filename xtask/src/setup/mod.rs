@@ -8,6 +8,7 @@ pub(crate) mod deny;
 mod linker;
 mod needs;
 mod python;
+pub(crate) mod tool;
 #[path = "../../../agent/build/toolchain.rs"]
 pub(crate) mod toolchain;
 
@@ -82,6 +83,12 @@ pub(crate) fn tests() -> Result<Done> {
 /// What a cluster's node is made of, beside that. Kubernetes itself is built by the tests.
 pub(crate) fn kubernetes() -> Result<Done> {
     debian::ensure_needs(needs::KUBERNETES, "what a node of Kubernetes is made of")
+}
+
+/// What packages and images are made and tried with.
+pub(crate) fn packages() -> Result<Done> {
+    debian::ensure_needs(needs::PACKAGES, "what makes images, and runs them")?;
+    tool::DEB.ensure()
 }
 
 /// clippy of the compiler that builds the kernel object.

@@ -99,6 +99,16 @@ pub(crate) const KUBERNETES: &[Need] = &[
     program("strip", "binutils"),
 ];
 
+/// What packages and images are made and tried with.
+pub(crate) const PACKAGES: &[Need] = &[
+    program("buildah", "buildah"),
+    program("podman", "podman"),
+    program("runc", "runc"),
+    program("dpkg-deb", "dpkg"),
+    program("man", "man-db"),
+    package("ca-certificates"),
+];
+
 /// What the demo's shop is made of. No service of the system's is started.
 pub(crate) const DEMO: &[Need] = &[
     program("node", "nodejs"),

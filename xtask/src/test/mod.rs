@@ -21,6 +21,8 @@ pub(crate) enum Suite {
     Kubernetes,
     /// Capture on other kernels, under qemu.
     Kernels,
+    /// The Debian package and the image, made and installed; as root, and only when it is named.
+    Packages,
 }
 
 /// One check: its name, the suite it belongs to, and what it does.
@@ -43,6 +45,7 @@ const STAGES: &[Stage] = &[
     ("live tests", Suite::Live, stages::live),
     ("kubernetes", Suite::Kubernetes, stages::kubernetes),
     ("kernels", Suite::Kernels, kernels::command),
+    ("packages", Suite::Packages, stages::packages),
 ];
 
 /// How one stage went.
@@ -62,7 +65,7 @@ pub(crate) fn command(suite: Option<Suite>) -> Result<()> {
     let mut outcomes = Vec::new();
     let mut guests = None;
     for (name, of, run) in STAGES {
-        if suite.is_some_and(|suite| suite != *of) {
+        if suite.map_or(*of == Suite::Packages, |suite| suite != *of) {
             continue;
         }
         // What is wrong with a name or a parser should be found before anybody waits for a guest.

@@ -1,6 +1,6 @@
 //! What each stage of the tests runs.
 
-use crate::{run, setup, shell, workspace};
+use crate::{package, run, setup, shell, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
 use std::ffi::OsString;
@@ -119,13 +119,14 @@ pub(crate) fn replay() -> Result<()> {
 
 /// As root, against the release build; one at a time, because each watches the host.
 pub(crate) fn live() -> Result<()> {
-    let is_of_others = |name: &str| name.starts_with("replay") || KUBERNETES.contains(&name);
+    let is_of_others =
+        |name: &str| name.starts_with("replay") || name.starts_with("ship") || KUBERNETES.contains(&name);
     let mut tests = against_release(|name| !is_of_others(name))?;
     shell::run(tests.args(["--", "--test-threads=1"]))
 }
 
 /// Those that take the programs of Kubernetes: minutes to build, the first time.
-const KUBERNETES: &[&str] = &["kubernetes", "manifests"];
+const KUBERNETES: &[&str] = &["kubernetes", "manifests", "pods"];
 
 /// As root, against the release build.
 pub(crate) fn kubernetes() -> Result<()> {
@@ -134,10 +135,24 @@ pub(crate) fn kubernetes() -> Result<()> {
     shell::run(tests.args(["--", "--test-threads=1"]))
 }
 
+/// The package and the image, of the static binary that guests get, and what becomes of them where they are installed.
+pub(crate) fn packages() -> Result<()> {
+    setup::packages()?;
+    let made = package::all()?;
+    let mut tests = as_root(&["test", "-p", "spanwire-tests", "--no-fail-fast"])?;
+    for name in ["ship_package", "ship_container"] {
+        tests.args(["--test", name]);
+    }
+    tests
+        .env("SPANWIRE_DEB", made.package)
+        .env("SPANWIRE_IMAGE", made.image);
+    shell::run(tests.args(["--", "--test-threads=1"]))
+}
+
 /// Those files of `tests/tests` whose names are `wanted`, as root.
 fn against_release(wanted: impl Fn(&str) -> bool) -> Result<Command> {
     run::build()?;
-    let mut tests = cargo(&["test", "-p", "spanwire-tests", "--no-fail-fast"])?;
+    let mut tests = as_root(&["test", "-p", "spanwire-tests", "--no-fail-fast"])?;
     for entry in fs::read_dir(workspace::root().join("tests/tests"))? {
         let file = entry?.file_name().to_string_lossy().into_owned();
         if let Some(name) = file.strip_suffix(".rs").filter(|name| wanted(name)) {
@@ -145,8 +160,14 @@ fn against_release(wanted: impl Fn(&str) -> bool) -> Result<Command> {
         }
     }
     tests.env("SPANWIRE_BIN", workspace::target().join("release/spanwire"));
+    Ok(tests)
+}
+
+/// cargo with arguments that have it run tests: built as who we are, run as root.
+fn as_root(arguments: &[&str]) -> Result<Command> {
+    let mut tests = cargo(arguments)?;
     if !shell::is_root() {
-        // Built as who we are, run as root: no file in the work tree becomes root's.
+        // No file in the work tree becomes root's.
         let host = host_triple()?.to_uppercase().replace('-', "_");
         let mut runner = OsString::from("sudo -E env PATH=");
         runner.push(env::var_os("PATH").unwrap_or_default());

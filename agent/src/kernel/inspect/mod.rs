@@ -27,7 +27,7 @@ use privileges::{Capability, LockedMemory, Privileges};
 use std::cell::OnceCell;
 
 /// What capture cannot do without.
-const CAPTURE: &[Capability] = &[Capability::Bpf, Capability::Perfmon];
+const CAPTURE: &[Capability] = &[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin];
 
 /// What several checks need, read once.
 struct Context {

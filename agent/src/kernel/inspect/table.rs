@@ -30,9 +30,9 @@ checks! {
         "capability.perfmon" "CAP_PERFMON" Capture |context| capability(context, Capability::Perfmon),
             lost "no program may trace: no capture",
             do "run it as root (`sudo spanwire run`) or add the capability";
-        "capability.net_admin" "CAP_NET_ADMIN" Detail |context| capability(context, Capability::NetAdmin),
-            lost "`--propagate` puts no trace context into requests",
-            do "run it as root or add the capability";
+        "capability.net_admin" "CAP_NET_ADMIN" Capture |context| capability(context, Capability::NetAdmin),
+            lost "the map of sockets cannot be made: no capture",
+            do "run it as root (`sudo spanwire run`) or add the capability";
         "capability.sys_ptrace" "CAP_SYS_PTRACE" Detail |context| capability(context, Capability::SysPtrace),
             lost "services of other users are named after their command alone",
             do "run it as root or add the capability";
