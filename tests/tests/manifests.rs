@@ -13,7 +13,11 @@ fn made() -> Result<BTreeMap<String, String>> {
     for (name, text) in by_template(&rendered(None, &[])?)? {
         files.insert(format!("base/{name}"), text);
     }
-    for (overlay, template) in [("propagate", "config.yaml"), ("pod-monitor", "monitor.yaml")] {
+    for (overlay, template) in [
+        ("propagate", "config.yaml"),
+        ("no-probes", "config.yaml"),
+        ("pod-monitor", "monitor.yaml"),
+    ] {
         let mut parts = by_template(&rendered(Some(overlay), &[])?)?;
         let text = parts.remove(template).with_context(|| format!("no {template}"))?;
         files.insert(format!("overlays/{overlay}/{template}"), text);
@@ -36,7 +40,7 @@ fn the_plain_manifests_are_what_the_chart_renders() -> Result<()> {
     }
     assert_eq!(objects(&built("base")?)?, objects(&rendered(None, &[])?)?);
     let overlays = overlays()?;
-    ensure!(overlays.len() == 4, "{overlays:?}");
+    ensure!(overlays.len() == 5, "{overlays:?}");
     for overlay in &overlays {
         let plain = objects(&built(&format!("overlays/{overlay}"))?)?;
         assert_eq!(plain, objects(&rendered(Some(overlay), &[])?)?, "{overlay}");
@@ -115,7 +119,9 @@ fn what_a_pod_may_follows_from_what_is_asked_of_it() -> Result<()> {
             container(values)?["capabilities"]["add"].clone(),
         )?)
     };
-    assert_eq!(added(&[])?, ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE"]);
+    let least = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE"];
+    assert_eq!(added(&["config.capture.probes=false"])?, least);
+    assert_eq!(added(&[])?, [&least[..], &["SYS_ADMIN"]].concat());
     let mounts = |values: &[&str]| -> Result<String> {
         let objects = objects(&rendered(None, values)?)?;
         let set = objects.get("DaemonSet spanwire").context("a DaemonSet")?;
@@ -136,9 +142,11 @@ fn what_a_pod_may_follows_from_what_is_asked_of_it() -> Result<()> {
             .map(String::as_str),
         Some("SYS_RESOURCE")
     );
-    let context = container(&[r#"security.extraCapabilities=["SYS_ADMIN"]"#])?;
-    // The API server refuses the two together.
+    // The API server refuses SYS_ADMIN together with it.
+    let context = container(&[])?;
     ensure!(context.get("allowPrivilegeEscalation").is_none(), "{context}");
+    let context = container(&["config.capture.probes=false"])?;
+    ensure!(context["allowPrivilegeEscalation"] == false, "{context}");
     let context = container(&[r#"security.mode="privileged""#])?;
     ensure!(
         context["privileged"] == true && context.get("capabilities").is_none(),
