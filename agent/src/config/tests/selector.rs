@@ -35,7 +35,10 @@ watch:
     assert_eq!(include.executables.len(), 2);
     assert_eq!(include.kubernetes.labels["app"].to_string(), "7");
     assert_eq!(
-        include.service_name.as_ref().map(|name| name.as_str()),
+        include
+            .service_name
+            .as_ref()
+            .map(crate::config::selector::ServiceName::as_str),
         Some("front")
     );
     assert_eq!(found.config.watch.exclude.len(), 1);
