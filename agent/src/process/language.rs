@@ -69,7 +69,7 @@ impl Languages {
         let found = self.interpreter(&program, &open);
         let named = || identity.runtime.clone();
         let found = found.or_else(named).or_else(|| self.embedded(&open));
-        found.or_else(|| self.compiled(&program, open()?))
+        found.or_else(|| self.compiled(&program, &open()?))
     }
 
     /// A runtime in a library, else in the executable that is called like it.
@@ -128,7 +128,7 @@ impl Languages {
     }
 
     /// What the compiler has left.
-    fn compiled(&mut self, program: &Program<'_>, executable: File) -> Option<Runtime> {
+    fn compiled(&mut self, program: &Program<'_>, executable: &File) -> Option<Runtime> {
         let again = || executable.try_clone().ok();
         if let Some(version) = self.version(again()?, ".comment", "rust", &RUSTC) {
             return Some(Runtime {
