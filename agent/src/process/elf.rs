@@ -3,6 +3,7 @@
 use object::elf::{EM_X86_64, FileHeader64};
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::{Endianness, ReadCache, ReadRef};
+use regex::bytes::Regex;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -85,6 +86,24 @@ impl Sections {
     pub(super) fn content(&self, section: &Section, limit: u64) -> Option<Vec<u8>> {
         (section.size <= limit).then_some(())?;
         self.bytes(section.offset, usize::try_from(section.size).ok()?)
+    }
+
+    /// The first group of the first match of `pattern` in a section, of which no more than `limit` bytes are looked through. A match
+    /// is not longer than 1 KiB.
+    pub(super) fn find(&self, section: &Section, limit: u64, pattern: &Regex) -> Option<String> {
+        const WINDOW: u64 = 1 << 20;
+        const OVERLAP: u64 = 1 << 10;
+        let size = section.size.min(limit);
+        let mut at = 0;
+        while at < size {
+            let length = (size - at).min(WINDOW + OVERLAP);
+            let bytes = self.bytes(section.offset.checked_add(at)?, usize::try_from(length).ok()?)?;
+            if let Some(found) = pattern.captures(&bytes) {
+                return Some(String::from_utf8_lossy(found.get(1)?.as_bytes()).into_owned());
+            }
+            at += WINDOW;
+        }
+        None
     }
 
     /// So many bytes at an address.

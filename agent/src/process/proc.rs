@@ -262,6 +262,27 @@ impl Proc {
         Some((file_name(&path)?.to_owned(), file))
     }
 
+    /// The root of a process.
+    pub(super) fn root_of(&self, pid: u32) -> Option<Root> {
+        root(&Process::new_with_root(self.path.join(pid.to_string())).ok()?)
+    }
+
+    /// Files in the memory of a process, each once, in the order of addresses, `most` at most.
+    pub(super) fn mapped(&self, pid: u32, most: usize) -> Vec<PathBuf> {
+        let process = Process::new_with_root(self.path.join(pid.to_string()));
+        let maps = process.and_then(|process| process.maps()).ok();
+        let mut files: Vec<PathBuf> = Vec::new();
+        for map in maps.into_iter().flatten() {
+            if let MMapPath::Path(path) = map.pathname
+                && files.last() != Some(&path)
+                && files.len() < most
+            {
+                files.push(path);
+            }
+        }
+        files
+    }
+
     /// The host's root: that of its first process, so that it is found from within a container as well.
     pub(super) fn root(&self) -> Option<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 
 /// What is read beside an executable is short.
-const MAX_TEXT: usize = 64 << 10;
+pub(super) const MAX_TEXT: usize = 64 << 10;
 
 /// A language runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn node_version(header: &str) -> Option<String> {
 }
 
 /// `release`, the file that every JDK has beside `bin`: lines of `NAME="VALUE"`.
-fn java(release: &str) -> Runtime {
+pub(super) fn java(release: &str) -> Runtime {
     let value = |name: &str| {
         let line = release
             .lines()

@@ -7,7 +7,7 @@ pub mod ask;
 mod table;
 
 use crate::process::watch::{Asks, Decision, Filter, Why};
-use crate::process::{Identity, Seen, Table};
+use crate::process::{Identity, Languages, Seen, Table};
 use serde::{Deserialize, Serialize};
 use spanwire_ebpf::propagate;
 use std::collections::{HashMap, HashSet};
@@ -67,7 +67,7 @@ pub struct Process {
     pub service: String,
     /// File name of its executable.
     pub executable: String,
-    /// Its language runtime.
+    /// Its language, or what runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
     /// Name of its container, else the id.
@@ -142,6 +142,7 @@ impl Survey {
         pids.sort_unstable_by_key(|pid| (!self.watched.contains(pid), *pid));
         let deadline = Instant::now() + READING;
         let mut services = Services::default();
+        let mut languages = Languages::default();
         for pid in pids {
             let Some(glance) = self.table.proc().glance(pid, &asks) else {
                 continue;
@@ -173,9 +174,10 @@ impl Survey {
                 self.table.follow(pid, decision.own.clone());
                 process.service = self.table.resource(pid).service_name().to_owned();
                 if let Some(identity) = self.table.identity(pid) {
-                    process.runtime = identity.runtime.as_ref().map(|runtime| Runtime {
+                    let runtime = languages.of(self.table.proc(), &identity);
+                    process.runtime = runtime.map(|runtime| Runtime {
                         name: runtime.name.to_owned(),
-                        version: runtime.version.clone(),
+                        version: runtime.version,
                     });
                     process.unit.clone_from(&identity.unit);
                     process.injection = watched.then(|| self.injected(pid, &decision, &identity));
