@@ -35,7 +35,7 @@ watch:
     assert_eq!(include.executables.len(), 2);
     assert_eq!(include.kubernetes.labels["app"].to_string(), "7");
     assert_eq!(
-        include.service_name.as_ref().map(|name| name.as_str()),
+        include.service_name.as_ref().map(ToString::to_string).as_deref(),
         Some("front")
     );
     assert_eq!(found.config.watch.exclude.len(), 1);
