@@ -350,7 +350,7 @@ fn before(sock: u64, direction: u8, bytes: u64) -> Option<Before> {
     let end = is_half_closed(sock) as i64;
     let mut late = read_before as i64 > end || written_before as i64 > 1;
     // Of a connection that was seen to be accepted, it is another thread that moves the rest, and has not been seen to yet.
-    if late && end == 0 && (read_before | written_before) < UNDER_WAY && ARRIVALS.get_ptr(sock).is_some() {
+    if late && end == 0 && (read_before | written_before) < UNDER_WAY && has_just_arrived(sock) {
         late = false;
         if direction == RECEIVED {
             first_written = written.wrapping_sub(written_before as u32);
@@ -364,6 +364,20 @@ fn before(sock: u64, direction: u8, bytes: u64) -> Option<Before> {
         first_written,
     })
 }
+
+/// Whether a connection was accepted so lately that all it has carried may be under way. One that is older carried it unwatched:
+/// its process is watched since then only, as a pod is that was annotated.
+#[inline(always)]
+fn has_just_arrived(sock: u64) -> bool {
+    let Some(arrival) = ARRIVALS.get_ptr(sock) else {
+        return false;
+    };
+    // SAFETY: a value of one word; the helper only reads the clock.
+    unsafe { bpf_ktime_get_ns().wrapping_sub(*arrival) < YOUNG }
+}
+
+/// Within this time, in nanoseconds, whoever moves the first bytes of a connection is seen to have.
+const YOUNG: u64 = 1_000_000_000;
 
 /// What a call moves that is under way is less, in bytes: a power of two.
 const UNDER_WAY: u64 = 1 << 16;

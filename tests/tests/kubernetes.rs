@@ -70,14 +70,9 @@ impl Fleet {
         Ok(id)
     }
 
-    /// Waits until orders of this shop have all their spans.
+    /// Waits until orders of this shop have all their spans. On connections that were open before spanwire came, or before it was
+    /// asked to watch, they need not be of one trace: so what comes is counted.
     fn follows(&self, shop: &Bazaar) -> Result<()> {
-        self.follows_all(shop, &ORDER)
-    }
-
-    /// Waits until orders have such spans. On connections that were open before spanwire came, or before it was asked to watch,
-    /// they need not be of one trace: so what comes is counted.
-    fn follows_all(&self, shop: &Bazaar, kinds: &[(Kind, &str, &str)]) -> Result<()> {
         const COUNT: usize = 10;
         let followed = wait::within(FOLLOWED, &format!("spans of {}", shop.namespace), || {
             let before = self.kinds(shop)?;
@@ -90,7 +85,7 @@ impl Fleet {
                     let of = |counts: &Counts| counts.get(&(kind, name.to_owned())).copied().unwrap_or(0);
                     of(&now) - of(&before)
                 };
-                let all = kinds.iter().all(|(kind, name, _)| came(*kind, name) >= COUNT);
+                let all = ORDER.iter().all(|(kind, name, _)| came(*kind, name) >= COUNT);
                 Ok(all.then_some(()))
             });
             Ok(all.ok())
@@ -199,10 +194,6 @@ const ORDER: [(Kind, &str, &str); 5] = [
     (Kind::Client, "stock", "server"),
     (Kind::Server, "database", "postgres"),
 ];
-
-/// What there is of it for sure where the services were at work before anybody asked for spans: the front has a connection an order.
-/// Those between the services are open by then, and may stay untold.
-const LATE: [(Kind, &str, &str); 1] = [ORDER[0]];
 
 /// Its services.
 const SERVICES: [&str; 3] = ["front", "stock", "database"];
@@ -403,7 +394,7 @@ fn annotations_count_as_soon_as_they_are_there_and_the_nearest_one_wins() -> Res
     fleet.leaves_alone(&shop, &SERVICES, &steady)?;
 
     annotate(&["namespace", "shop"], "spanwire.dev/instrument=true")?;
-    fleet.follows_all(&shop, &LATE)?;
+    fleet.follows(&shop)?;
 
     // A pod's own annotation goes before its namespace's.
     let pod = cluster.ask(&[
@@ -416,7 +407,7 @@ fn annotations_count_as_soon_as_they_are_there_and_the_nearest_one_wins() -> Res
     annotate(&[&pod], "spanwire.dev/instrument=false")?;
     fleet.leaves_alone(&shop, &["front"], &steady)?;
     annotate(&[&pod], "spanwire.dev/instrument-")?;
-    fleet.follows_all(&shop, &LATE)?;
+    fleet.follows(&shop)?;
 
     // What is wrong is said where it is, and counts as the safe value.
     annotate(&[&pod], "spanwire.dev/instrument=yes")?;
@@ -524,7 +515,7 @@ fn pods_that_come_and_go_are_told_apart_and_the_api_server_and_spanwire_may_go_t
         "shop",
         "spanwire.dev/instrument=true",
     ])?;
-    fleet.follows_all(&shop, &LATE)?;
+    fleet.follows(&shop)?;
 
     // spanwire's own pod goes, and another comes.
     let pods = [
