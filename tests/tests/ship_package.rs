@@ -12,6 +12,21 @@ fn package() -> Result<PathBuf> {
     Ok(std::path::absolute(path)?)
 }
 
+/// A field of the control file; empty where there is none.
+fn deb_field(name: &str) -> Result<String> {
+    let output = Command::new("dpkg-deb")
+        .arg("--field")
+        .arg(package()?)
+        .arg(name)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 fn deb(arguments: &[&str]) -> Result<String> {
     let output = Command::new("dpkg-deb")
         .args(arguments)
@@ -62,11 +77,13 @@ fn it_has_a_static_binary_and_what_belongs_to_it() -> Result<()> {
     }
     let writable = files.iter().filter(|(mode, ..)| mode[5..].contains('w'));
     ensure!(writable.count() == 0, "{contents}");
-    let conffiles = deb(&["--info"])?;
-    ensure!(deb(&["--field"])?.contains("Section: net"), "{conffiles}");
+    for (name, value) in [("Package", "spanwire"), ("Section", "net")] {
+        ensure!(deb_field(name)?.trim() == value, "{name}");
+    }
+    let needed = deb_field("Depends")?;
     ensure!(
-        !deb(&["--field"])?.contains("\nDepends:"),
-        "a static binary needs nothing: {conffiles}"
+        needed.trim().is_empty(),
+        "a static binary needs nothing, and not {needed}"
     );
     Ok(())
 }
