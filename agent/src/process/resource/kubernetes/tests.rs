@@ -139,7 +139,7 @@ fn a_service_is_named_by_the_first_that_says_it() {
     ];
     for kind in rising {
         change(&mut identity, &|pod| {
-            pod.owners.push(owner(kind, &format!("by {kind}")))
+            pod.owners.push(owner(kind, &format!("by {kind}")));
         });
         assert_eq!(name(&identity), format!("by {kind}"));
     }
