@@ -586,8 +586,6 @@ fn the_api_server_takes_all_manifests_and_gives_spanwire_no_more_rights_than_it_
         "secrets",
         "configmaps",
         "nodes",
-        "nodes/proxy",
-        "pods/exec",
         "events",
         "daemonsets.apps",
     ];
