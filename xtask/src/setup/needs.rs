@@ -62,6 +62,8 @@ pub(crate) const TESTS: &[Need] = &[
     program("mvn", "maven"),
     package("default-jdk-headless"),
     program("go", "golang-go"),
+    program("ruby", "ruby"),
+    program("php", "php-cli"),
     program("gcc", "gcc"),
     program("curl", "curl"),
     program("openssl", "openssl"),
