@@ -98,6 +98,8 @@ counters! {
     ContextsMalformed => "malformed.contexts",
     /// Sockets that were enrolled for injection after they had been connected.
     EnrolledLate => "propagation.enrolled_late",
+    /// Probes in functions of programs that the kernel has refused.
+    ProbesRefused => "probes.refused",
     /// Requests that were sent while more than one was being handled, and nothing told for which.
     ParentsAmbiguous => "causality.ambiguous",
     /// Requests whose parent is known to the kernel half, and its record was lost.

@@ -211,7 +211,8 @@ impl Stages {
         };
         self.set_runtime(pid, Runtime { sampling, ..runtime });
         if let Some(probed) = probed {
-            self.capture.probe(&probed);
+            let refused = self.capture.probe(&probed);
+            self.health.add(Counter::ProbesRefused, refused);
         }
     }
 

@@ -653,11 +653,10 @@ impl Capture {
         let _ = self.runtimes.remove(&pid);
     }
 
-    /// Puts the probes of a file in place. What is refused is done without.
-    pub fn probe(&mut self, probed: &Probed) {
-        if let Some(ebpf) = &mut self.ebpf {
-            self.probes.attach(ebpf, probed);
-        }
+    /// Puts the probes of a file in place. What is refused is done without; returns how many that are.
+    pub fn probe(&mut self, probed: &Probed) -> u64 {
+        let ebpf = self.ebpf.as_mut();
+        ebpf.map_or(0, |ebpf| self.probes.attach(ebpf, probed))
     }
 
     /// The kernel half's counters, summed over all CPUs, in the order of [`Counter::ALL`].

@@ -5,6 +5,7 @@ use aya::Ebpf;
 use aya::programs::ProgramError;
 use aya::programs::uprobe::{UProbe, UProbeLinkId, UProbeScope};
 use std::collections::{HashMap, VecDeque};
+use std::iter;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
@@ -40,20 +41,22 @@ pub(super) struct Probes {
     files: HashMap<FileId, Vec<(Place, UProbeLinkId)>>,
     /// From the first that was attached to the last.
     order: VecDeque<FileId>,
+    /// It was said that they are refused.
+    is_said: bool,
 }
 
 impl Probes {
-    /// Puts the probes of a file in place, where that has none.
-    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, probed: &Probed) {
+    /// Puts the probes of a file in place, where that has none. Returns how many were refused.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, probed: &Probed) -> u64 {
         if self.files.contains_key(&probed.id) {
-            return;
+            return 0;
         }
         while self.order.len() >= FILES {
             self.detach_oldest(ebpf);
         }
         // The file itself, whatever has its name by now.
         let path = format!("/proc/self/fd/{}", probed.file.as_raw_fd());
-        let mut links = Vec::new();
+        let (mut links, mut refused) = (Vec::new(), 0);
         for probe in &*probed.probes {
             match attach(ebpf, program(probe.place), probe.offset, Path::new(&path)) {
                 Ok(link) => {
@@ -65,12 +68,31 @@ impl Probes {
                     );
                     links.push((probe.place, link));
                 }
-                Err(error) => tracing::debug!("no probe {:?} at {:#x}: {error}", probe.place, probe.offset),
+                Err(error) => {
+                    tracing::debug!("no probe {:?} at {:#x}: {error}", probe.place, probe.offset);
+                    refused += 1;
+                    self.say(&error);
+                }
             }
         }
         // Where it was refused it is not tried again.
         self.files.insert(probed.id, links);
         self.order.push_back(probed.id);
+        refused
+    }
+
+    /// Once: whoever is refused one is most often refused all.
+    fn say(&mut self, error: &ProgramError) {
+        if !std::mem::replace(&mut self.is_said, true) {
+            let error: &dyn std::error::Error = error;
+            let reasons = iter::successors(Some(error), |error| error.source());
+            let reasons: Vec<_> = reasons.map(ToString::to_string).collect();
+            tracing::warn!(
+                "functions of programs are not probed ({}): in Go, Python, Node.js and HAProxy some requests are without their \
+                 parent; some kernels ask for CAP_SYS_ADMIN, and `capture.probes: false` does without",
+                reasons.join(": ")
+            );
+        }
     }
 
     fn detach_oldest(&mut self, ebpf: &mut Ebpf) {
