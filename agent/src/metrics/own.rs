@@ -53,6 +53,11 @@ const GROUPS: &[(&str, &str, &str)] = &[
         "Contexts put into requests, or not, by reason.",
     ),
     (
+        "probes",
+        "spanwire.probes",
+        "Probes in functions of programs, by what became of them.",
+    ),
+    (
         "causality",
         "spanwire.causality",
         "Requests whose parent cannot be told, by reason.",
