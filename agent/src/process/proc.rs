@@ -41,6 +41,8 @@ pub struct Glance {
     pub container: Option<Container>,
     /// The pod of Kubernetes it is in, where that is known.
     pub pod: Option<Arc<Pod>>,
+    /// Its control groups are those of a pod, known or not.
+    pub is_in_pod: bool,
     /// Its arguments, joined by spaces, where that was asked for. They may hold secrets.
     pub command_line: Option<String>,
     /// The units of systemd it is in, innermost first, where that was asked for.
@@ -156,6 +158,7 @@ impl Proc {
                 None
             },
             pod: self.pod(&cgroups),
+            is_in_pod: cgroup::pod_uid(&cgroups).is_some(),
             command_line: asks.command_line.then(|| arguments(&process).join(" ")),
             units: match asks.units {
                 true => cgroup::units(&cgroups),

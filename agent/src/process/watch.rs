@@ -120,6 +120,8 @@ pub enum Why {
     Own,
     /// Not: an annotation of its pod, or of that one's namespace.
     NotByAnnotation,
+    /// Not: nothing is known yet of the pod that it is in.
+    UnknownPod,
     /// Not: no selector fits.
     NotAskedFor,
     /// Not: the selector at this place of `watch.exclude`, from 0.
@@ -135,6 +137,7 @@ impl Display for Why {
             Self::Annotated => formatter.write_str("annotation spanwire.dev/instrument"),
             Self::ByDefault => formatter.write_str("kubernetes.watch_by_default"),
             Self::Own => formatter.write_str("own process"),
+            Self::UnknownPod => formatter.write_str("its pod is not known yet"),
             Self::NotByAnnotation => formatter.write_str("not by annotation spanwire.dev/instrument"),
             Self::NotAskedFor => formatter.write_str("not asked for"),
             Self::Excluded(place) => write!(formatter, "excluded by watch.exclude[{place}]"),
@@ -223,6 +226,7 @@ impl Filter {
             let why = match instrument {
                 Some(true) => Some(Why::Annotated),
                 Some(false) => Some(Why::NotByAnnotation),
+                None if process.is_in_pod && process.pod.is_none() => Some(Why::UnknownPod),
                 None if self.names_any() => None,
                 None if by_default && process.pod.is_some() => Some(Why::ByDefault),
                 None => Some(Why::NotAskedFor),

@@ -16,6 +16,7 @@ fn process(pid: u32, executable: Option<&str>) -> Glance {
         name: name.unwrap_or("short").into(),
         container: None,
         pod: None,
+        is_in_pod: false,
         command_line: None,
         units: Vec::new(),
         ports: Vec::new(),
@@ -419,4 +420,19 @@ fn in_a_cluster_annotations_decide_and_then_whoever_is_named() {
     for why in [Why::NotByAnnotation, Why::NotAskedFor] {
         assert!(!Decision { why, own: None }.is_watched());
     }
+}
+
+#[test]
+fn a_pod_of_which_nothing_is_known_is_not_watched() {
+    let unknown = Glance {
+        is_in_pod: true,
+        ..process(5, Some("/usr/sbin/nginx"))
+    };
+    for watch in ["", "exe: [nginx]", "include: [{executables: [nginx]}]"] {
+        let filter = filter(watch).in_cluster(true);
+        assert_eq!(filter.decide(&unknown).why, Why::UnknownPod, "{watch}");
+        assert!(!filter.decide(&unknown).is_watched(), "{watch}");
+    }
+    // Without a cluster nobody will ever know.
+    assert_eq!(filter("").decide(&unknown).why, Why::Everything);
 }
