@@ -57,12 +57,7 @@ impl Pods {
         if let Some(before) = before {
             index.take(&before);
         }
-        for uid in uids(&pod) {
-            index.by_uid.insert(uid.to_owned(), Arc::clone(&pod));
-        }
-        for id in ids(&pod) {
-            index.by_container.insert(id.to_owned(), Arc::clone(&pod));
-        }
+        index.add(&pod);
         drop(index);
         self.note(&pod, true);
     }
@@ -106,12 +101,31 @@ impl Pods {
 }
 
 impl Index {
-    fn take(&mut self, pod: &Pod) {
+    /// What another pod has is not taken from it.
+    fn add(&mut self, pod: &Arc<Pod>) {
         for uid in uids(pod) {
-            self.by_uid.remove(uid);
+            self.by_uid
+                .entry(uid.to_owned())
+                .or_insert_with(|| Arc::clone(pod));
         }
         for id in ids(pod) {
-            self.by_container.remove(id);
+            self.by_container
+                .entry(id.to_owned())
+                .or_insert_with(|| Arc::clone(pod));
+        }
+    }
+
+    fn take(&mut self, pod: &Pod) {
+        let is_its_own = |found: Option<&Arc<Pod>>| found.is_some_and(|found| found.uid == pod.uid);
+        for uid in uids(pod) {
+            if is_its_own(self.by_uid.get(uid)) {
+                self.by_uid.remove(uid);
+            }
+        }
+        for id in ids(pod) {
+            if is_its_own(self.by_container.get(id)) {
+                self.by_container.remove(id);
+            }
         }
     }
 }
@@ -133,6 +147,8 @@ impl Changed {
 
 fn uids(pod: &Pod) -> impl Iterator<Item = &str> {
     let of_file = pod.annotations.get(STATIC_UID).map(String::as_str);
+    // Anybody may annotate a pod: what the API server gives as UID, with hyphens, is nobody else's.
+    let of_file = of_file.filter(|uid| uid.len() == 32 && !uid.contains('-'));
     [Some(pod.uid.as_str()), of_file].into_iter().flatten()
 }
 
@@ -192,6 +208,19 @@ mod tests {
         assert_eq!(found(&pods, GROUP), None);
         assert_eq!(found(&pods, &format!("/elsewhere/{}", "0".repeat(64))), None);
         assert_eq!(pods.with_uid(UID), None);
+    }
+
+    #[test]
+    fn no_pod_takes_the_place_of_another() {
+        const OTHER: &str = "00000000-7f5b-4a57-9f57-3a8c3d6f1b2a";
+        let pods = Pods::default();
+        pods.put(pod(UID, None));
+        let mut impostor = pod(OTHER, None);
+        impostor.annotations.insert(STATIC_UID.to_owned(), UID.to_owned());
+        pods.put(impostor);
+        assert_eq!(found(&pods, GROUP).as_deref(), Some(UID));
+        pods.remove(OTHER);
+        assert_eq!(found(&pods, GROUP).as_deref(), Some(UID));
     }
 
     #[test]
