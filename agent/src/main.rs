@@ -131,6 +131,11 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
     // What `--kernel-log` lets through in the kernel is wanted here.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},spanwire_bpf=trace")));
+    // It writes out the answers that it cannot read, and pods have secrets in them.
+    let filter = match "kube_client=off".parse() {
+        Ok(silent) => filter.add_directive(silent),
+        Err(_) => filter,
+    };
     let color = io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -10,6 +10,9 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// Most characters of an error that are said.
+const LONGEST_WORD: usize = 500;
+
 /// Times between attempts.
 pub(super) struct Delays(ExponentialBackoff);
 
@@ -45,6 +48,8 @@ impl Trouble {
 
     pub(super) fn met(&mut self, what: &str, error: &str) {
         self.health.add(Counter::KubernetesFailed, 1);
+        // An answer that is none may be long.
+        let error: String = error.chars().take(LONGEST_WORD).collect();
         if std::mem::replace(&mut self.is_met, true) {
             tracing::debug!("cannot watch {what} of the cluster: {error}");
         } else {
