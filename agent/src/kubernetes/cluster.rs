@@ -249,16 +249,13 @@ impl Cluster {
             self.remove_service(&uid);
             return;
         }
-        let before = self
-            .services
-            .get(&uid)
-            .map(|(_, before)| before.clone())
-            .unwrap_or_default();
-        if before == addresses {
-            return;
+        match self.services.get(&uid) {
+            Some((_, before)) if *before == addresses => return,
+            Some((peer, before)) => self.peers.remove(peer, before),
+            None => {}
         }
         let peer = Arc::new(Peer { name, namespace });
-        self.peers.put(&peer, &before, &addresses);
+        self.peers.put(&peer, &addresses);
         self.services.insert(uid, (peer, addresses));
     }
 
@@ -312,7 +309,7 @@ impl Cluster {
             }
             let (name, namespace) = service_of(&pod);
             *peer = Arc::new(Peer { name, namespace });
-            self.peers.put(peer, &[], &told.addresses);
+            self.peers.put(peer, &told.addresses);
             let (_, mistakes) = Wishes::with_mistakes(&pod);
             complain(
                 &mut self.complained,

@@ -46,6 +46,9 @@ const WAITING: usize = 256;
 /// Questions that are asked at a time.
 const QUESTIONS: usize = 4;
 
+/// So often something is asked for that is refused: for about a minute.
+const REFUSALS: u32 = 8;
+
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Why the API server cannot be asked.
@@ -327,16 +330,20 @@ impl Asker {
     {
         let (tell, places, mut trouble) = (self.tell.clone(), Arc::clone(&self.places), self.trouble.clone());
         self.questions.spawn(async move {
-            let mut delays = Delays::new();
+            let (mut delays, mut refusals) = (Delays::new(), 0);
             let answer = loop {
                 let Ok(place) = places.acquire().await else { return };
                 let answered = timeout(ANSWER, question()).await;
                 drop(place);
                 match answered {
                     Ok(Ok(answer)) => break Some(answer),
+                    // A server that has just started refuses, and one whose token is just renewed.
                     Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
-                        tracing::warn!("may not ask for {what}: {}", status.message);
-                        break None;
+                        trouble.met(what, &status.message);
+                        refusals += 1;
+                        if refusals == REFUSALS {
+                            break None;
+                        }
                     }
                     Ok(Err(kube::Error::Api(status))) if status.code == 404 => break None,
                     Ok(Err(error)) => trouble.met(what, &error.to_string()),

@@ -87,8 +87,9 @@ where
         mut trouble: Trouble,
     ) {
         let mut delays = Delays::new();
+        let mut is_expired = false;
         loop {
-            let (all, mut version) = match self.list().await {
+            let (all, mut version) = match self.list(is_expired).await {
                 Ok(listed) => listed,
                 Err(error) => {
                     trouble.met(self.what, &error);
@@ -107,12 +108,15 @@ where
                     Ok(End::Unheard) => return,
                     Ok(End::Expired) => {
                         trouble.restarted();
+                        is_expired = true;
+                        delays.wait().await;
                         break;
                     }
                     Ok(End::Over) if version != before || began.elapsed() > TOO_SHORT => {
                         trouble.over(self.what);
                         delays = Delays::new();
                         failures = 0;
+                        is_expired = false;
                         continue;
                     }
                     Ok(End::Over) => {}
@@ -129,13 +133,14 @@ where
         }
     }
 
-    /// All, and the version it is of.
-    async fn list(&self) -> Result<(Vec<K>, String), String> {
+    /// All, and the version it is of: what the server has at hand, unless that `is_expired`.
+    async fn list(&self, is_expired: bool) -> Result<(Vec<K>, String), String> {
         let params = ListParams {
             field_selector: self.fields.clone(),
             ..ListParams::default()
         };
         let params = match self.begins {
+            Begins::All if is_expired => params,
             Begins::All => params.match_any(),
             Begins::Now => params.limit(1),
         };
