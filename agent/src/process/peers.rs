@@ -26,22 +26,19 @@ impl Peers {
         peers.get(&address.to_canonical()).map(Arc::clone)
     }
 
-    /// Somebody has these addresses, and no longer those that are in `before` alone.
-    pub fn put(&self, peer: &Arc<Peer>, before: &[IpAddr], addresses: &[IpAddr]) {
+    /// Somebody has these addresses.
+    pub fn put(&self, peer: &Arc<Peer>, addresses: &[IpAddr]) {
         let mut peers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for address in before {
-            peers.remove(address);
-        }
         for address in addresses {
             peers.insert(*address, Arc::clone(peer));
         }
     }
 
     /// Nobody has these addresses, as far as `who` was there: they may be another's by now.
-    pub fn remove(&self, who: &Peer, addresses: &[IpAddr]) {
+    pub fn remove(&self, who: &Arc<Peer>, addresses: &[IpAddr]) {
         let mut peers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for address in addresses {
-            if peers.get(address).is_some_and(|peer| **peer == *who) {
+            if peers.get(address).is_some_and(|peer| Arc::ptr_eq(peer, who)) {
                 peers.remove(address);
             }
         }
@@ -74,15 +71,17 @@ mod tests {
             })
         };
         let addresses: Vec<IpAddr> = ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap()).into();
-        let (cart, other) = (peer("cart"), peer("other"));
-        peers.put(&cart, &[], &addresses);
+        let cart = peer("cart");
+        peers.put(&cart, &addresses);
         assert_eq!(
             peers.at("::ffff:10.0.0.1".parse().unwrap()),
             Some(Arc::clone(&cart))
         );
-        peers.put(&cart, &addresses, &addresses[1..]);
+        peers.remove(&cart, &addresses[..1]);
         assert_eq!(peers.at(addresses[0]), None);
-        peers.put(&other, &[], &addresses[1..]);
+        // Called the same, as pods of one Deployment are.
+        let other = peer("cart");
+        peers.put(&other, &addresses[1..]);
         peers.remove(&cart, &addresses);
         assert_eq!(peers.at(addresses[1]), Some(Arc::clone(&other)));
         peers.remove(&other, &addresses);
