@@ -3,7 +3,7 @@
 use crate::config::pairs;
 
 /// Attributes beyond this number are left out: an environment may hold megabytes.
-const MAX_ATTRIBUTES: usize = 128;
+pub(super) const MAX_ATTRIBUTES: usize = 128;
 
 /// The part of a process's environment that is meant to be exported. Nothing else of it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! annotations", docs/non-normative/k8s-attributes.md).
 
 use super::super::annotation::{RESOURCE, Wishes};
+use super::super::declared::MAX_ATTRIBUTES;
 use super::super::{Identity, Pod, PodContainer};
 use super::Merged;
 use crate::span::Value;
@@ -63,10 +64,12 @@ impl<'a> Place<'a> {
     }
 
     fn declared(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pod.annotations.iter().filter_map(|(key, value)| {
+        let annotations = self.pod.annotations.iter();
+        let declared = annotations.filter_map(|(key, value)| {
             let name = key.strip_prefix(RESOURCE).filter(|name| !name.is_empty())?;
             (!value.is_empty()).then_some((name, value.as_str()))
-        })
+        });
+        declared.take(MAX_ATTRIBUTES)
     }
 
     fn label(&self, key: &str) -> Option<&str> {
