@@ -23,8 +23,8 @@ impl Tap {
     pub fn start(file: &Path, port: u16, options: &[&str]) -> Result<Self> {
         let mut command = child::command("tcpdump");
         command.args(["-Z", "root", "-U", "--immediate-mode"]);
-        // In this mode each packet takes as much of the buffer as the longest could: some 900 of them fit.
-        command.args(["-s", "70000", "-B", "65536"]);
+        // In this mode each packet takes as much of the buffer as the longest could: some 3,600 of them fit.
+        command.args(["-s", "70000", "-B", "262144"]);
         command.args(options).arg("-w").arg(file);
         command.args(["port", &port.to_string()]);
         let mut child = Child::spawn(command)?;
