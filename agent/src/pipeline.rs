@@ -41,9 +41,12 @@ use tokio::time::Instant;
 
 mod sinks;
 
-use discovery::Round;
+use discovery::{Listeners, Pace, Round};
 
 pub use sinks::{Looked, Sinks};
+
+/// How often processes of pods that have changed are looked for at most: each time, all processes are asked.
+const PODS: Duration = Duration::from_millis(250);
 
 /// How often the ring buffer is looked at while little happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -149,7 +152,6 @@ impl Stages {
                     self.read(*pid);
                 }
             }
-            Event::Listens { pid, .. } => self.on_listen(*pid),
             Event::Exit { pid, name } => {
                 self.processes.note_comm(*pid, name);
                 self.processes.on_exit(*pid);
@@ -294,6 +296,8 @@ pub struct Pipeline {
     events: Events,
     /// Processes to be looked at again.
     reconsidered: Round,
+    listeners: Listeners,
+    pods: Pace,
     /// How full maps of the kernel half were, and when.
     entries: (u64, Vec<Fill>),
 }
@@ -315,6 +319,8 @@ impl Pipeline {
             early: READ_EARLY,
             events: Events::default(),
             reconsidered: Round::default(),
+            listeners: Listeners::default(),
+            pods: Pace::new(PODS),
             entries: (0, Vec::new()),
         }
     }
@@ -339,7 +345,9 @@ impl Pipeline {
         while !stop.load(Ordering::Acquire) {
             self.wait();
             self.turn();
-            self.stages.follow_pods();
+            if self.pods.is_due() {
+                self.stages.follow_pods();
+            }
             self.answer();
             while let Ok((change, done)) = self.stages.changes.try_recv() {
                 self.stages.change(change);
@@ -389,10 +397,13 @@ impl Pipeline {
         self.stages.vitals.beat(self.clock.monotonic());
         let Some(ring) = &mut self.ring else { return 0 };
         let (stages, finished, early) = (&mut self.stages, &mut self.finished, &mut self.early);
-        let events = &mut self.events;
+        let (events, listeners) = (&mut self.events, &mut self.listeners);
         let mut last = 0;
         let count = ring.drain(BATCH, |event| {
             events.count(event);
+            if let Event::Listens { pid, .. } = event {
+                listeners.note(*pid);
+            }
             stages.follow(event, early);
             stages.accept(event, finished);
             last = event.time().map_or(last, |time| last.max(time));
@@ -406,6 +417,7 @@ impl Pipeline {
         let enrolled = stages.capture.propagation().enrol_waiting();
         stages.health.add(Counter::EnrolledLate, enrolled);
         stages.capture.flush_log();
+        stages.on_listen(&mut self.listeners);
         if self.clock.monotonic().saturating_sub(self.swept) > SWEEP {
             self.swept = self.clock.monotonic();
             self.early = READ_EARLY;

@@ -2,6 +2,7 @@
 
 use super::Stages;
 use crate::process::Proc;
+use crate::process::watch::Decision;
 use crate::services::{Injection, Survey};
 use spanwire_ebpf::propagate;
 use std::collections::{HashMap, HashSet};
@@ -13,6 +14,9 @@ const LOOKED_AT: usize = 32;
 
 /// Most enrolled sockets that are asked for: each takes a system call.
 const ENROLLED: usize = 8_192;
+
+/// Processes that begin to listen are looked at together, so often at most: to find out on what ports takes milliseconds.
+const LISTENERS: Duration = Duration::from_millis(100);
 
 /// From the beginning of one round to that of the next, at least.
 const ROUND: Duration = Duration::from_secs(10);
@@ -36,6 +40,50 @@ impl Round {
     }
 }
 
+/// What anybody on the host, or in the cluster, may have happen, and takes its time, is done so often at most.
+#[derive(Debug)]
+pub(super) struct Pace {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) const fn new(every: Duration) -> Self {
+        Self { every, last: None }
+    }
+
+    /// Whether it is time; then, the next time is later.
+    pub(super) fn is_due(&mut self) -> bool {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= self.every);
+        if is_due {
+            self.last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Processes that have begun to listen.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pids: HashSet<u32>,
+    pace: Pace,
+}
+
+impl Listeners {
+    pub(super) fn note(&mut self, pid: u32) {
+        self.pids.insert(pid);
+    }
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self {
+            pids: HashSet::new(),
+            pace: Pace::new(LISTENERS),
+        }
+    }
+}
+
 impl Stages {
     /// Whether it is decided here which processes are watched.
     pub(super) fn decides(&self) -> bool {
@@ -44,13 +92,7 @@ impl Stages {
 
     /// Tells the kernel half whether a process is watched.
     pub(super) fn decide(&mut self, pid: u32) {
-        let process = self.processes.proc().glance(pid, self.filter.asks());
-        let decision = process.map(|process| self.filter.decide(&process));
-        let watched = decision
-            .as_ref()
-            .is_some_and(crate::process::watch::Decision::is_watched);
-        let own = decision.and_then(|decision| decision.own);
-        self.processes.follow(pid, own);
+        let watched = self.wants(pid);
         if let Err(error) = self.capture.set_watched(pid, watched) {
             let what = if watched { "watch" } else { "leave alone" };
             tracing::warn!("cannot {what} process {pid}: {error}");
@@ -61,11 +103,37 @@ impl Stages {
         }
     }
 
-    /// A process has begun to listen, on which port its own files say.
-    pub(super) fn on_listen(&mut self, pid: u32) {
-        if self.decides() && !self.filter.asks().ports.is_empty() {
-            self.processes.proc().note_listening();
-            self.decide(pid);
+    /// Whether a process is to be watched, and then by what rules of its own. Of one that is not, what is still to come is told by
+    /// those that held.
+    fn wants(&mut self, pid: u32) -> bool {
+        let process = self.processes.proc().glance(pid, self.filter.asks());
+        let decision = process.map(|process| self.filter.decide(&process));
+        let Some(decision) = decision.filter(Decision::is_watched) else {
+            return false;
+        };
+        self.processes.follow(pid, decision.own);
+        true
+    }
+
+    /// Whether nothing but its end decides of a process: children of one that was named by its number are watched for that.
+    fn is_decided(&self, pid: u32) -> bool {
+        self.filter.names_processes() && self.processes.is_copy(pid)
+    }
+
+    /// Processes have begun to listen, on which ports their own files say.
+    pub(super) fn on_listen(&mut self, listeners: &mut Listeners) {
+        if listeners.pids.is_empty() || !listeners.pace.is_due() {
+            return;
+        }
+        let pids = std::mem::take(&mut listeners.pids);
+        if !self.decides() || self.filter.asks().ports.is_empty() {
+            return;
+        }
+        self.processes.proc().note_listening();
+        for pid in pids {
+            if !self.is_decided(pid) {
+                self.decide(pid);
+            }
         }
     }
 
@@ -75,8 +143,7 @@ impl Stages {
             return;
         }
         for pid in round.next(self.processes.proc()) {
-            // Children of one that was named by its number are watched for that.
-            if !(self.filter.names_processes() && self.processes.is_copy(pid)) {
+            if !self.is_decided(pid) {
                 self.decide(pid);
             }
         }
@@ -123,15 +190,7 @@ impl Stages {
         let running: HashSet<u32> = proc.pids().into_iter().collect();
         let mut wanted = HashSet::new();
         for pid in &running {
-            let decision = proc
-                .glance(*pid, self.filter.asks())
-                .map(|it| self.filter.decide(&it));
-            let is_watched = decision
-                .as_ref()
-                .is_some_and(crate::process::watch::Decision::is_watched);
-            self.processes
-                .follow(*pid, decision.and_then(|decision| decision.own));
-            if is_watched {
+            if self.wants(*pid) {
                 wanted.insert(*pid);
             }
         }

@@ -179,6 +179,8 @@ impl Table {
     /// What holds for a process alone, from now on. What was known of it is read again where that is something else.
     pub fn follow(&mut self, pid: u32, own: Option<Arc<Own>>) {
         let entry = match self.entries.get_mut(&pid) {
+            // What is still to come of it was done under what held then.
+            Some(entry) if entry.ended => return,
             Some(entry) => entry,
             None if own.is_none() => return,
             None => self.begin(pid),
