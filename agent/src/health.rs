@@ -78,6 +78,8 @@ counters! {
     TailEarlyTraces => "sampling.tail.early.traces",
     /// Traces whose operation has no budget or floor of its own, because there are too many operations.
     TailOperationsFull => "sampling.tail.operations_full",
+    /// Times that a process was read whose service has no ratio and no share of its own, because there are too many services.
+    SamplingServicesFull => "sampling.services_full",
     /// Spans that are not held against the percentiles of their operation, because there are too many operations.
     TailPercentilesFull => "sampling.tail.percentiles_full",
     /// Requests whose span has no route, because there are as many as are kept.

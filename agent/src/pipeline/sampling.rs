@@ -11,6 +11,9 @@ impl Stages {
     pub(super) fn slot(&mut self, pid: u32) -> u32 {
         let resource = self.processes.resource(pid);
         let slot = self.causality.sampler().slot(&resource);
+        if slot == 0 {
+            self.health.add(Counter::SamplingServicesFull, 1);
+        }
         self.tell_thresholds();
         slot
     }
