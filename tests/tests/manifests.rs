@@ -119,7 +119,7 @@ fn what_a_pod_may_follows_from_what_is_asked_of_it() -> Result<()> {
             container(values)?["capabilities"]["add"].clone(),
         )?)
     };
-    let least = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE"];
+    let least = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
     assert_eq!(added(&["config.capture.probes=false"])?, least);
     assert_eq!(added(&[])?, [&least[..], &["SYS_ADMIN"]].concat());
     let mounts = |values: &[&str]| -> Result<String> {
