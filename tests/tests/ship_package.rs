@@ -71,6 +71,7 @@ fn it_has_a_static_binary_and_what_belongs_to_it() -> Result<()> {
         "/usr/share/doc/spanwire/copyright",
         "/usr/share/man/man1/spanwire.1.gz",
         "/usr/share/man/man1/spanwire-run.1.gz",
+        "/usr/share/man/man1/spanwire-services.1.gz",
     ] {
         let there = names.contains(name) || names.contains(name.trim_start_matches("/usr"));
         ensure!(there, "no {name} in {contents}");
