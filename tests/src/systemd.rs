@@ -33,9 +33,13 @@ for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
     group=${procs%/*}/spanwire-tests-$$
     [ ! -e "$procs" ] || { mkdir -p "$group" && echo $$ >"$group/cgroup.procs"; } 2>/dev/null || true
 done
+# In memory: what holds the folder may itself be an overlay, which cannot be another's upper one.
+mkdir "$own/layers"
+mount -t tmpfs -o mode=755 none "$own/layers"
 for place in usr/bin etc var/lib; do
-    mkdir -p "$own/$place/up" "$own/$place/work"
-    mount -t overlay -o "lowerdir=/$place,upperdir=$own/$place/up,workdir=$own/$place/work" overlay "/$place"
+    layer=$own/layers/$place
+    mkdir -p "$layer/up" "$layer/work"
+    mount -t overlay -o "lowerdir=/$place,upperdir=$layer/up,workdir=$layer/work" overlay "/$place"
 done
 mount -t tmpfs -o mode=755 none /run
 mkdir -p /run/systemd/system
