@@ -170,7 +170,7 @@ impl Drop for Ground {
 }
 
 /// Kind and place of each hierarchy of control groups.
-fn hierarchies() -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn hierarchies() -> Result<Vec<(String, PathBuf)>> {
     let mounts = std::fs::read_to_string("/proc/mounts")?;
     let all = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
