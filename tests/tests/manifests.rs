@@ -50,6 +50,16 @@ fn the_plain_manifests_are_what_the_chart_renders() -> Result<()> {
 }
 
 #[test]
+fn the_chart_is_of_the_same_version() -> Result<()> {
+    let chart = std::fs::read_to_string(shipped("chart/Chart.yaml"))?;
+    let chart: serde_json::Value = serde_yaml_ng::from_str(&chart)?;
+    for field in ["version", "appVersion"] {
+        assert_eq!(chart[field], env!("CARGO_PKG_VERSION"), "{field}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_chart_has_no_lint_and_refuses_values_that_it_does_not_know() -> Result<()> {
     let chart = shipped("chart");
     let chart = chart.to_str().context("path in UTF-8")?;
