@@ -80,6 +80,8 @@ fn the_chart_has_no_lint_and_refuses_values_that_it_does_not_know() -> Result<()
         r#"security.oldestKernel="new""#,
         r#"image.digest="sha256:12""#,
         r#"metricsPort=0"#,
+        r#"metricsPort=946"#,
+        r#"config.metrics.listen=["unix"]"#,
         r#"networkPolicy.create="yes""#,
         r#"resourceAttributes={"a=b":"c"}"#,
     ] {
