@@ -138,6 +138,8 @@ impl ApiServer {
         command
             .arg("--kubeconfig")
             .arg(self.folder.path().join("admin.yaml"));
+        // As in a cluster: its cache is not to stay in root's home, by port.
+        command.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
         command
             .args(arguments)
             .stdin(Stdio::piped())
@@ -296,8 +298,9 @@ impl Drop for FakePod {
         let _ = wait::until("an empty control group", || {
             Ok(fs::remove_dir(&self.group).is_ok().then_some(()))
         });
-        if let Some(of_pod) = self.group.parent() {
-            let _ = fs::remove_dir(of_pod);
+        // The pod's, and `kubepods`, which stays as long as there is another pod in it.
+        for above in self.group.ancestors().skip(1).take(2) {
+            let _ = fs::remove_dir(above);
         }
     }
 }

@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::agent::{Turn, binary};
+use crate::child;
+use crate::cluster::hierarchies;
 use crate::wait;
 
 const PROGRAM: &str = "/usr/lib/systemd/systemd";
@@ -29,13 +31,17 @@ const PREPARE: &str = r#"
 set -e
 own=$1 binary=$2 deploy=$3
 # A manager takes all processes of its own group with it: it has to be alone there.
-for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
-    group=${procs%/*}/spanwire-tests-$$
-    [ ! -e "$procs" ] || { mkdir -p "$group" && echo $$ >"$group/cgroup.procs"; } 2>/dev/null || true
+for top in $(awk '$3 ~ /^cgroup/ { print $2 }' /proc/mounts); do
+    group=$top/spanwire-tests-$$
+    { mkdir -p "$group" && echo $$ >"$group/cgroup.procs"; } 2>/dev/null || true
 done
+# In memory: what holds the folder may itself be an overlay, which cannot be another's upper one.
+mkdir "$own/layers"
+mount -t tmpfs -o mode=755 none "$own/layers"
 for place in usr/bin etc var/lib; do
-    mkdir -p "$own/$place/up" "$own/$place/work"
-    mount -t overlay -o "lowerdir=/$place,upperdir=$own/$place/up,workdir=$own/$place/work" overlay "/$place"
+    layer=$own/layers/$place
+    mkdir -p "$layer/up" "$layer/work"
+    mount -t overlay -o "lowerdir=/$place,upperdir=$layer/up,workdir=$layer/work" overlay "/$place"
 done
 mount -t tmpfs -o mode=755 none /run
 mkdir -p /run/systemd/system
@@ -75,7 +81,8 @@ impl Manager {
         std::fs::write(own.path().join("default"), default)?;
         ensure!(Path::new(PROGRAM).exists(), "no {PROGRAM}: apt install systemd");
         let log = std::fs::File::create(own.path().join("log"))?;
-        let process = Command::new("unshare")
+        // A manager ends at SIGTERM, and its units with it: also where the test is killed.
+        let process = child::command("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh"])
             .arg(own.path())
             .arg(binary()?)
@@ -172,21 +179,20 @@ impl Drop for Manager {
         let ended = wait::within(Duration::from_secs(20), "end of systemd", || {
             Ok(self.process.try_wait()?)
         });
+        let name = format!("spanwire-tests-{}", self.process.id());
+        let tops = hierarchies().unwrap_or_default().into_iter();
+        let groups: Vec<PathBuf> = tops.map(|(_, top)| top.join(&name)).collect();
         if ended.is_err() {
+            // What it started is not its child alone. Version 1 has no such file.
+            for group in &groups {
+                let _ = std::fs::write(group.join("cgroup.kill"), "1");
+            }
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
         // Its own groups stay where they are; they are empty now.
-        let group = format!("spanwire-tests-{}", self.process.id());
-        let tops = std::fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten();
-        let tops = tops
-            .map(|top| top.path())
-            .chain([PathBuf::from("/sys/fs/cgroup")]);
-        for group in tops.map(|top| top.join(&group)).filter(|group| group.exists()) {
-            remove(&group);
+        for group in groups.iter().filter(|group| group.exists()) {
+            remove(group);
         }
     }
 }

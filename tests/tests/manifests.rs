@@ -50,6 +50,16 @@ fn the_plain_manifests_are_what_the_chart_renders() -> Result<()> {
 }
 
 #[test]
+fn the_chart_is_of_the_same_version() -> Result<()> {
+    let chart = std::fs::read_to_string(shipped("chart/Chart.yaml"))?;
+    let chart: serde_json::Value = serde_yaml_ng::from_str(&chart)?;
+    for field in ["version", "appVersion"] {
+        assert_eq!(chart[field], env!("CARGO_PKG_VERSION"), "{field}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_chart_has_no_lint_and_refuses_values_that_it_does_not_know() -> Result<()> {
     let chart = shipped("chart");
     let chart = chart.to_str().context("path in UTF-8")?;
@@ -70,6 +80,8 @@ fn the_chart_has_no_lint_and_refuses_values_that_it_does_not_know() -> Result<()
         r#"security.oldestKernel="new""#,
         r#"image.digest="sha256:12""#,
         r#"metricsPort=0"#,
+        r#"metricsPort=946"#,
+        r#"config.metrics.listen=["unix"]"#,
         r#"networkPolicy.create="yes""#,
         r#"resourceAttributes={"a=b":"c"}"#,
     ] {
@@ -119,7 +131,7 @@ fn what_a_pod_may_follows_from_what_is_asked_of_it() -> Result<()> {
             container(values)?["capabilities"]["add"].clone(),
         )?)
     };
-    let least = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE"];
+    let least = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
     assert_eq!(added(&["config.capture.probes=false"])?, least);
     assert_eq!(added(&[])?, [&least[..], &["SYS_ADMIN"]].concat());
     let mounts = |values: &[&str]| -> Result<String> {

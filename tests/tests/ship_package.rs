@@ -71,6 +71,7 @@ fn it_has_a_static_binary_and_what_belongs_to_it() -> Result<()> {
         "/usr/share/doc/spanwire/copyright",
         "/usr/share/man/man1/spanwire.1.gz",
         "/usr/share/man/man1/spanwire-run.1.gz",
+        "/usr/share/man/man1/spanwire-services.1.gz",
     ] {
         let there = names.contains(name) || names.contains(name.trim_start_matches("/usr"));
         ensure!(there, "no {name} in {contents}");
@@ -92,6 +93,8 @@ fn it_has_a_static_binary_and_what_belongs_to_it() -> Result<()> {
 fn on_overlays(script: &str) -> Result<Output> {
     const PREPARE: &str = r#"
         set -e
+        # In memory: what holds the folder may itself be an overlay, which cannot be another's upper one.
+        mount -t tmpfs none "$0"
         for place in usr etc var; do
             mkdir -p "$0/$place/up" "$0/$place/work"
             mount -t overlay -o "lowerdir=/$place,upperdir=$0/$place/up,workdir=$0/$place/work" overlay "/$place"

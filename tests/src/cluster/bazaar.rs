@@ -35,8 +35,8 @@ pub fn spanwire(folder: &Path) -> Result<Image> {
         .arg(binary()?)
         .status()?;
     ensure!(status.success(), "strip (package binutils): {status}");
-    Image::new("ghcr.io/spanwire/spanwire:0.1.0", &["/usr/bin/spanwire"])
-        .program("/usr/bin/spanwire", &program)
+    let name = concat!("ghcr.io/spanwire/spanwire:", env!("CARGO_PKG_VERSION"));
+    Image::new(name, &["/usr/bin/spanwire"]).program("/usr/bin/spanwire", &program)
 }
 
 /// The images of a shop.

@@ -48,6 +48,8 @@ impl Control {
                     ),
                     // Pods of a node that is gone are of no interest, but deletions should be quick.
                     "--concurrent-namespace-syncs=10",
+                    // By default a folder of the host's, which is made.
+                    "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
                 ],
             )?,
             scheduler: client(ground, "kube-scheduler", &[])?,

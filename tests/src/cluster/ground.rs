@@ -37,11 +37,17 @@ rm -rf "$folder"
 [ -z "$left" ]
 "#;
 
-/// Holds the namespaces: in folders that programs know by name, there is nothing of the host's.
+/// Holds the namespaces: in folders that programs know by name, there is nothing of the host's. Settings of the whole host that the
+/// kubelet makes its own are copies here, of which it may have what it likes.
 const HOLDER: &str = r#"
 mount --make-rshared /
 for folder in /run /var/log /var/lib; do mount -t tmpfs -o mode=755 none $folder; done
-mkdir -p /var/lib/kubelet /run/netns
+mkdir -p /var/lib/kubelet /run/netns /run/settings
+for key in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+    copy=/run/settings/${key##*/}
+    cat /proc/sys/$key >$copy
+    mount --bind $copy /proc/sys/$key
+done
 echo 1 >/proc/sys/net/ipv4/ip_forward
 ip link set lo up
 ip link add node type veth peer name wire
@@ -164,7 +170,7 @@ impl Drop for Ground {
 }
 
 /// Kind and place of each hierarchy of control groups.
-fn hierarchies() -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn hierarchies() -> Result<Vec<(String, PathBuf)>> {
     let mounts = std::fs::read_to_string("/proc/mounts")?;
     let all = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);

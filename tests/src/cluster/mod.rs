@@ -22,6 +22,7 @@ use crate::child::{self, Child};
 use crate::wait;
 use control::Control;
 use ground::Ground;
+pub(crate) use ground::hierarchies;
 use image::Image;
 use names::Names;
 use node::Node;

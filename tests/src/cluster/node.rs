@@ -169,6 +169,8 @@ fn kubelet(group: &str) -> String {
         "clusterDNS": [ADDRESS],
         "clusterDomain": "cluster.local",
         "resolvConf": "",
+        // By default a folder of the host's, which is made.
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         // The host's disk is no concern of the cluster's.
         "evictionHard": {"memory.available": "1Mi"},
         "imageGCHighThresholdPercent": 100,

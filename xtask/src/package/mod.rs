@@ -97,7 +97,7 @@ fn folder() -> Result<PathBuf> {
 }
 
 /// Commands with a manual page of their own.
-const COMMANDS: &[&str] = &["run", "replay", "status", "check", "config"];
+const COMMANDS: &[&str] = &["run", "replay", "status", "services", "check", "config"];
 
 /// What the binary tells of itself: manual pages and completions.
 fn describe(binary: &Path, folder: &Path) -> Result<()> {

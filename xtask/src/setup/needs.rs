@@ -80,6 +80,8 @@ pub(crate) const TESTS: &[Need] = &[
     package("libc6-dev"),
     // Lower privileges.
     program("setpriv", "util-linux"),
+    // The unit, judged and run.
+    program("systemd-analyze", "systemd"),
     // Kernels under qemu.
     program("qemu-system-x86_64", "qemu-system-x86"),
     package("seabios"),
@@ -108,6 +110,8 @@ pub(crate) const PACKAGES: &[Need] = &[
     program("runc", "runc"),
     program("dpkg-deb", "dpkg"),
     program("man", "man-db"),
+    // Replaced in the package's tests, which takes that it is there.
+    program("systemctl", "systemd"),
     package("ca-certificates"),
 ];
 

@@ -37,7 +37,7 @@ app.kubernetes.io/component: agent
 
 {{- /* A list, in JSON. */ -}}
 {{- define "spanwire.capabilities" -}}
-{{- $all := list "BPF" "PERFMON" "NET_ADMIN" "SYS_PTRACE" -}}
+{{- $all := list "BPF" "PERFMON" "NET_ADMIN" "SYS_PTRACE" "DAC_READ_SEARCH" -}}
 {{- if dig "capture" "probes" true .Values.config -}}{{- $all = append $all "SYS_ADMIN" -}}{{- end -}}
 {{- if semverCompare "<5.11" .Values.security.oldestKernel -}}{{- $all = append $all "SYS_RESOURCE" -}}{{- end -}}
 {{- concat $all .Values.security.extraCapabilities | uniq | toJson -}}
