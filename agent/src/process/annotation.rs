@@ -2,7 +2,7 @@
 
 use super::Pod;
 use crate::config::Injected;
-use spanwire_ebpf::propagate;
+use crate::propagation;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::str::FromStr as _;
@@ -30,7 +30,7 @@ pub struct Wishes {
     pub service_name: Option<String>,
     /// Which part of the traces that begin there is kept, from 0 to 1.
     pub sample: Option<f64>,
-    /// Into what contexts may be injected at most, as bits of [`mod@propagate`].
+    /// Into what contexts may be injected at most, as bits of [`spanwire_ebpf::propagate`].
     pub propagate: Option<u32>,
 }
 
@@ -206,23 +206,16 @@ fn protocols(text: &str) -> Option<u32> {
         Some(false) => return Some(0),
         None => {}
     }
-    let bit = |name: &str| {
-        Some(match Injected::from_str(name.trim()).ok()? {
-            Injected::None => 0,
-            Injected::Http1 => propagate::HTTP1,
-            Injected::Http2 => propagate::HTTP2,
-            Injected::Amqp => propagate::AMQP,
-            Injected::Sql => propagate::SQL,
-            Injected::Tcp => propagate::TCP,
-        })
-    };
-    text.split(',').try_fold(0, |bits, name| Some(bits | bit(name)?))
+    let names = text.split(',').map(|name| Injected::from_str(name.trim()));
+    let headers: Vec<_> = names.collect::<Result<_, _>>().ok()?;
+    Some(propagation::bits(&headers))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Namespace;
     use super::*;
+    use spanwire_ebpf::propagate;
     use std::sync::Arc;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
