@@ -62,12 +62,6 @@ impl Asks {
             }]),
         }
     }
-
-    /// Whether it can come to be otherwise while the process runs one program.
-    #[must_use]
-    pub fn can_change(&self) -> bool {
-        self.container || self.units || !self.ports.is_empty()
-    }
 }
 
 /// What holds for the processes of one selection alone.
