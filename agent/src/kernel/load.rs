@@ -541,10 +541,7 @@ impl Capture {
     /// Those of `pids` that are watched.
     #[must_use]
     pub fn watched(&self, pids: &[u32]) -> HashSet<u32> {
-        let is_watched = |pid: &u32| {
-            let word = self.processes.get(&(pid / 64), 0).unwrap_or(0);
-            word & (1 << (pid % 64)) != 0
-        };
+        let is_watched = |pid: &u32| is_watched(&self.processes, *pid).unwrap_or(false);
         pids.iter().copied().filter(is_watched).collect()
     }
 
@@ -606,7 +603,9 @@ impl Capture {
             value.is_none_or(|value| match value[CONNECTION_PROTOCOL] {
                 protocol::IGNORED => false,
                 protocol::POSTGRES if propagates & propagate::SQL == 0 => false,
-                _ => process_of(&value).is_none_or(|pid| is_watched(processes, pid)),
+                _ => process_of(&value)
+                    // What cannot be read is left as it is.
+                    .is_none_or(|pid| is_watched(processes, pid).unwrap_or(true)),
             })
         };
         if let Err(error) = self.propagation.withdraw(carries) {
@@ -679,11 +678,9 @@ fn process_of(value: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes)).filter(|pid| *pid != 0)
 }
 
-fn is_watched(processes: &Array<MapData, u64>, pid: u32) -> bool {
-    // What cannot be read is left as it is.
-    processes
-        .get(&(pid / 64), 0)
-        .map_or(true, |word| word & (1 << (pid % 64)) != 0)
+fn is_watched(processes: &Array<MapData, u64>, pid: u32) -> Result<bool, MapError> {
+    let word = processes.get(&(pid / 64), 0)?;
+    Ok(word & (1 << (pid % 64)) != 0)
 }
 
 /// Why contexts are taken out of options of TCP and not put there.
