@@ -12,7 +12,7 @@ use slab::Slab;
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     places: HashMap<SpanId, u32>,
-    nodes: Slab<Node>,
+    nodes: Slab<(SpanId, Node)>,
 }
 
 impl Nodes {
@@ -25,11 +25,13 @@ impl Nodes {
     }
 
     pub(super) fn at(&self, id: SpanId) -> Option<&Node> {
-        self.nodes.get(*self.places.get(&id)? as usize)
+        let (_, node) = self.nodes.get(*self.places.get(&id)? as usize)?;
+        Some(node)
     }
 
     pub(super) fn at_mut(&mut self, id: SpanId) -> Option<&mut Node> {
-        self.nodes.get_mut(*self.places.get(&id)? as usize)
+        let (_, node) = self.nodes.get_mut(*self.places.get(&id)? as usize)?;
+        Some(node)
     }
 
     /// What was there under that id is forgotten.
@@ -38,7 +40,7 @@ impl Nodes {
             Some(known) => *known = node,
             None => {
                 // No more than `LIMIT`.
-                let place = self.nodes.insert(node) as u32;
+                let place = self.nodes.insert((id, node)) as u32;
                 self.places.insert(id, place);
             }
         }
@@ -46,15 +48,15 @@ impl Nodes {
 
     /// Forgets those of which `keeps` says so.
     pub(super) fn retain(&mut self, mut keeps: impl FnMut(SpanId, &Node) -> bool) {
-        self.places.retain(|id, place| {
-            let place = *place as usize;
-            let is_kept = keeps(*id, &self.nodes[place]);
+        let places = &mut self.places;
+        self.nodes.retain(|_, (id, node)| {
+            let is_kept = keeps(*id, node);
             if !is_kept {
-                self.nodes.remove(place);
+                places.remove(id);
             }
             is_kept
         });
-        // What a burst took is given back.
+        // What a burst took is given back, but for places before one that is still used.
         if self.places.capacity() > SPARE && self.places.len() < self.places.capacity() / 8 {
             self.places.shrink_to(2 * self.places.len());
             self.nodes.shrink_to_fit();
@@ -63,8 +65,8 @@ impl Nodes {
 
     /// Ids of those of which `is_meant` says so.
     pub(super) fn of(&self, is_meant: impl Fn(&Node) -> bool) -> Vec<SpanId> {
-        let meant = |(_, place): &(&SpanId, &u32)| is_meant(&self.nodes[**place as usize]);
-        self.places.iter().filter(meant).map(|(id, _)| *id).collect()
+        let meant = self.nodes.iter().filter(|(_, (_, node))| is_meant(node));
+        meant.map(|(_, (id, _))| *id).collect()
     }
 }
 
