@@ -1,9 +1,7 @@
 //! An API server of Kubernetes with its etcd and nothing else: objects are what a test writes, containers are control groups.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
@@ -140,18 +138,7 @@ impl ApiServer {
             .arg(self.folder.path().join("admin.yaml"));
         // As in a cluster: its cache is not to stay in root's home, by port.
         command.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
-        command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut process = command.spawn()?;
-        process
-            .stdin
-            .take()
-            .context("it is piped")?
-            .write_all(input.as_bytes())?;
-        let output = process.wait_with_output()?;
+        let output = child::fed(command.args(arguments), input)?;
         if !output.status.success() {
             bail!(
                 "kubectl {arguments:?}: {}",

@@ -1,10 +1,10 @@
 //! Child processes that cannot outlive their test: a process group of their own, killed on drop, and a signal from
 //! the kernel should the test itself be killed.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -59,6 +59,22 @@ pub struct Child {
     pub stderr: Lines,
     readers: Vec<JoinHandle<()>>,
     reaped: bool,
+}
+
+/// What a command writes, and how it ends, with `input` to read: less than a pipe holds, or the command reads before it writes.
+///
+/// # Errors
+/// It does not start, or does not read.
+pub fn fed(command: &mut Command, input: &str) -> Result<Output> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = command.spawn()?;
+    let mut stdin = process.stdin.take().context("standard input is piped")?;
+    stdin.write_all(input.as_bytes())?;
+    drop(stdin);
+    Ok(process.wait_with_output()?)
 }
 
 /// A command that `Child::spawn` takes: arguments, environment and folder are added to it as to any other.

@@ -12,7 +12,7 @@ use spanwire_tests::agent::{self, Hooks, Options};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::Expected;
 use spanwire_tests::http::{self, Server};
-use spanwire_tests::service::Service;
+use spanwire_tests::service::{Service, python};
 use spanwire_tests::session::Session;
 use spanwire_tests::{port, wait, workload};
 
@@ -26,23 +26,9 @@ spanwire_tests::under_one_hook_set!(
 );
 
 /// Python's file server, with `/hello` of 5 bytes.
-fn files(folder: &Path, port: u16, more: &[&str]) -> Result<Service> {
+fn files(folder: &Path, port: u16, options: &[&str]) -> Result<Service> {
     std::fs::write(folder.join("hello"), "hello")?;
-    let mut command = child::command(workload::PYTHON);
-    command.args([
-        "-m",
-        "http.server",
-        "--bind",
-        "127.0.0.1",
-        "--protocol",
-        "HTTP/1.1",
-    ]);
-    command
-        .args(more)
-        .arg("--directory")
-        .arg(folder)
-        .arg(port.to_string());
-    Service::listening(Child::spawn(command)?, port)
+    python::files_at(port, folder, options)
 }
 
 fn hello(address: SocketAddr) -> Result<()> {

@@ -14,23 +14,15 @@ fn package() -> Result<PathBuf> {
 
 /// A field of the control file; empty where there is none.
 fn deb_field(name: &str) -> Result<String> {
-    let output = Command::new("dpkg-deb")
-        .arg("--field")
-        .arg(package()?)
-        .arg(name)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
+    deb("--field", &[name])
 }
 
-fn deb(arguments: &[&str]) -> Result<String> {
+/// What dpkg-deb says of the package when it is asked to `act`, with `arguments` behind it.
+fn deb(act: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new("dpkg-deb")
-        .args(arguments)
+        .arg(act)
         .arg(package()?)
+        .args(arguments)
         .output()?;
     ensure!(
         output.status.success(),
@@ -42,7 +34,7 @@ fn deb(arguments: &[&str]) -> Result<String> {
 
 #[test]
 fn it_has_a_static_binary_and_what_belongs_to_it() -> Result<()> {
-    let contents = deb(&["--contents"])?;
+    let contents = deb("--contents", &[])?;
     let files: BTreeSet<(&str, &str, &str)> = contents
         .lines()
         .filter(|line| !line.starts_with('d'))

@@ -10,10 +10,9 @@ mod names;
 mod node;
 mod programs;
 
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -104,17 +103,7 @@ impl Cluster {
     pub fn give(&self, arguments: &[&str], manifests: &str) -> Result<String> {
         let mut command = self.kubectl(arguments)?;
         command.arg("--filename=-");
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut process = command.spawn()?;
-        process
-            .stdin
-            .take()
-            .context("standard input is piped")?
-            .write_all(manifests.as_bytes())?;
-        let output = process.wait_with_output()?;
+        let output = child::fed(&mut command, manifests)?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             bail!("{said}{}", String::from_utf8_lossy(&output.stderr));

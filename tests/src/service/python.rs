@@ -15,7 +15,14 @@ use crate::{port, workload};
 /// # Errors
 /// It does not start.
 pub fn files(folder: &Path) -> Result<Service> {
-    let port = port::free()?;
+    files_at(port::free()?, folder, &[])
+}
+
+/// The same at `port`, with `options` beside.
+///
+/// # Errors
+/// It does not start.
+pub fn files_at(port: u16, folder: &Path, options: &[&str]) -> Result<Service> {
     let mut command = child::command(workload::PYTHON);
     command
         .args([
@@ -25,8 +32,9 @@ pub fn files(folder: &Path) -> Result<Service> {
             "127.0.0.1",
             "--protocol",
             "HTTP/1.1",
-            "-d",
         ])
+        .args(options)
+        .arg("-d")
         .arg(folder)
         .arg(port.to_string());
     Service::listening(Child::spawn(command)?, port)
