@@ -211,7 +211,8 @@ impl Chain {
         std::fs::write(turn, "")?;
         // As long as a few for each, on a machine that has other things to do.
         let limit = Duration::from_secs(60) + Duration::from_millis(100) * u32::try_from(count)?;
-        let mut done = asking.succeed_within(limit)?;
+        // Why a service failed is known to the service.
+        let mut done = asking.succeed_within(limit).with_context(|| self.parts.said())?;
         if let Some(consuming) = consuming {
             done = consuming.succeed_within(limit)?.split_off(1);
         }

@@ -62,6 +62,14 @@ impl Parts {
         Ok(command)
     }
 
+    /// What the services wrote, for a message.
+    pub(super) fn said(&self) -> String {
+        let said = self.services.iter().map(|service| service.child.text());
+        said.filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
     fn processes(&self) -> Result<Vec<u32>> {
         let mut processes: Vec<u32> = Vec::new();
         for service in &self.services {

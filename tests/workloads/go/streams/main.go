@@ -215,7 +215,7 @@ func call() {
 	})
 }
 
-// serve answers each call with a message once it is handled.
+// serve answers each call with a message once it is handled, unless it is over by then: who asked may not know yet that it is.
 func serve(handle func(stream grpc.ServerStream, method, id string), options ...grpc.ServerOption) {
 	handler := grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
@@ -224,6 +224,9 @@ func serve(handle func(stream grpc.ServerStream, method, id string), options ...
 		path, _ := grpc.MethodFromServerStream(stream)
 		parts := strings.Split(path, "/")
 		handle(stream, parts[1], parts[2])
+		if err := stream.Context().Err(); err != nil {
+			return status.FromContextError(err).Err()
+		}
 		return stream.SendMsg(&emptypb.Empty{})
 	})
 	log.Fatal(grpc.NewServer(append(options, handler)...).Serve(listen()))
