@@ -3,7 +3,7 @@
 use super::root::Root;
 use super::watch::Asks;
 use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, listening, name, runtime};
-use procfs::process::{MMapPath, Process};
+use procfs::process::{MMapPath, Process, Stat};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 const MAX_ARGUMENTS: u64 = 64 << 10;
 /// Environments are read up to here.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
+/// include/linux/sched.h: the process is shutting down, and gives up its memory before it is a zombie.
+const PF_EXITING: u32 = 0x4;
 /// /etc/passwd is read if it is not longer.
 const MAX_PASSWD: usize = 256 << 10;
 
@@ -179,13 +181,7 @@ impl Proc {
         let process = Process::new_with_root(self.path.join(pid.to_string()))
             .map_err(|error| unreadable(pid, &error))?;
         // All below is read through one descriptor, and so of one process even when its id is used again.
-        let stat = process.stat().map_err(|error| unreadable(pid, &error))?;
-        if matches!(stat.state, 'Z' | 'X' | 'x') {
-            return Err(Unreadable::Gone {
-                pid,
-                comm: Some(stat.comm),
-            });
-        }
+        let stat = running(&process, pid)?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let arguments = arguments(&process);
         let root = root(&process);
@@ -206,6 +202,8 @@ impl Proc {
         });
         let (declared, mut sdk) = environment(&process);
         arguments.iter().for_each(|argument| sdk.note_argument(argument));
+        // Of one that gave up its memory meanwhile, some of this was read as empty, and not refused.
+        running(&process, pid)?;
         Ok(Identity {
             pid,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -308,6 +306,18 @@ impl Proc {
         let text = std::fs::read_to_string(self.path.join("sys").join(name)).ok()?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
+}
+
+/// What the kernel says of a process that is not about to end.
+fn running(process: &Process, pid: u32) -> Result<Stat, Unreadable> {
+    let stat = process.stat().map_err(|error| unreadable(pid, &error))?;
+    if matches!(stat.state, 'Z' | 'X' | 'x') || stat.flags & PF_EXITING != 0 {
+        return Err(Unreadable::Gone {
+            pid,
+            comm: Some(stat.comm),
+        });
+    }
+    Ok(stat)
 }
 
 fn unreadable(pid: u32, error: &procfs::ProcError) -> Unreadable {
