@@ -139,6 +139,7 @@ impl Stages {
             Event::Fork { pid, parent, name } => {
                 self.processes.on_fork(*parent, *pid);
                 self.processes.note_comm(*pid, name);
+                self.watch_with(*parent, *pid);
             }
             Event::Exec { pid, name } => {
                 // Forks are told of watched processes alone, programs that start of all.
@@ -428,7 +429,7 @@ impl Pipeline {
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
             self.stages.turn_thresholds(self.clock.monotonic());
-            self.stages.reconsider(&mut self.reconsidered);
+            self.stages.reconsider(&mut self.reconsidered, self.told);
             if let Some(requests) = &mut self.stages.requests {
                 requests.sweep(self.clock.monotonic());
             }

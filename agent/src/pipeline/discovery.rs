@@ -1,6 +1,7 @@
 //! Which processes are watched: decided at their start, where they begin to listen, and again once in a while.
 
 use super::Stages;
+use crate::kernel::clock::Clock;
 use crate::process::Proc;
 use crate::process::watch::Decision;
 use crate::services::{Injection, Survey};
@@ -27,14 +28,21 @@ const ROUND: Duration = Duration::from_secs(10);
 pub(super) struct Round {
     left: Vec<u32>,
     began: Option<Instant>,
+    /// When those were listed, on the monotonic clock in nanoseconds.
+    listed: u64,
 }
 
 impl Round {
-    /// The next ones.
-    fn next(&mut self, proc: &Proc) -> Vec<u32> {
+    /// The next ones, of which all is known that the kernel half told until they were listed: `told` says until when that is. Of one
+    /// that was forked a moment before, it is not known yet whose copy it is.
+    fn next(&mut self, proc: &Proc, told: u64) -> Vec<u32> {
         if self.left.is_empty() && self.began.is_none_or(|began| began.elapsed() >= ROUND) {
             self.began = Some(Instant::now());
             self.left = proc.pids();
+            self.listed = Clock::now().monotonic();
+        }
+        if told <= self.listed {
+            return Vec::new();
         }
         self.left.split_off(self.left.len().saturating_sub(LOOKED_AT))
     }
@@ -93,10 +101,7 @@ impl Stages {
     /// Tells the kernel half whether a process is watched.
     pub(super) fn decide(&mut self, pid: u32) {
         let watched = self.wants(pid);
-        if let Err(error) = self.capture.set_watched(pid, watched) {
-            let what = if watched { "watch" } else { "leave alone" };
-            tracing::warn!("cannot {what} process {pid}: {error}");
-        }
+        self.set_watched(pid, watched);
         match watched {
             true => self.read(pid),
             false => self.leave_alone(pid),
@@ -113,6 +118,21 @@ impl Stages {
         };
         self.processes.follow(pid, decision.own);
         true
+    }
+
+    /// Watches a copy of a process that is watched. The kernel half has done so, but where a neighbour's bit was written at that
+    /// moment: bits are written by the word.
+    pub(super) fn watch_with(&mut self, parent: u32, pid: u32) {
+        if self.decides() && self.capture.watched(&[parent, pid]).into_iter().eq([parent]) {
+            self.set_watched(pid, true);
+        }
+    }
+
+    fn set_watched(&mut self, pid: u32, watched: bool) {
+        if let Err(error) = self.capture.set_watched(pid, watched) {
+            let what = if watched { "watch" } else { "leave alone" };
+            tracing::warn!("cannot {what} process {pid}: {error}");
+        }
     }
 
     /// Whether nothing but its end decides of a process: children of one that was named by its number are watched for that.
@@ -138,11 +158,11 @@ impl Stages {
     }
 
     /// Decides again of some processes.
-    pub(super) fn reconsider(&mut self, round: &mut Round) {
+    pub(super) fn reconsider(&mut self, round: &mut Round, told: u64) {
         if !self.decides() {
             return;
         }
-        for pid in round.next(self.processes.proc()) {
+        for pid in round.next(self.processes.proc(), told) {
             if !self.is_decided(pid) {
                 self.decide(pid);
             }
@@ -212,5 +232,19 @@ impl Stages {
                 self.decide(pid);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_waits_for_what_was_told_before_it_began() {
+        let mut round = Round::default();
+        let proc = Proc::host();
+        assert_eq!(round.next(&proc, 1), Vec::<u32>::new());
+        assert_eq!(round.next(&proc, round.listed), Vec::<u32>::new());
+        assert!(!round.next(&proc, round.listed + 1).is_empty());
     }
 }
