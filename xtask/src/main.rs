@@ -42,10 +42,10 @@ enum Task {
     },
     /// Show whole traces of a small shop that runs on this machine until Ctrl-C; sets up, builds and starts all of it.
     Demo(demo::Arguments),
-    /// Set up for tests and run all of them, or the one suite that is named.
+    /// Set up for tests and run all of them, or the suites that are named.
     Test {
-        /// Which part; all when none is named.
-        suite: Option<test::Suite>,
+        /// Which parts; all but the packages when none is named.
+        suites: Vec<test::Suite>,
     },
     /// Check the house rules: layers, file sizes, names.
     Tidy,
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Task::Setup { tests } => setup::command(tests),
         Task::Run { arguments } => run::command(&arguments),
         Task::Demo(arguments) => demo::command(&arguments),
-        Task::Test { suite } => test::command(suite),
+        Task::Test { suites } => test::command(&suites),
         Task::Tidy => tidy::command(),
         Task::Package(build) => package::package(&build),
         Task::Image(build) => package::image(&build),
