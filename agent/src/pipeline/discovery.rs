@@ -115,6 +115,14 @@ impl Stages {
         true
     }
 
+    /// Has the kernel half tell who begins to listen where that decides of anything: it is told of each process of the host.
+    pub(super) fn heed_listeners(&mut self) {
+        let asks = self.decides() && !self.filter.asks().ports.is_empty();
+        if let Err(error) = self.capture.ask_who_listens(asks) {
+            tracing::warn!("cannot ask who begins to listen: {error}");
+        }
+    }
+
     /// Whether nothing but its end decides of a process: children of one that was named by its number are watched for that.
     fn is_decided(&self, pid: u32) -> bool {
         self.filter.names_processes() && self.processes.is_copy(pid)
@@ -153,10 +161,18 @@ impl Stages {
     pub(super) fn survey(&mut self) -> Survey {
         let enrolled = self.capture.propagation().socks(ENROLLED);
         let mut connections = HashMap::<u32, (u64, u64)>::new();
+        let mut unused = enrolled.clone();
         for (sock, pid) in self.table.owners() {
             let (all, those) = connections.entry(pid).or_default();
             *all += 1;
             *those += u64::from(enrolled.contains(&sock));
+            unused.remove(&sock);
+        }
+        // Those that have carried nothing yet.
+        for pid in unused.into_iter().filter_map(|sock| self.capture.connector(sock)) {
+            let (all, those) = connections.entry(pid).or_default();
+            *all += 1;
+            *those += 1;
         }
         let pids = self.processes.proc().pids();
         let loaded = self.processes.loaded();
@@ -186,6 +202,7 @@ impl Stages {
         if self.descendants_only {
             return;
         }
+        self.heed_listeners();
         let proc = self.processes.proc().clone();
         let running: HashSet<u32> = proc.pids().into_iter().collect();
         let mut wanted = HashSet::new();
