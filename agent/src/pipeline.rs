@@ -128,17 +128,19 @@ impl Stages {
     fn follow(&mut self, event: &Event<'_>, early: &mut u32) {
         match event {
             Event::Opened {
-                origin, unenrolled, ..
+                origin,
+                client: Some(inode),
+                enrolled: false,
+                ..
             } => {
                 self.read(origin.pid);
-                if let Some(inode) = unenrolled
-                    && self.processes.propagates(origin.pid) & Policy::late(origin.protocol) != 0
-                {
+                if self.processes.propagates(origin.pid) & Policy::late(origin.protocol) != 0 {
                     self.capture
                         .propagation()
                         .enrol(origin.pid, origin.connection, *inode);
                 }
             }
+            Event::Opened { origin, .. } => self.read(origin.pid),
             Event::Fork { pid, parent, name } => {
                 self.processes.on_fork(*parent, *pid);
                 self.processes.note_comm(*pid, name);

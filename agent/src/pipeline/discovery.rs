@@ -1,8 +1,8 @@
 //! Which processes are watched: decided at their start, where they begin to listen, and again once in a while.
 
 use super::Stages;
-use crate::process::Proc;
 use crate::process::watch::Decision;
+use crate::process::{Policy, Proc};
 use crate::services::{Injection, Survey};
 use spanwire_ebpf::propagate;
 use std::collections::{HashMap, HashSet};
@@ -90,16 +90,38 @@ impl Stages {
         self.filter.is_selective() && !self.descendants_only
     }
 
-    /// Tells the kernel half whether a process is watched.
-    pub(super) fn decide(&mut self, pid: u32) {
+    /// Tells the kernel half whether a process is watched. Whether it is now, and was not.
+    pub(super) fn decide(&mut self, pid: u32) -> bool {
         let watched = self.wants(pid);
-        if let Err(error) = self.capture.set_watched(pid, watched) {
+        let changed = self.capture.set_watched(pid, watched).unwrap_or_else(|error| {
             let what = if watched { "watch" } else { "leave alone" };
             tracing::warn!("cannot {what} process {pid}: {error}");
-        }
+            false
+        });
         match watched {
             true => self.read(pid),
             false => self.leave_alone(pid),
+        }
+        watched && changed
+    }
+
+    /// Asks for the connections of processes to be enrolled by which requests are sent, those that are not. Whoever was watched
+    /// before may have some that were left, and of which nothing says again that they are there.
+    pub(super) fn enrol_again(&mut self, pids: &HashSet<u32>) {
+        if pids.is_empty() || self.processes.loaded() & !propagate::TCP == 0 {
+            return;
+        }
+        let clients: Vec<_> = self.table.clients(pids).collect();
+        if clients.is_empty() {
+            return;
+        }
+        let enrolled = self.capture.propagation().socks(ENROLLED);
+        for (connection, pid, inode, protocol) in clients {
+            if !enrolled.contains(&connection.sock)
+                && self.processes.propagates(pid) & Policy::late(protocol) != 0
+            {
+                self.capture.propagation().enrol(pid, connection, inode);
+            }
         }
     }
 
@@ -138,11 +160,7 @@ impl Stages {
             return;
         }
         self.processes.proc().note_listening();
-        for pid in pids {
-            if !self.is_decided(pid) {
-                self.decide(pid);
-            }
-        }
+        self.decide_all(pids);
     }
 
     /// Decides again of some processes.
@@ -150,11 +168,19 @@ impl Stages {
         if !self.decides() {
             return;
         }
-        for pid in round.next(self.processes.proc()) {
-            if !self.is_decided(pid) {
-                self.decide(pid);
+        let pids = round.next(self.processes.proc());
+        self.decide_all(pids);
+    }
+
+    /// Decides of processes again.
+    fn decide_all(&mut self, pids: impl IntoIterator<Item = u32>) {
+        let mut begun = HashSet::new();
+        for pid in pids {
+            if !self.is_decided(pid) && self.decide(pid) {
+                begun.insert(pid);
             }
         }
+        self.enrol_again(&begun);
     }
 
     /// What is known of the processes that are watched, and whose connections are enrolled.
@@ -220,9 +246,10 @@ impl Stages {
                 self.leave_alone(*pid);
             }
         }
-        for pid in wanted {
-            self.read(pid);
+        for pid in &wanted {
+            self.read(*pid);
         }
+        self.enrol_again(&wanted);
         // Forks that were watched with their parents until that was written.
         for pid in proc.pids().into_iter().filter(|pid| !running.contains(pid)) {
             if self.decides() {

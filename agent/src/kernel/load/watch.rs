@@ -78,19 +78,18 @@ impl Capture {
         self.questions.set(question::LISTENS, u32::from(asks), 0)
     }
 
-    /// Watches a process, or no longer.
+    /// Watches a process, or no longer. Whether that is new.
     ///
     /// # Errors
     /// Where the map refuses.
-    pub fn set_watched(&mut self, pid: u32, watched: bool) -> Result<(), MapError> {
+    pub fn set_watched(&mut self, pid: u32, watched: bool) -> Result<bool, MapError> {
         let (index, bit) = (pid / 64, 1 << (pid % 64));
         let word = self.processes.get(&index, 0)?;
         let changed = if watched { word | bit } else { word & !bit };
-        if changed != word {
-            self.processes.set(index, changed, 0)
-        } else {
-            Ok(())
+        if changed == word {
+            return Ok(false);
         }
+        self.processes.set(index, changed, 0).map(|()| true)
     }
 }
 
