@@ -30,10 +30,14 @@ pub(super) fn measure(count: usize) -> Result<Report> {
         "--bin",
         "annotations",
     ]))?;
-    let release = workspace::target().join("release");
-    let mut command = Command::new(release.join("annotations"));
+    let built = workspace::target().join(if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    });
+    let mut command = Command::new(built.join("annotations"));
     command
-        .env("SPANWIRE_BIN", release.join("spanwire"))
+        .env("SPANWIRE_BIN", built.join("spanwire"))
         .arg(count.to_string());
     let said = shell::output(&mut command)?;
     let delays: Delays = serde_json::from_str(&said).context("what annotations said")?;
