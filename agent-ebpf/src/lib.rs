@@ -42,7 +42,7 @@ pub mod kind {
     pub const EXIT: u8 = 8;
     /// A process was forked: `tid` is the parent's number.
     pub const FORK: u8 = 9;
-    /// A process listens on a socket of TCP from now on; as `EXEC`.
+    /// A process listens on a socket of TCP from now on, where the agent asks for that ([`question`](crate::question)); as `EXEC`.
     pub const LISTENS: u8 = 10;
 }
 
@@ -224,6 +224,14 @@ pub struct Record {
     pub cause: u32,
     /// TCP sequence number of the first byte of the request that starts here; else the low half of its stream position.
     pub begins: u32,
+}
+
+/// What the agent may ask the kernel half, by its place in the map of questions: 1 where it does.
+pub mod question {
+    /// Who begins to listen?
+    pub const LISTENS: u32 = 0;
+    /// How many there are.
+    pub const COUNT: u32 = 1;
 }
 
 /// Address families as the kernel numbers them.

@@ -119,6 +119,12 @@ impl ApiServer {
         self.folder.path().join("spanwire.yaml")
     }
 
+    /// That of one that may do everything.
+    #[must_use]
+    pub fn administrator(&self) -> PathBuf {
+        self.folder.path().join("admin.yaml")
+    }
+
     fn ready(&mut self) -> Result<()> {
         wait::within(wait::START, "the API server", || {
             self.api.ensure_running()?;
@@ -133,9 +139,7 @@ impl ApiServer {
     /// It fails.
     pub fn ask(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = child::command(kubernetes("kubectl")?.to_str().context("path in UTF-8")?);
-        command
-            .arg("--kubeconfig")
-            .arg(self.folder.path().join("admin.yaml"));
+        command.arg("--kubeconfig").arg(self.administrator());
         // As in a cluster: its cache is not to stay in root's home, by port.
         command.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
         let output = child::fed(command.args(arguments), input)?;

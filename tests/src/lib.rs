@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod collector;
 pub mod database;
 pub mod expect;
+pub mod flips;
 pub mod footprint;
 pub mod foreign;
 pub mod http;

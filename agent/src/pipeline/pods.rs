@@ -3,14 +3,18 @@
 use super::Stages;
 use crate::connection::{Address, Endpoints};
 use crate::span::{Attribute, Span, Value, semconv};
+use std::collections::HashSet;
 
 impl Stages {
     /// Decides again of the processes of pods that have changed. Those of a pod that is gone keep its name for what is still to
     /// come of them.
     pub(super) fn follow_pods(&mut self) {
+        // More may be injected now, too.
+        let mut changed = HashSet::new();
         for (pid, is_there) in self.processes.proc().changed_with_pods() {
             if is_there {
                 self.processes.on_pod(pid);
+                changed.insert(pid);
             }
             if self.decides() {
                 self.decide(pid);
@@ -18,6 +22,10 @@ impl Stages {
                 self.read(pid);
             }
         }
+        if !changed.is_empty() {
+            changed = self.capture.watched(&changed.into_iter().collect::<Vec<_>>());
+        }
+        self.enrol_again(&changed);
     }
 
     /// Nothing is kept for a process that is not watched: what it sends goes as it comes, and its sockets leave the sockhash with

@@ -3,6 +3,7 @@
 use super::root::Root;
 use super::watch::Asks;
 use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, listening, name, runtime};
+use procfs::ProcError;
 use procfs::process::{MMapPath, Process, Stat};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
@@ -139,8 +140,7 @@ impl Proc {
     /// started may be over in a millisecond. `None` where it is already.
     #[must_use]
     pub fn glance(&self, pid: u32, asks: &Asks) -> Option<Glance> {
-        let folder = self.path.join(pid.to_string());
-        let process = Process::new_with_root(folder.clone()).ok()?;
+        let (folder, process) = self.open(pid).ok()?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let file_name = executable.as_deref().and_then(file_name).map(str::to_owned);
         let cgroups = match asks.container || asks.units || self.pods.is_some() {
@@ -178,10 +178,12 @@ impl Proc {
     /// # Errors
     /// It has ended, or we have no right to read even what is public.
     pub fn identity(&self, pid: u32) -> Result<Identity, Unreadable> {
-        let process = Process::new_with_root(self.path.join(pid.to_string()))
-            .map_err(|error| unreadable(pid, &error))?;
+        let first = Process::new_with_root(self.path.join(pid.to_string()));
+        let stat = first.and_then(|first| first.stat());
+        let stat = stat.map_err(|error| unreadable(pid, &error))?;
         // All below is read through one descriptor, and so of one process even when its id is used again.
-        let stat = running(&process, pid)?;
+        let (_, process) = self.open(pid).map_err(|error| unreadable(pid, &error))?;
+        goes_on(&process, pid, &stat.comm)?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let arguments = arguments(&process);
         let root = root(&process);
@@ -203,7 +205,7 @@ impl Proc {
         let (declared, mut sdk) = environment(&process);
         arguments.iter().for_each(|argument| sdk.note_argument(argument));
         // Of one that gave up its memory meanwhile, some of this was read as empty, and not refused.
-        running(&process, pid)?;
+        goes_on(&process, pid, &stat.comm)?;
         Ok(Identity {
             pid,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -223,6 +225,21 @@ impl Proc {
         })
     }
 
+    /// A process, with its folder: where its first thread has ended, that of one that goes on, since what is the process's (its
+    /// executable, its memory, its descriptors) is shown by those alone.
+    fn open(&self, pid: u32) -> Result<(PathBuf, Process), ProcError> {
+        let folder = self.path.join(pid.to_string());
+        let first = Process::new_with_root(folder.clone())?;
+        // Threads of the kernel have no executable either.
+        if matches!(first.exe(), Err(ProcError::NotFound(_)))
+            && is_over(&first.stat()?)
+            && let Some(thread) = living_thread(&folder)
+        {
+            return Ok(thread);
+        }
+        Ok((folder, first))
+    }
+
     fn pod(&self, cgroups: &[String]) -> Option<Arc<Pod>> {
         self.pods.as_ref()?.find(cgroups)
     }
@@ -239,7 +256,7 @@ impl Proc {
         }
         let pids = self.pids().into_iter();
         pids.filter_map(|pid| {
-            let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+            let (_, process) = self.open(pid).ok()?;
             let is_there = changed.concern(&cgroups(&process))?;
             Some((pid, is_there))
         })
@@ -248,12 +265,13 @@ impl Proc {
 
     /// The executable of a process; `None` where that is gone, or we may not look.
     pub(super) fn executable(&self, pid: u32) -> Option<File> {
-        File::open(self.path.join(format!("{pid}/exe"))).ok()
+        let (folder, _) = self.open(pid).ok()?;
+        File::open(folder.join("exe")).ok()
     }
 
     /// The first library of a process whose name begins so, with its name; `None` where there is none yet.
     pub(super) fn library(&self, pid: u32, begin: &str) -> Option<(String, File)> {
-        let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+        let (_, process) = self.open(pid).ok()?;
         let maps = process.maps().ok()?;
         let path = maps.into_iter().find_map(|map| match map.pathname {
             MMapPath::Path(path) if file_name(&path)?.starts_with(begin) => Some(path),
@@ -265,13 +283,14 @@ impl Proc {
 
     /// The root of a process.
     pub(super) fn root_of(&self, pid: u32) -> Option<Root> {
-        root(&Process::new_with_root(self.path.join(pid.to_string())).ok()?)
+        let (_, process) = self.open(pid).ok()?;
+        root(&process)
     }
 
     /// Files in the memory of a process, each once, in the order of addresses, `most` at most.
     pub(super) fn mapped(&self, pid: u32, most: usize) -> Vec<PathBuf> {
-        let process = Process::new_with_root(self.path.join(pid.to_string()));
-        let maps = process.and_then(|process| process.maps()).ok();
+        let process = self.open(pid);
+        let maps = process.and_then(|(_, process)| process.maps()).ok();
         let mut files: Vec<PathBuf> = Vec::new();
         for map in maps.into_iter().flatten() {
             if let MMapPath::Path(path) = map.pathname
@@ -308,21 +327,34 @@ impl Proc {
     }
 }
 
-/// What the kernel says of a process that is not about to end.
-fn running(process: &Process, pid: u32) -> Result<Stat, Unreadable> {
-    let stat = process.stat().map_err(|error| unreadable(pid, &error))?;
-    if matches!(stat.state, 'Z' | 'X' | 'x') || stat.flags & PF_EXITING != 0 {
-        return Err(Unreadable::Gone {
-            pid,
-            comm: Some(stat.comm),
-        });
-    }
-    Ok(stat)
+/// Whether a thread is about to end, or has, and is there for its parent to ask: the first one of a process as long as others go on, too.
+const fn is_over(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X' | 'x') || stat.flags & PF_EXITING != 0
 }
 
-fn unreadable(pid: u32, error: &procfs::ProcError) -> Unreadable {
+fn goes_on(process: &Process, pid: u32, comm: &str) -> Result<(), Unreadable> {
+    match process.stat() {
+        Ok(stat) if !is_over(&stat) => Ok(()),
+        _ => Err(Unreadable::Gone {
+            pid,
+            comm: Some(comm.to_owned()),
+        }),
+    }
+}
+
+/// A thread that goes on in a process with this folder.
+fn living_thread(folder: &Path) -> Option<(PathBuf, Process)> {
+    let threads = std::fs::read_dir(folder.join("task")).ok()?.flatten();
+    let mut threads = threads.filter_map(|thread| {
+        let thread = Process::new_with_root(thread.path()).map(|process| (thread.path(), process));
+        thread.ok()
+    });
+    threads.find(|(_, thread)| thread.stat().is_ok_and(|stat| !is_over(&stat)))
+}
+
+fn unreadable(pid: u32, error: &ProcError) -> Unreadable {
     match error {
-        procfs::ProcError::PermissionDenied(_) => Unreadable::Refused {
+        ProcError::PermissionDenied(_) => Unreadable::Refused {
             pid,
             reason: error.to_string(),
         },
