@@ -610,7 +610,7 @@ impl Capture {
         // Where an entry goes meanwhile, the kernel begins again.
         let mut left = 2 * self.capacities[1] as usize;
         let mut slots = HashSet::new();
-        for entry in self.runtimes.iter() {
+        for entry in &self.runtimes {
             left = left.checked_sub(1)?;
             let (_, value) = entry.ok()?;
             let slot = value.get(AT..)?.first_chunk()?;
