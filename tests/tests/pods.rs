@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use spanwire_tests::agent::Hooks;
+use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::api_server::{ApiServer, FakePod, NODE};
 use spanwire_tests::child::{self, Child};
 use spanwire_tests::flips::{self, options, serve, told};
 use spanwire_tests::http::{self, Server};
+use spanwire_tests::relay::Relay;
 use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
@@ -19,7 +20,9 @@ spanwire_tests::under_one_hook_set!(
     annotations_decide_live_and_attributes_are_the_conventions,
     what_is_enrolled_leaves_with_the_annotation,
     orders_are_seen_from_the_annotation_to_its_removal,
-    the_api_server_away
+    the_api_server_away,
+    what_the_api_server_has_forgotten_is_asked_for_anew,
+    a_watch_whose_connection_breaks_goes_on_where_it_was
 );
 
 /// Ends of requests to pods while those are watched.
@@ -442,7 +445,7 @@ fn the_api_server_away(hooks: Hooks) -> Result<()> {
     let session = Session::start(options(&server, hooks))?;
     watched(&first, true)?;
     let mut second = None;
-    server.restart(|| {
+    server.restart(|_| {
         call(&first, "/x?away")?;
         // A container that is started again: of its pod all is known.
         let service = serve(&pod, "127.0.0.1", 1)?;
@@ -468,6 +471,63 @@ fn the_api_server_away(hooks: Hooks) -> Result<()> {
             .all(|span| resource(span, "k8s.pod.name") == Some("cart")),
         "{:#?}",
         seen.spans
+    );
+    Ok(())
+}
+
+fn what_the_api_server_has_forgotten_is_asked_for_anew(hooks: Hooks) -> Result<()> {
+    let mut server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", 1)?;
+    let session = Session::start(options(&server, hooks))?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument=true"])?;
+    watched(&service, true)?;
+    // What it goes on from is not known any more when it is back: 410.
+    server.restart(ApiServer::compact)?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument=false"])?;
+    watched(&service, false)?;
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument=true"])?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument-"])?;
+    watched(&service, true)?;
+    let seen = session.finish(0)?;
+    let restarted = seen.summary.value("kubernetes.watches.restarted");
+    ensure!(restarted > 0, "{:#?}", seen.summary);
+    Ok(())
+}
+
+fn a_watch_whose_connection_breaks_goes_on_where_it_was(hooks: Hooks) -> Result<()> {
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", 1)?;
+    let relay = Relay::start(server.address())?;
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("kubeconfig");
+    let text = std::fs::read_to_string(server.kubeconfig())?;
+    let [there, here] = [server.address(), relay.address].map(|address| address.to_string());
+    ensure!(text.contains(&there), "{text}");
+    std::fs::write(&config, text.replace(&there, &here))?;
+    let options = Options::run(hooks)
+        .environment("SPANWIRE_KUBECONFIG", config.display().to_string())
+        .environment("SPANWIRE_NODE_NAME", NODE);
+    let session = Session::start(options)?;
+    let value = |truth: bool| format!("spanwire.dev/instrument={truth}");
+    for truth in [true, false, true] {
+        server.annotate(&["pod", "cart", "-n", "shop"], &[&value(truth)])?;
+        watched(&service, truth)?;
+        ensure!(relay.cut() > 0, "nobody was connected");
+    }
+    server.annotate(&["namespace", "shop"], &[&value(false)])?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument-"])?;
+    watched(&service, false)?;
+    let seen = session.finish(0)?;
+    let restarted = seen.summary.value("kubernetes.watches.restarted");
+    ensure!(restarted == 0, "{:#?}", seen.summary);
+    ensure!(
+        seen.summary.value("kubernetes.requests.failed") > 0,
+        "{:#?}",
+        seen.summary
     );
     Ok(())
 }
