@@ -7,6 +7,7 @@
 //! One line an assertion, `ok …` or `FAIL …`; at the end `N passed, N failed`.
 
 mod agent;
+mod goroutines;
 mod http;
 mod options;
 mod propagation;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     }
     propagation::assert(&mut verdict);
     proxies::assert(&mut verdict);
+    goroutines::assert(&mut verdict);
     options::assert(&mut verdict);
     println!("{} passed, {} failed", verdict.passed, verdict.failed);
     if verdict.failed == 0 {
