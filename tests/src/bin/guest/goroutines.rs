@@ -47,10 +47,9 @@ fn run() -> Result<()> {
     thread::sleep(Duration::from_secs(5));
     let asked = thread::scope(|scope| {
         let asking: Vec<_> = (0..AT_ONCE).map(|of| scope.spawn(move || ask(of))).collect();
-        asking.into_iter().try_for_each(|asking| {
-            let asked = asking.join().ok().context("a client died")?;
-            asked
-        })
+        asking
+            .into_iter()
+            .try_for_each(|asking| asking.join().ok().context("a client died")?)
     });
     relay.stop()?;
     server.stop()?;
