@@ -2,7 +2,7 @@
 
 use crate::globals::{global, kernel};
 pub(crate) use crate::machine::number;
-use crate::machine::{Number, offset};
+use crate::machine::{Number, offset, widened};
 use crate::operation::{Source, user};
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs};
 use core::ptr::read_volatile;
@@ -26,7 +26,7 @@ impl Registers {
     /// Number of the system call whose registers are at this address.
     #[inline(always)]
     pub(crate) fn number_at(address: u64) -> Option<u64> {
-        kernel::<Number>(address, offset::NUMBER).map(|number| number as u64)
+        kernel(address, offset::NUMBER).map(widened)
     }
 
     /// Registers at this address.
@@ -54,7 +54,9 @@ impl Registers {
                     second: read(offset::SECOND),
                     third: read(offset::THIRD),
                     fourth: read(offset::FOURTH),
-                    number: read_volatile(registers.add(offset::NUMBER as usize).cast::<Number>()) as u64,
+                    number: widened(read_volatile(
+                        registers.add(offset::NUMBER as usize).cast::<Number>(),
+                    )),
                 }
             });
         }

@@ -57,6 +57,11 @@ pub(crate) mod offset {
 /// The type of the number there.
 pub(crate) type Number = u32;
 
+#[inline(always)]
+pub(crate) fn widened(number: Number) -> u64 {
+    number as u64
+}
+
 /// `_TIF_32BIT` of `thread_info.flags` (arch/arm64/include/asm/thread_info.h): the process is one of 32 bits.
 pub(crate) const COMPAT: u32 = 1 << 22;
 

@@ -51,6 +51,11 @@ pub(crate) mod offset {
 /// The type of the number there.
 pub(crate) type Number = u64;
 
+#[inline(always)]
+pub(crate) fn widened(number: Number) -> u64 {
+    number
+}
+
 /// `TS_COMPAT` of `thread_info.status` (arch/x86/include/asm/thread_info.h): the thread is in a system call of 32 bits.
 pub(crate) const COMPAT: u32 = 2;
 
