@@ -26,7 +26,7 @@ struct Kernel {
     machine: Machine,
     /// Debian suite that has it.
     suite: &'static str,
-    /// Hook sets that must load there. A set that is not named is run all the same where it loads.
+    /// Hook sets that must load there. A set that is not named is run all the same where it loads, on this machine's kind.
     must: &'static str,
     /// Whether Debian keeps it for years. Backports come and go: one that is gone is said, and is no failure.
     kept: bool,
@@ -80,7 +80,7 @@ const KERNELS: &[Kernel] = &[
         line: "6.18.",
         machine: Machine::Arm,
         suite: "trixie-backports",
-        must: "socket,trampoline,syscall",
+        must: "socket,trampoline",
         kept: false,
     },
 ];
