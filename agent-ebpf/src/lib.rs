@@ -395,10 +395,12 @@ pub struct Globals {
     pub task_stack: u32,
     /// `signal_struct.nr_threads`.
     pub signal_threads: u32,
-    /// `task_struct.thread.fsbase`.
+    /// `task_struct.thread.fsbase`, of x86-64 alone.
     pub task_fsbase: u32,
-    /// `task_struct.thread_info.status`.
-    pub task_status: u32,
+    /// From a thread's stack to the registers of a system call, where `has_task_pt_regs` is 0.
+    pub stack_registers: u32,
+    /// What says that a process is one of 32 bits: `task_struct.thread_info.status`, on aarch64 `flags`.
+    pub task_compat: u32,
     /// `task_struct.files`.
     pub task_files: u32,
     /// `files_struct.fdt`.

@@ -616,6 +616,9 @@ fn announce(config: &Config, hooks: HookSet, quiet: bool) {
             [] => String::new(),
             names => format!(", exporting to {}", names.join(" and ")),
         };
+        if let Some(what) = process::unfollowed().filter(|_| config.capture.probes) {
+            eprintln!("spanwire: {what}");
+        }
         eprintln!("spanwire ready: {hooks} hooks{export}");
     }
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {

@@ -1,8 +1,10 @@
 //! Set-up, tests, benches and checks of the spanwire workspace: `cargo xtask --help`.
 
+mod apt;
 mod bench;
 mod demo;
 mod kernels;
+mod machine;
 mod package;
 mod run;
 mod setup;
@@ -49,6 +51,8 @@ enum Task {
     },
     /// Check the house rules: layers, file sizes, names.
     Tidy,
+    /// Build a static binary with its kernel objects, for this machine or another, into target/static.
+    Build(package::Build),
     /// Build the Debian package, of a static binary, into target/package.
     Package(package::Build),
     /// Build the container image, of a static binary and from nothing else, into target/package.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::command(&arguments),
         Task::Test { suites } => test::command(&suites),
         Task::Tidy => tidy::command(),
+        Task::Build(build) => package::binary(&build),
         Task::Package(build) => package::package(&build),
         Task::Image(build) => package::image(&build),
         Task::Bench(arguments) => bench::command(&arguments),

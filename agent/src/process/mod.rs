@@ -37,7 +37,7 @@ pub mod watch;
 
 pub use container::Container;
 pub use declared::Declared;
-pub use execution::Execution;
+pub use execution::{Execution, unfollowed};
 pub use host::Host;
 pub use language::Languages;
 pub use peers::{Peer, Peers};
