@@ -485,7 +485,7 @@ impl Table {
             None => known.resource.attributes.clone(),
         };
         let rules = OwnRules {
-            sample: known.resource.own.sample.or(own.sample),
+            sample: own.sample.or(known.resource.own.sample),
             redaction: own.redaction,
         };
         Known {
