@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod instance;
 
+pub mod engine;
 pub mod health;
 pub mod kernel;
 pub mod kubernetes;

@@ -45,7 +45,7 @@ use discovery::{Listeners, Pace, Round};
 
 pub use sinks::{Looked, Sinks};
 
-/// How often processes of pods that have changed are looked for at most: each time, all processes are asked.
+/// How often processes of pods and containers that have changed are looked for at most: each time, all processes are asked.
 const PODS: Duration = Duration::from_millis(250);
 
 /// How often slots are looked for that services which are gone had, where none is left.
@@ -355,7 +355,7 @@ impl Pipeline {
             self.wait();
             self.turn();
             if self.pods.is_due() {
-                self.stages.follow_pods();
+                self.stages.follow_places();
             }
             self.answer();
             while let Ok((change, done)) = self.stages.changes.try_recv() {

@@ -4,14 +4,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::api_server::{ApiServer, FakePod, NODE};
-use spanwire_tests::child::{self, Child};
+use spanwire_tests::conventions;
 use spanwire_tests::flips::{self, options, serve, told};
 use spanwire_tests::http::{self, Server};
 use spanwire_tests::relay::Relay;
 use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
-use spanwire_tests::{port, wait, workload};
+use spanwire_tests::{port, wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::mpsc::{self, Receiver};
@@ -38,21 +38,6 @@ fn watched(service: &Service, wanted: bool) -> Result<()> {
     wait::until(&format!("process {pid} watched: {wanted}"), || {
         Ok((told(pid)?["watched"] == wanted).then_some(()))
     })
-}
-
-/// Every constant of the conventions' registry, as it is published for Python.
-fn registry() -> Result<BTreeSet<String>> {
-    let script = "
-import importlib, pkgutil
-for package in ('opentelemetry.semconv.attributes', 'opentelemetry.semconv._incubating.attributes'):
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        for name, value in vars(importlib.import_module(package + '.' + module.name)).items():
-            if name.isupper() and isinstance(value, str): print(value)
-";
-    let python = workload::environment("python")?;
-    let mut command = child::command(python.to_str().context("path in UTF-8")?);
-    command.args(["-c", script]);
-    Ok(Child::spawn(command)?.succeed()?.into_iter().collect())
 }
 
 fn resource<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
@@ -242,7 +227,7 @@ fn annotations_decide_live_and_attributes_are_the_conventions(hooks: Hooks) -> R
         seen.summary
     );
     // Each attribute has its value, and each name is the conventions'.
-    let registry = registry()?;
+    let registry = conventions::registry()?;
     ensure!(registry.contains("k8s.pod.name"), "{registry:?}");
     let mut keys = BTreeSet::new();
     for span in &seen.spans {

@@ -7,100 +7,41 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Turn;
-use spanwire_tests::child::{self, Child};
 use spanwire_tests::dns::NameServer;
+use spanwire_tests::podman::Podman;
 use spanwire_tests::receiver::Receiver;
 use spanwire_tests::service::python;
 use spanwire_tests::span::Kind;
 use spanwire_tests::{http, wait};
-use tempfile::TempDir;
 
 /// Largest that the image may be, in bytes: 2/3 of it are what one binary takes.
 const LARGEST: u64 = 40_000_000;
 
 const NAME: &str = "localhost/spanwire:latest";
 
-/// podman with a storage of its own.
-struct Podman {
-    folder: TempDir,
+/// podman with the image.
+fn loaded() -> Result<Podman> {
+    let podman = Podman::new()?;
+    let archive: PathBuf = std::env::var_os("SPANWIRE_IMAGE")
+        .context("SPANWIRE_IMAGE: cargo xtask test packages sets it")?
+        .into();
+    let archive = std::path::absolute(archive)?;
+    podman.output(&["load", "--quiet", "--input", &archive.to_string_lossy()])?;
+    Ok(podman)
 }
 
-impl Podman {
-    /// With the image.
-    fn loaded() -> Result<Self> {
-        let podman = Self {
-            folder: tempfile::tempdir()?,
-        };
-        let archive: PathBuf = std::env::var_os("SPANWIRE_IMAGE")
-            .context("SPANWIRE_IMAGE: cargo xtask test packages sets it")?
-            .into();
-        let archive = std::path::absolute(archive)?;
-        podman.output(&["load", "--quiet", "--input", &archive.to_string_lossy()])?;
-        Ok(podman)
-    }
-
-    fn global(&self) -> Vec<String> {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
-        let words = [
-            "--storage-driver",
-            "vfs",
-            "--runtime",
-            "runc",
-            "--cgroup-manager",
-            "cgroupfs",
-        ];
-        let mut words: Vec<String> = words.map(str::to_owned).to_vec();
-        words.extend(["--root".into(), path("root"), "--runroot".into(), path("run")]);
-        words.extend([
-            "--tmpdir".into(),
-            path("tmp"),
-            "--events-backend".into(),
-            "none".into(),
-        ]);
-        words
-    }
-
-    fn output(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("podman")
-            .args(self.global())
-            .args(arguments)
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "podman {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// `podman run` of the image, as the compose file has it, with more options and in place of its command.
-    fn run(&self, options: &[&str], command: &[&str]) -> Result<Child> {
-        let mut podman = child::command("podman");
-        podman.args(self.global());
-        podman.args([
-            "run",
-            "--rm",
-            "--privileged",
-            "--pid=host",
-            "--cgroupns=host",
-            "--uts=host",
-            "--read-only",
-        ]);
-        podman.args(["--ulimit", "nofile=10000:10000", "--ulimit", "nproc=5000:5000"]);
-        podman.args(options).arg(NAME).args(command);
-        Child::spawn(podman)
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.output(&["rm", "--force", "--all"]);
-    }
-}
+/// As the compose file has it.
+const AS_COMPOSED: [&str; 5] = [
+    "--privileged",
+    "--pid=host",
+    "--cgroupns=host",
+    "--uts=host",
+    "--read-only",
+];
 
 #[test]
 fn the_image_is_small_and_has_no_shell() -> Result<()> {
-    let podman = Podman::loaded()?;
+    let podman = loaded()?;
     let size: u64 = podman
         .output(&["image", "inspect", "--format", "{{.Size}}", NAME])?
         .trim()
@@ -132,7 +73,7 @@ const HOST: &str = "collector.shop.test";
 /// Ready in the image, with an endpoint by `host`, a SERVER span of a request that a service of the host was asked comes there.
 fn traced(options: &[&str], host: &str) -> Result<()> {
     let _turn = Turn::take()?;
-    let podman = Podman::loaded()?;
+    let podman = loaded()?;
     let receiver = Receiver::start()?;
     let folder = tempfile::tempdir()?;
     let service = python::files(folder.path())?;
@@ -141,9 +82,10 @@ fn traced(options: &[&str], host: &str) -> Result<()> {
         receiver.http.port()
     );
     let port = format!("SPANWIRE_WATCH_PORT={}", service.address.port());
-    let mut all = vec!["--network=host", "--env", &endpoint, "--env", &port];
+    let mut all = AS_COMPOSED.to_vec();
+    all.extend(["--network=host", "--env", &endpoint, "--env", &port]);
     all.extend(options);
-    let mut container = podman.run(&all, &[])?;
+    let mut container = podman.run(&all, NAME, &[])?;
     container.error_line("spanwire ready")?;
     http::connect(service.address)?.call("GET", "/asked", &service.address.to_string(), &[])?;
     let span = wait::until("a span", || {

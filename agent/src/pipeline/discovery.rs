@@ -167,7 +167,7 @@ impl Stages {
     }
 
     /// Whether nothing but its end decides of a process: children of one that was named by its number are watched for that.
-    fn is_decided(&self, pid: u32) -> bool {
+    pub(super) fn is_decided(&self, pid: u32) -> bool {
         self.filter.names_processes() && self.processes.is_copy(pid)
     }
 

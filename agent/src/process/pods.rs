@@ -253,19 +253,19 @@ mod tests {
         process(200, "/system.slice/ssh.service");
         let pods = Arc::new(Pods::default());
         let proc = Proc::at(fake.path()).knowing(Arc::clone(&pods));
-        assert_eq!(proc.changed_with_pods(), []);
+        assert_eq!(proc.changed(), []);
         pods.put(pod(UID, None));
-        assert_eq!(proc.changed_with_pods(), [(100, true)]);
+        assert_eq!(proc.changed(), [(100, true)]);
         assert_eq!(proc.glance(100, &Asks::default()).unwrap().pod.unwrap().uid, UID);
         assert_eq!(proc.glance(200, &Asks::default()).unwrap().pod, None);
         pods.put(pod(UID, None));
-        assert_eq!(proc.changed_with_pods(), []);
+        assert_eq!(proc.changed(), []);
         pods.put(pod(UID, Some(ID)));
-        assert_eq!(proc.changed_with_pods(), [(100, true)]);
+        assert_eq!(proc.changed(), [(100, true)]);
         pods.remove(UID);
-        assert_eq!(proc.changed_with_pods(), [(100, false)]);
+        assert_eq!(proc.changed(), [(100, false)]);
         assert_eq!(proc.glance(100, &Asks::default()).unwrap().pod, None);
         pods.remove(UID);
-        assert_eq!(proc.changed_with_pods(), []);
+        assert_eq!(proc.changed(), []);
     }
 }

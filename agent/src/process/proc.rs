@@ -2,7 +2,10 @@
 
 use super::root::Root;
 use super::watch::Asks;
-use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, listening, name, runtime};
+use super::{
+    Container, Containers, Declared, Identity, Loaded, Pod, Pods, cgroup, container, containers, listening,
+    name, runtime,
+};
 use procfs::ProcError;
 use procfs::process::{MMapPath, Process, Stat};
 use rustix::fs::{Mode, OFlags};
@@ -28,6 +31,8 @@ const MAX_PASSWD: usize = 256 << 10;
 pub struct Proc {
     path: PathBuf,
     pods: Option<Arc<Pods>>,
+    containers: Option<Arc<Containers>>,
+    files: Arc<container::Files>,
     listening: Arc<listening::Tables>,
 }
 
@@ -42,6 +47,8 @@ pub struct Glance {
     pub name: String,
     /// The container it is in, where that was asked for.
     pub container: Option<Container>,
+    /// More of its container is about to be told.
+    pub is_container_awaited: bool,
     /// The pod of Kubernetes it is in, where that is known.
     pub pod: Option<Arc<Pod>>,
     /// Its control groups are those of a pod, known or not.
@@ -103,6 +110,8 @@ impl Proc {
         Self {
             path: path.into(),
             pods: None,
+            containers: None,
+            files: Arc::default(),
             listening: Arc::default(),
         }
     }
@@ -112,6 +121,15 @@ impl Proc {
     pub fn knowing(self, pods: Arc<Pods>) -> Self {
         Self {
             pods: Some(pods),
+            ..self
+        }
+    }
+
+    /// Has engines asked for the containers that processes are in.
+    #[must_use]
+    pub fn asking(self, containers: Arc<Containers>) -> Self {
+        Self {
+            containers: Some(containers),
             ..self
         }
     }
@@ -147,6 +165,10 @@ impl Proc {
             true => cgroups(&process),
             false => Vec::new(),
         };
+        let container = match asks.container {
+            true => self.container(&cgroups, self.root().as_ref()),
+            false => None,
+        };
         Some(Glance {
             pid,
             name: match file_name {
@@ -154,11 +176,8 @@ impl Proc {
                 None => process.stat().ok()?.comm,
             },
             executable,
-            container: if asks.container {
-                container::find(&cgroups, self.root().as_ref())
-            } else {
-                None
-            },
+            is_container_awaited: container.as_ref().is_some_and(|found| found.is_awaited),
+            container: container.map(|found| found.container),
             pod: self.pod(&cgroups),
             is_in_pod: cgroup::pod_uid(&cgroups).is_some(),
             command_line: asks.command_line.then(|| arguments(&process).join(" ")),
@@ -214,7 +233,9 @@ impl Proc {
             runtime: runtime::describe(family, executable.as_deref(), root.as_ref(), || {
                 process.open_relative("exe").ok()
             }),
-            container: container::find(&cgroups, host.as_ref()),
+            container: self
+                .container(&cgroups, host.as_ref())
+                .map(|found| found.container),
             pod: self.pod(&cgroups),
             unit: cgroup::unit(&cgroups, file_name),
             name,
@@ -244,21 +265,33 @@ impl Proc {
         self.pods.as_ref()?.find(cgroups)
     }
 
-    /// Processes of pods that have changed since this was last asked, and whether the pod is still there.
-    #[must_use]
-    pub fn changed_with_pods(&self) -> Vec<(u32, bool)> {
-        let Some(pods) = &self.pods else {
-            return Vec::new();
+    fn container(&self, cgroups: &[String], root: Option<&Root>) -> Option<container::Found> {
+        let sources = container::Sources {
+            root,
+            files: &self.files,
+            told: self.containers.as_deref(),
         };
-        let changed = pods.take_changed();
-        if changed.is_empty() {
+        container::find(cgroups, sources)
+    }
+
+    /// Processes of pods and containers that have changed since this was last asked, and whether anything is to be read anew: not
+    /// of a pod that is gone, nor of a container that nobody knows.
+    #[must_use]
+    pub fn changed(&self) -> Vec<(u32, bool)> {
+        let pods = self.pods.as_ref().map(|pods| pods.take_changed());
+        let pods = pods.unwrap_or_default();
+        let containers = self.containers.as_ref().map(|it| it.take_changed());
+        let containers = containers.unwrap_or_default();
+        if pods.is_empty() && containers.is_empty() {
             return Vec::new();
         }
         let pids = self.pids().into_iter();
         pids.filter_map(|pid| {
             let (_, process) = self.open(pid).ok()?;
-            let is_there = changed.concern(&cgroups(&process))?;
-            Some((pid, is_there))
+            let groups = cgroups(&process);
+            let by_pod = pods.concern(&groups);
+            let by_container = containers::concern(&containers, &groups);
+            Some((pid, by_pod.max(by_container)?))
         })
         .collect()
     }

@@ -68,6 +68,7 @@ pub(crate) const TESTS: &[Need] = &[
     program("curl", "curl"),
     program("openssl", "openssl"),
     program("runc", "runc"),
+    program("podman", "podman"),
     // Network namespaces, and translation of addresses between them.
     program("ip", "iproute2"),
     program("nft", "nftables"),

@@ -59,6 +59,7 @@ fn all_that_is_known_of_a_process() {
             id: ID.into(),
             name: Some("web".into()),
             service: None,
+            runtime: Some("docker".into()),
             ..Container::default()
         }),
         pod: None,
@@ -77,6 +78,7 @@ fn all_that_is_known_of_a_process() {
         executable: expect.executable.clone(),
         name: "python3.11".into(),
         container,
+        is_container_awaited: false,
         pod: None,
         is_in_pod: false,
         command_line: None,
@@ -122,6 +124,7 @@ fn what_is_missing_is_left_out() {
         executable: None,
         name: "server".into(),
         container: None,
+        is_container_awaited: false,
         pod: None,
         is_in_pod: false,
         command_line: None,
