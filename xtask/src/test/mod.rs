@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every check there is, each with its time: one after the other, but for guests, which meet nobody and
-//! are run beside the rest.
+//! `cargo xtask test`: every check there is, each with its time: one after the other, but for guests and replays, which meet
+//! nobody and are run beside the rest.
 
 mod beside;
 mod stages;
@@ -45,13 +45,13 @@ const STAGES: &[Stage] = &[
     ("unit tests", Suite::Unit, stages::unit),
     ("live tests", Suite::Live, stages::live),
     ("kubernetes", Suite::Kubernetes, stages::kubernetes),
-    ("replay tests", Suite::Replay, stages::replay),
     ("kernels", Suite::Kernels, kernels::command),
+    ("replay tests", Suite::Replay, stages::replay),
     ("packages", Suite::Packages, stages::packages),
 ];
 
-/// What is run beside the rest, where all are run.
-const BESIDE: &[Suite] = &[Suite::Kernels];
+/// Those that are run one after the other beside the rest, where all are run.
+const BESIDE: &[Suite] = &[Suite::Kernels, Suite::Replay];
 
 /// How one stage went.
 struct Outcome {
@@ -86,7 +86,7 @@ pub(crate) fn command(suites: &[Suite]) -> Result<()> {
         outcomes.push(stage(name, run));
     }
     if let Some(beside) = beside {
-        outcomes.push(stage("kernels", || beside.finish()));
+        outcomes.push(stage("kernels and replay tests", || beside.finish()));
     }
     println!("\n== all stages, {:.0} s", started.elapsed().as_secs_f64());
     conclude(&outcomes)
