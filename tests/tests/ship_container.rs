@@ -14,8 +14,8 @@ use spanwire_tests::service::python;
 use spanwire_tests::span::Kind;
 use spanwire_tests::{http, wait};
 
-/// Largest that the image may be, in bytes: 2/3 of it are what one binary takes.
-const LARGEST: u64 = 40_000_000;
+/// Largest that the image may be, in bytes: nearly all of it is one binary, here of a build without optimization of the whole.
+const LARGEST: u64 = 48_000_000;
 
 const NAME: &str = "localhost/spanwire:latest";
 
