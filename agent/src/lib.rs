@@ -25,6 +25,7 @@ pub mod redact;
 pub mod sample;
 
 pub mod command;
+mod delays;
 mod naming;
 pub mod pipeline;
 pub mod propagation;

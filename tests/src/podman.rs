@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::child::{self, Child};
-use crate::service::Service;
+use crate::service::{Service, python};
 use crate::{port, wait, workload};
 
 /// podman, whose containers end with it.
@@ -124,17 +124,11 @@ impl Podman {
         all.extend(options);
         let port_text = port.to_string();
         let command = [
-            workload::PYTHON,
-            "-m",
-            "http.server",
-            "--bind",
-            "127.0.0.1",
-            "--protocol",
-            "HTTP/1.1",
-            "-d",
-            "/served",
-            &port_text,
-        ];
+            &[workload::PYTHON],
+            &python::FILE_SERVER[..],
+            &["-d", "/served", &port_text],
+        ]
+        .concat();
         Service::listening(self.run(&all, image, &command)?, port)
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
-use trouble::{Delays, Trouble};
+use trouble::{Trouble, delays};
 
 /// Where Docker and Podman have their sockets, unless somebody has said otherwise.
 const EXPECTED: [&str; 3] = [
@@ -186,7 +186,7 @@ impl Asker {
 
     /// Asks for a container until all is known that can be, or nobody looks for it any more.
     async fn ask(self: Arc<Self>, id: String) -> String {
-        let (mut delays, mut is_counted) = (Delays::new(), false);
+        let (mut delays, mut is_counted) = (delays(), false);
         while self.containers.remembers(&id) {
             let Ok(place) = self.places.acquire().await else {
                 break;

@@ -1,8 +1,8 @@
 //! An engine that does not answer as it should: said once, and asked again less and less often.
 
 use super::client::Failure;
+use crate::delays::Delays;
 use crate::health::{Counter, Health};
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,21 +13,8 @@ const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Times between questions.
-pub(super) struct Delays(ExponentialBackoff);
-
-impl Delays {
-    pub(super) fn new() -> Self {
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(FIRST)
-            .with_max_delay(LONGEST)
-            .without_max_times()
-            .with_jitter();
-        Self(delays.build())
-    }
-
-    pub(super) async fn wait(&mut self) {
-        tokio::time::sleep(self.0.next().unwrap_or(LONGEST)).await;
-    }
+pub(super) fn delays() -> Delays {
+    Delays::between(FIRST, LONGEST)
 }
 
 /// Counts what goes wrong, and says it when it begins and when it is over.

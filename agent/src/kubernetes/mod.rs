@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use trouble::{Delays, Trouble};
+use trouble::{Trouble, delays};
 use watch::{ANSWER, Begins, Change, Followed};
 
 /// Where a pod has what it needs to speak to the API server.
@@ -343,7 +343,7 @@ impl Asker {
     {
         let (tell, places, mut trouble) = (self.tell.clone(), Arc::clone(&self.places), self.trouble.clone());
         self.questions.spawn(async move {
-            let (mut delays, mut refusals) = (Delays::new(), 0);
+            let (mut delays, mut refusals) = (delays(), 0);
             let answer = loop {
                 let Ok(place) = places.acquire().await else { return };
                 let answered = timeout(ANSWER, question()).await;

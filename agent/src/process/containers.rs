@@ -160,7 +160,7 @@ pub(super) fn concern(changed: &HashMap<String, bool>, cgroups: &[String]) -> Op
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{FakeProc, FakeProcess};
+    use super::super::fake::FakeProc;
     use super::super::proc::Proc;
     use super::super::watch::Asks;
     use super::*;
@@ -219,15 +219,8 @@ mod tests {
     #[test]
     fn processes_of_a_container_are_told_once_of_each_change_and_of_nothing_else() {
         let fake = FakeProc::new();
-        let process = |pid: u32, cgroup: &str| {
-            fake.add(&FakeProcess {
-                pid,
-                cgroup: &format!("0::{cgroup}\n"),
-                ..FakeProcess::default()
-            });
-        };
-        process(100, &format!("/docker/{ID}"));
-        process(200, "/system.slice/ssh.service");
+        fake.add_in(100, &format!("/docker/{ID}"));
+        fake.add_in(200, "/system.slice/ssh.service");
         let containers = Arc::new(Containers::default());
         let proc = Proc::at(fake.path()).asking(Arc::clone(&containers));
         let asks = Asks {
