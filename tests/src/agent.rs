@@ -52,15 +52,27 @@ impl Hooks {
     }
 }
 
+/// The function of this name in the module around, which takes [`Hooks`], as a test under those.
+#[macro_export]
+macro_rules! under {
+    ($hooks:ident, $name:ident) => {
+        #[test]
+        fn $name() -> anyhow::Result<()> {
+            let name = concat!(module_path!(), "::", stringify!($name));
+            $crate::attempt::attempt(name, || super::$name($crate::agent::Hooks::$hooks))
+        }
+    };
+}
+
 /// Each of these functions, which take [`Hooks`], as a test under each hook set that this machine must have.
 #[macro_export]
 macro_rules! under_both_hook_sets {
     ($($name:ident),+ $(,)?) => {
         mod socket {
-            $(#[test] fn $name() -> anyhow::Result<()> { super::$name($crate::agent::Hooks::Socket) })+
+            $($crate::under!(Socket, $name);)+
         }
         mod syscall {
-            $(#[test] fn $name() -> anyhow::Result<()> { super::$name($crate::agent::Hooks::Syscall) })+
+            $($crate::under!(Syscall, $name);)+
         }
     };
 }
@@ -71,7 +83,7 @@ macro_rules! under_both_hook_sets {
 macro_rules! under_one_hook_set {
     ($($name:ident),+ $(,)?) => {
         mod one {
-            $(#[test] fn $name() -> anyhow::Result<()> { super::$name($crate::agent::Hooks::Socket) })+
+            $($crate::under!(Socket, $name);)+
         }
     };
 }

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod api_server;
+pub mod attempt;
 pub mod bulk;
 pub mod calls;
 pub mod capture;

@@ -13,6 +13,8 @@ use spanwire_tests::http::{self, Server};
 use spanwire_tests::span::{self, Span};
 use spanwire_tests::{port, wait};
 
+spanwire_tests::live!(a_collector_that_is_killed_and_comes_back_has_every_span,);
+
 /// A collector that writes what it gets to a file; killed when dropped.
 struct Collector {
     program: PathBuf,
@@ -84,7 +86,6 @@ fn server() -> Result<(Server, SocketAddr)> {
     Ok((server, address))
 }
 
-#[test]
 fn a_collector_that_is_killed_and_comes_back_has_every_span() -> Result<()> {
     for (protocol, place) in [("grpc", 0), ("http/protobuf", 1), ("http/json", 1)] {
         let folder = tempfile::tempdir()?;

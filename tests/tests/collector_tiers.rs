@@ -24,6 +24,13 @@ use spanwire_tests::service::zipkin::Zipkin;
 use spanwire_tests::span::{self, Kind, Span};
 use spanwire_tests::{wait, workload};
 
+spanwire_tests::live!(
+    every_configuration_is_valid_and_would_not_be_with_a_key_misspelt,
+    every_variable_of_the_configurations_is_explained,
+    two_tiers_keep_and_count_the_traces_of_two_hosts_as_they_are_told,
+    what_is_kept_reaches_kafka_and_zipkin_too,
+);
+
 /// The shipped configurations, as they are to be given: the tiers alone, what is added to the gateway together with it.
 fn sets() -> Result<Vec<Vec<PathBuf>>> {
     let mut sets = Vec::new();
@@ -44,7 +51,6 @@ fn sets() -> Result<Vec<Vec<PathBuf>>> {
     Ok(sets)
 }
 
-#[test]
 fn every_configuration_is_valid_and_would_not_be_with_a_key_misspelt() -> Result<()> {
     let sets = sets()?;
     ensure!(sets.len() == 4, "{sets:?}");
@@ -72,7 +78,6 @@ fn every_configuration_is_valid_and_would_not_be_with_a_key_misspelt() -> Result
     Ok(())
 }
 
-#[test]
 fn every_variable_of_the_configurations_is_explained() -> Result<()> {
     let explained = fs::read_to_string(collector::shipped("README.md"))?;
     let mut count = 0;
@@ -192,7 +197,6 @@ fn is_kept(id: &str, trace: &[&Span]) -> bool {
     trace.iter().any(|span| span.error) || is_slow || &id[18..] >= THRESHOLD
 }
 
-#[test]
 fn two_tiers_keep_and_count_the_traces_of_two_hosts_as_they_are_told() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let backend = Receiver::start()?;
@@ -397,7 +401,6 @@ fn replayed(count: usize, endpoint: SocketAddr, folder: &Path) -> Result<Vec<Spa
     Ok(spans?.into_iter().flatten().collect())
 }
 
-#[test]
 fn what_is_kept_reaches_kafka_and_zipkin_too() -> Result<()> {
     const COUNT: usize = 20;
     let folder = tempfile::tempdir()?;

@@ -20,6 +20,15 @@ spanwire_tests::under_both_hook_sets!(
     a_server_and_its_client_below_one_shell
 );
 
+spanwire_tests::live!(
+    the_status_of_the_command_is_passed_on,
+    signals_are_passed_on_to_the_command,
+    a_second_signal_ends_spanwire_alone,
+    what_the_terminal_sends_is_not_sent_twice,
+    a_command_that_cannot_be_started_is_named,
+    the_output_of_the_command_is_passed_through,
+);
+
 fn server() -> Result<(Server, SocketAddr)> {
     let (listener, address) = port::listener()?;
     let server = Server::tcp(listener, |connection| {
@@ -86,7 +95,6 @@ fn a_server_and_its_client_below_one_shell(hooks: Hooks) -> Result<()> {
     seen.exactly(&expected)
 }
 
-#[test]
 fn the_status_of_the_command_is_passed_on() -> Result<()> {
     for (script, status) in [
         ("exit 0", 0),
@@ -119,7 +127,6 @@ fn trapping(folder: &TempDir, traps: &str) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// Whoever is told to end is the command, which may take its time for it: spanwire ends as it does.
-#[test]
 fn signals_are_passed_on_to_the_command() -> Result<()> {
     for (signal, name) in [(Signal::INT, "INT"), (Signal::TERM, "TERM")] {
         let folder = tempfile::tempdir()?;
@@ -143,7 +150,6 @@ fn signals_are_passed_on_to_the_command() -> Result<()> {
 }
 
 /// A command that does not end for one signal can still be left behind.
-#[test]
 fn a_second_signal_ends_spanwire_alone() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let heard = folder.path().join("heard");
@@ -164,7 +170,6 @@ fn a_second_signal_ends_spanwire_alone() -> Result<()> {
 }
 
 /// Ctrl-C reaches the command by itself: from spanwire it would be a second one, which many programs take for "at once".
-#[test]
 fn what_the_terminal_sends_is_not_sent_twice() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (script, ready) = trapping(
@@ -191,7 +196,6 @@ fn what_the_terminal_sends_is_not_sent_twice() -> Result<()> {
 }
 
 /// With the statuses of env(1) and of shells.
-#[test]
 fn a_command_that_cannot_be_started_is_named() -> Result<()> {
     for (command, status) in [("no-such-command", 127), ("/etc/passwd", 126)] {
         let options = Options::bare(["run", "--output", "none"]).command([command]);
@@ -207,7 +211,6 @@ fn a_command_that_cannot_be_started_is_named() -> Result<()> {
 }
 
 /// What the command prints is its own: spanwire adds nothing to it but what it is asked for.
-#[test]
 fn the_output_of_the_command_is_passed_through() -> Result<()> {
     let options = Options::bare(["run", "--output", "none"]).command(["echo", "hello"]);
     let finished = agent::attempt(&options)?;

@@ -14,6 +14,12 @@ use spanwire_tests::prometheus::Prometheus;
 use spanwire_tests::shop::{self, Shop};
 use spanwire_tests::wait;
 
+spanwire_tests::live!(
+    what_is_shipped_is_what_prometheus_takes,
+    alerts_and_entries_of_the_runbook_are_the_same,
+    every_panel_has_data_and_every_alert_its_metrics,
+);
+
 fn deployed(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
 }
@@ -58,7 +64,6 @@ fn metrics(query: &str) -> Vec<&str> {
     words.filter(is_metric).collect()
 }
 
-#[test]
 fn what_is_shipped_is_what_prometheus_takes() -> Result<()> {
     let check = |what, file: PathBuf| {
         let mut promtool = child::command("promtool");
@@ -83,7 +88,6 @@ fn what_is_shipped_is_what_prometheus_takes() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn alerts_and_entries_of_the_runbook_are_the_same() -> Result<()> {
     let runbook = std::fs::read_to_string(deployed("prometheus/RUNBOOK.md"))?;
     let entries = runbook.lines().filter_map(|line| line.strip_prefix("## "));
@@ -98,7 +102,6 @@ fn alerts_and_entries_of_the_runbook_are_the_same() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn every_panel_has_data_and_every_alert_its_metrics() -> Result<()> {
     shop::prepare(|_| {})?;
     let shop = Shop::open(|_| {}, || false)?;

@@ -12,6 +12,15 @@ use spanwire_tests::span::{self, Span};
 use spanwire_tests::wait;
 use tempfile::TempDir;
 
+spanwire_tests::live!(
+    whole_traces_come_out_and_ctrl_c_leaves_nothing,
+    it_ends_after_the_seconds_that_it_was_given,
+    the_end_of_a_part_is_the_end_of_all,
+    killed_while_it_runs_or_while_it_starts_it_leaves_no_process,
+    stopped_while_it_starts_it_leaves_nothing,
+    a_spanwire_that_does_not_start_is_an_error,
+);
+
 /// Services of which spans are to come, and what the trace of an order has them all.
 const ORDER: [&str; 4] = ["front", "pricing", "stock", "postgres"];
 
@@ -104,7 +113,6 @@ fn has_whole_order(spans: &[Span]) -> bool {
     })
 }
 
-#[test]
 fn whole_traces_come_out_and_ctrl_c_leaves_nothing() -> Result<()> {
     let mut demo = Demo::start(&["--", "--output", "otlp-json"])?;
     demo.shows(|spans| {
@@ -121,7 +129,6 @@ fn whole_traces_come_out_and_ctrl_c_leaves_nothing() -> Result<()> {
     demo.is_gone(true)
 }
 
-#[test]
 fn it_ends_after_the_seconds_that_it_was_given() -> Result<()> {
     let mut demo = Demo::start(&["--for", "2"])?;
     demo.shop.error_line("demo: customers")?;
@@ -130,7 +137,6 @@ fn it_ends_after_the_seconds_that_it_was_given() -> Result<()> {
     demo.is_gone(true)
 }
 
-#[test]
 fn the_end_of_a_part_is_the_end_of_all() -> Result<()> {
     let mut demo = Demo::start(&[])?;
     demo.shop.error_line("demo: customers")?;
@@ -144,7 +150,6 @@ fn the_end_of_a_part_is_the_end_of_all() -> Result<()> {
     demo.is_gone(true)
 }
 
-#[test]
 fn killed_while_it_runs_or_while_it_starts_it_leaves_no_process() -> Result<()> {
     for line in ["demo: customers", "demo: pricing"] {
         let mut demo = Demo::start(&[])?;
@@ -156,7 +161,6 @@ fn killed_while_it_runs_or_while_it_starts_it_leaves_no_process() -> Result<()> 
 }
 
 /// Asked to stop before it was ready.
-#[test]
 fn stopped_while_it_starts_it_leaves_nothing() -> Result<()> {
     let mut demo = Demo::start(&[])?;
     demo.shop.error_line("demo: RabbitMQ")?;
@@ -165,7 +169,6 @@ fn stopped_while_it_starts_it_leaves_nothing() -> Result<()> {
     demo.is_gone(true)
 }
 
-#[test]
 fn a_spanwire_that_does_not_start_is_an_error() -> Result<()> {
     let mut demo = Demo::start(&["--", "--no-such-flag"])?;
     ensure!(demo.shop.wait()?.code() == Some(1), "{}", demo.shop.text());

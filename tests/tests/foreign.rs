@@ -18,6 +18,8 @@ use spanwire_tests::session::Session;
 spanwire_tests::under_both_hook_sets!(in_lines, unreadable, looking_like_requests);
 spanwire_tests::under_one_hook_set!(databases, calls, messages);
 
+spanwire_tests::live!(in_a_capture,);
+
 fn in_lines(hooks: Hooks) -> Result<()> {
     live(hooks, &[Foreign::Redis, Foreign::Memcached, Foreign::Nats])
 }
@@ -191,7 +193,6 @@ fn captured(foreign: Foreign) -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn in_a_capture() -> Result<()> {
     let others = [
         Foreign::Redis,

@@ -18,6 +18,8 @@ use spanwire_tests::{port, wait, workload};
 
 spanwire_tests::under_both_hook_sets!(load_with_and_without, killed_and_restarted_under_load);
 
+spanwire_tests::live!(probes_can_be_left_out,);
+
 const SIZES: [usize; 5] = [1, 200, 5_000, 70_000, 1 << 20];
 
 /// nginx with files of all sizes, which hands `/proxy/` on to Node.
@@ -111,7 +113,6 @@ fn killed_and_restarted_under_load(hooks: Hooks) -> Result<()> {
 }
 
 /// Probes are put into the files of runtimes, and into none where that is not wanted.
-#[test]
 fn probes_can_be_left_out() -> Result<()> {
     let port = port::free()?;
     let mut server = child::command(workload::PYTHON);

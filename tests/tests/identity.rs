@@ -11,6 +11,8 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
+spanwire_tests::live!(services_have_the_names_a_person_would_give,);
+
 const TOKEN: &str = "token-in-an-argument-5f1c";
 const PASSWORD: &str = "password-in-the-environment-77ab";
 
@@ -30,7 +32,6 @@ fn script(folder: &std::path::Path, environment: &[(&str, &str)]) -> Result<Serv
     Service::listening(Child::spawn(command)?, port)
 }
 
-#[test]
 fn services_have_the_names_a_person_would_give() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let go_port = port::free()?;

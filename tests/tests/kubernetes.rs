@@ -19,6 +19,13 @@ use spanwire_tests::receiver::Receiver;
 use spanwire_tests::span::{Attributes, Kind, Span};
 use spanwire_tests::{http, wait};
 
+spanwire_tests::live!(
+    the_manifests_as_they_are_shipped_trace_what_is_annotated_and_nothing_else,
+    annotations_count_as_soon_as_they_are_there_and_the_nearest_one_wins,
+    pods_that_come_and_go_are_told_apart_and_the_api_server_and_spanwire_may_go_too,
+    the_api_server_takes_all_manifests_and_gives_spanwire_no_more_rights_than_it_uses,
+);
+
 /// The cluster's address of the collector that the manifests name.
 const COLLECTOR: Ipv4Addr = Ipv4Addr::new(10, 96, 1, 1);
 
@@ -340,7 +347,6 @@ impl Drop for Customers {
     }
 }
 
-#[test]
 fn the_manifests_as_they_are_shipped_trace_what_is_annotated_and_nothing_else() -> Result<()> {
     let fleet = Fleet::with(&manifests::built("base")?)?;
     let cluster = &fleet.cluster;
@@ -374,7 +380,6 @@ fn the_manifests_as_they_are_shipped_trace_what_is_annotated_and_nothing_else() 
     Ok(())
 }
 
-#[test]
 fn annotations_count_as_soon_as_they_are_there_and_the_nearest_one_wins() -> Result<()> {
     let fleet = Fleet::with(&manifests::built("base")?)?;
     let cluster = &fleet.cluster;
@@ -430,7 +435,6 @@ fn annotations_count_as_soon_as_they_are_there_and_the_nearest_one_wins() -> Res
     fleet.follows(&steady)
 }
 
-#[test]
 fn pods_that_come_and_go_are_told_apart_and_the_api_server_and_spanwire_may_go_too() -> Result<()> {
     let mut fleet = Fleet::with(&manifests::built("base")?)?;
     fleet.cluster.namespace("shop")?;
@@ -533,7 +537,6 @@ fn pods_that_come_and_go_are_told_apart_and_the_api_server_and_spanwire_may_go_t
     Ok(())
 }
 
-#[test]
 fn the_api_server_takes_all_manifests_and_gives_spanwire_no_more_rights_than_it_uses() -> Result<()> {
     let cluster = Cluster::start(&[])?;
     cluster.apply(&fs::read_to_string(manifests::shipped("base/namespace.yaml"))?)?;

@@ -26,6 +26,8 @@ spanwire_tests::under_both_hook_sets!(
 );
 spanwire_tests::under_one_hook_set!(http2_of_nghttp, grpc_joined_late, what_is_lost_is_counted);
 
+spanwire_tests::live!(a_stream_is_shown_while_it_is_open,);
+
 fn http2_of_go_and_node(hooks: Hooks) -> Result<()> {
     let servers = [Peer::NodeHttp, Peer::GoHttp].map(Peer::serve);
     let servers = servers.into_iter().collect::<Result<Vec<_>>>()?;
@@ -276,7 +278,6 @@ fn what_is_lost_is_counted(hooks: Hooks) -> Result<()> {
 }
 
 /// A stream of three seconds and a half: shown each second with the ids that it is exported with in the end.
-#[test]
 fn a_stream_is_shown_while_it_is_open() -> Result<()> {
     let server = Peer::GrpcGo.serve()?;
     let options = Options::bare(["run", "--output", "otlp-json", "--open-after", "1s"]);

@@ -14,6 +14,12 @@ use spanwire_tests::summary::Summary;
 
 spanwire_tests::under_both_hook_sets!(tiny_ring_buffer, ring_buffer_that_nobody_empties);
 
+spanwire_tests::live!(
+    endpoint_that_refuses,
+    endpoint_that_hangs,
+    export_queue_that_overflows,
+);
+
 const SIZE: u64 = 300;
 
 fn nginx() -> Result<Nginx> {
@@ -120,7 +126,6 @@ fn exporting_to(endpoint: &str, more: &[(&str, &str)], words: &str) -> Result<Su
     Ok(summary)
 }
 
-#[test]
 fn endpoint_that_refuses() -> Result<()> {
     let endpoint = format!("http://127.0.0.1:{}", port::free()?);
     let summary = exporting_to(&endpoint, &[], &format!("cannot export spans to {endpoint}"))?;
@@ -132,7 +137,6 @@ fn endpoint_that_refuses() -> Result<()> {
 }
 
 /// The listener's queue takes connections; nobody ever answers on them.
-#[test]
 fn endpoint_that_hangs() -> Result<()> {
     let (listener, address): (TcpListener, _) = port::listener()?;
     let endpoint = format!("http://{address}");
@@ -146,7 +150,6 @@ fn endpoint_that_hangs() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn export_queue_that_overflows() -> Result<()> {
     let (listener, address): (TcpListener, _) = port::listener()?;
     let limits = [

@@ -19,6 +19,17 @@ use spanwire_tests::shop::{self, Shop};
 use spanwire_tests::span::{self, Kind};
 use spanwire_tests::wait;
 
+spanwire_tests::live!(
+    its_own_numbers_are_those_of_the_workload_and_of_the_summary,
+    those_who_say_nothing_hold_up_neither_capture_nor_others_for_long,
+    a_socket_that_a_killed_one_left_is_taken_over_and_nobody_there_is_said,
+    a_real_prometheus_counts_what_the_clients_counted,
+    the_shop_s_metrics_are_its_orders_and_its_spans,
+    metrics_go_over_otlp_cumulative_and_as_deltas_to_the_last_request,
+    the_configuration_is_read_again_with_no_gap_in_what_is_captured,
+    under_nohup_a_hang_up_means_nothing,
+);
+
 /// The default socket.
 const SOCKET: &str = "/run/spanwire.sock";
 
@@ -65,7 +76,6 @@ fn telling(watched: SocketAddr, more: &[&str]) -> Result<(Agent, SocketAddr)> {
 
 const BUILT: &str = r#"spanwire_spans_total{place="agent",kind="built"}"#;
 
-#[test]
 fn its_own_numbers_are_those_of_the_workload_and_of_the_summary() -> Result<()> {
     let (_server, address) = server()?;
     let (agent, metrics) = telling(address, &[])?;
@@ -112,7 +122,6 @@ fn its_own_numbers_are_those_of_the_workload_and_of_the_summary() -> Result<()> 
     Ok(())
 }
 
-#[test]
 fn those_who_say_nothing_hold_up_neither_capture_nor_others_for_long() -> Result<()> {
     let (_server, address) = server()?;
     let (agent, metrics) = telling(address, &[])?;
@@ -137,7 +146,6 @@ fn those_who_say_nothing_hold_up_neither_capture_nor_others_for_long() -> Result
     Ok(())
 }
 
-#[test]
 fn a_socket_that_a_killed_one_left_is_taken_over_and_nobody_there_is_said() -> Result<()> {
     let (_server, address) = server()?;
     let turn = agent::Turn::take()?;
@@ -172,7 +180,6 @@ fn a_socket_that_a_killed_one_left_is_taken_over_and_nobody_there_is_said() -> R
     Ok(())
 }
 
-#[test]
 fn a_real_prometheus_counts_what_the_clients_counted() -> Result<()> {
     let (_server, address) = server()?;
     let (agent, metrics) = telling(address, &[])?;
@@ -222,7 +229,6 @@ fn a_real_prometheus_counts_what_the_clients_counted() -> Result<()> {
 }
 
 /// HTTP, gRPC, PostgreSQL and RabbitMQ: each metric has what was ordered, and what was told as spans.
-#[test]
 fn the_shop_s_metrics_are_its_orders_and_its_spans() -> Result<()> {
     const ORDERS: usize = 12;
     shop::prepare(|_| {})?;
@@ -399,7 +405,6 @@ fn counts(receiver: &MetricReceiver, name: &str, is_exponential: bool) -> Result
     counts.collect()
 }
 
-#[test]
 fn metrics_go_over_otlp_cumulative_and_as_deltas_to_the_last_request() -> Result<()> {
     const CALLS: u64 = 20;
     for is_grpc in [false, true] {
@@ -461,7 +466,6 @@ fn said(agent: &Agent, text: &str, times: usize) -> Result<()> {
     })
 }
 
-#[test]
 fn the_configuration_is_read_again_with_no_gap_in_what_is_captured() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("spanwire.yaml");
@@ -587,7 +591,6 @@ fn the_configuration_is_read_again_with_no_gap_in_what_is_captured() -> Result<(
     Ok(())
 }
 
-#[test]
 fn under_nohup_a_hang_up_means_nothing() -> Result<()> {
     let (_server, address) = server()?;
     let options = Options::run(Hooks::Socket)

@@ -13,6 +13,17 @@ use spanwire_tests::session::{Protocol, Session};
 use spanwire_tests::span::{self, Span};
 use spanwire_tests::wait;
 
+spanwire_tests::live!(
+    exported_over_grpc_and_http_plain_and_compressed,
+    lines_of_json_are_the_spans_that_were_exported,
+    trees_show_each_request,
+    a_closed_standard_output_is_an_end,
+    exports_make_no_spans,
+    systemd_is_told_that_it_is_ready,
+    the_kernel_half_says_what_it_does_when_asked,
+    without_exporter_nothing_is_sent,
+);
+
 fn server() -> Result<(Server, SocketAddr)> {
     let (listener, address) = port::listener()?;
     let server = Server::tcp(listener, |connection| {
@@ -35,7 +46,6 @@ fn call(address: SocketAddr) -> Result<Vec<Expected>> {
     Ok(expected)
 }
 
-#[test]
 fn exported_over_grpc_and_http_plain_and_compressed() -> Result<()> {
     for protocol in [Protocol::Grpc, Protocol::Http] {
         for compression in ["none", "gzip"] {
@@ -51,7 +61,6 @@ fn exported_over_grpc_and_http_plain_and_compressed() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn lines_of_json_are_the_spans_that_were_exported() -> Result<()> {
     let (_server, address) = server()?;
     let options = Options::bare(["run", "--output", "otlp-json"]).port(address.port());
@@ -76,7 +85,6 @@ fn lines_of_json_are_the_spans_that_were_exported() -> Result<()> {
 }
 
 /// Nothing is chosen here: the tree is the default, and so is printing without an endpoint.
-#[test]
 fn trees_show_each_request() -> Result<()> {
     let (_server, address) = server()?;
     let agent = Agent::start(&Options::bare(["run"]).port(address.port()))?;
@@ -104,7 +112,6 @@ fn trees_show_each_request() -> Result<()> {
 }
 
 /// `spanwire run | head -1`: it ends when it has more to write and nobody reads, and it ends well.
-#[test]
 fn a_closed_standard_output_is_an_end() -> Result<()> {
     let (_server, address) = server()?;
     let pipe = "set -o pipefail; \"$0\" \"$@\" | head -1";
@@ -135,7 +142,6 @@ fn a_closed_standard_output_is_an_end() -> Result<()> {
 
 /// Everything is watched here, the test's own receiver as well, and nothing but one exchange of this test's happens.
 /// Were its own exports spans, each would make the next.
-#[test]
 fn exports_make_no_spans() -> Result<()> {
     for protocol in [Protocol::Http, Protocol::Grpc] {
         let (_server, address) = server()?;
@@ -157,7 +163,6 @@ fn exports_make_no_spans() -> Result<()> {
 }
 
 /// sd_notify(3): one datagram.
-#[test]
 fn systemd_is_told_that_it_is_ready() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("notify");
@@ -173,7 +178,6 @@ fn systemd_is_told_that_it_is_ready() -> Result<()> {
 }
 
 /// Silent unless it is asked for, and then at that level.
-#[test]
 fn the_kernel_half_says_what_it_does_when_asked() -> Result<()> {
     let (_server, address) = server()?;
     let said = |level: &str| {
@@ -194,7 +198,6 @@ fn the_kernel_half_says_what_it_does_when_asked() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn without_exporter_nothing_is_sent() -> Result<()> {
     for (key, value) in [("OTEL_TRACES_EXPORTER", "none"), ("OTEL_SDK_DISABLED", "true")] {
         let (_server, address) = server()?;

@@ -16,10 +16,7 @@ use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
 mod before_the_send {
-    #[test]
-    fn behind_nginx() -> anyhow::Result<()> {
-        super::behind_nginx(super::Hooks::Socket)
-    }
+    spanwire_tests::under!(Socket, behind_nginx);
 }
 
 spanwire_tests::under_both_hook_sets!(streams_of_goroutines);

@@ -12,6 +12,12 @@ use spanwire_tests::receiver::Receiver;
 use spanwire_tests::session::{Protocol, Session};
 use spanwire_tests::wire::{self, Round, Talk, amqp, http1, http2, postgres};
 
+spanwire_tests::live!(
+    what_is_secret_is_in_no_output,
+    what_is_not_secret_stays_as_it_is,
+    live_traffic_leaves_no_secret_either,
+);
+
 const CORPUS: &str = include_str!("../corpus/redaction.tsv");
 
 /// A value of the corpus.
@@ -374,7 +380,6 @@ fn forms(text: &str) -> BTreeSet<String> {
     [text.to_owned(), encoded(text), inner(&quoted), inner(&debug)].into()
 }
 
-#[test]
 fn what_is_secret_is_in_no_output() -> Result<()> {
     let values: Vec<_> = values()
         .into_iter()
@@ -416,7 +421,6 @@ fn what_is_secret_is_in_no_output() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn what_is_not_secret_stays_as_it_is() -> Result<()> {
     let values: Vec<_> = values()
         .into_iter()
@@ -457,7 +461,6 @@ fn what_is_not_secret_stays_as_it_is() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn live_traffic_leaves_no_secret_either() -> Result<()> {
     let values: Vec<_> = values()
         .into_iter()

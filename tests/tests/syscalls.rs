@@ -21,6 +21,8 @@ spanwire_tests::under_both_hook_sets!(
     io_uring_at_one_end_is_seen_or_counted,
 );
 
+spanwire_tests::live!(io_uring_at_both_ends_is_seen_or_counted,);
+
 /// A family of `peer.c`, and where its server listens.
 enum Place {
     Ip(SocketAddr),
@@ -147,7 +149,6 @@ fn io_uring_at_one_end_is_seen_or_counted(hooks: Hooks) -> Result<()> {
 }
 
 /// Hook set `syscall` learns nothing of a connection that is used through a ring only, nor that there was one.
-#[test]
 fn io_uring_at_both_ends_is_seen_or_counted() -> Result<()> {
     right_or_counted(&run(Hooks::Socket, &ipv4()?, &[case("ring", "ring", 100, 3000)])?)
 }

@@ -14,6 +14,17 @@ use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::systemd::{Manager, folder};
 use spanwire_tests::{http, port, wait, workload};
 
+spanwire_tests::live!(
+    the_unit_is_right_and_little_exposed,
+    the_shipped_configuration_is_right,
+    systemd_runs_the_unit_as_it_stands,
+    systemd_starts_one_that_hangs_again,
+    the_unit_has_the_capabilities_that_are_tried_here,
+    without_bpf_perfmon_or_net_admin_it_does_not_start_and_says_why,
+    probes_that_are_refused_are_counted_and_said,
+    without_ptrace_or_dac_read_search_services_of_other_users_lose_names_and_paths,
+);
+
 /// Highest exposure that `systemd-analyze security` may find, in tenths: 0 would be a unit that may do nothing.
 const EXPOSURE: &str = "31";
 
@@ -37,7 +48,6 @@ fn ask(server: &Service, path: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn the_unit_is_right_and_little_exposed() -> Result<()> {
     let unit = folder().join("spanwire.service");
     let text = std::fs::read_to_string(&unit)?;
@@ -74,7 +84,6 @@ fn the_unit_is_right_and_little_exposed() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn the_shipped_configuration_is_right() -> Result<()> {
     let file = folder().join("spanwire.yaml");
     let file = file.to_str().context("path in UTF-8")?;
@@ -86,7 +95,6 @@ fn the_shipped_configuration_is_right() -> Result<()> {
 
 /// Ready, traces a process of another user by its own name, is asked by `spanwire status`, read again, told of by its watchdog,
 /// and ended as systemd has it.
-#[test]
 fn systemd_runs_the_unit_as_it_stands() -> Result<()> {
     let receiver = Receiver::start()?;
     let server = server()?;
@@ -148,7 +156,6 @@ fn systemd_runs_the_unit_as_it_stands() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn systemd_starts_one_that_hangs_again() -> Result<()> {
     let manager = Manager::start("SPANWIRE_WATCH_PORT=1\n", "WatchdogSec=5\nRestartSec=0\n")?;
     manager.systemctl("start")?;
@@ -183,7 +190,6 @@ fn having<'a>(capabilities: impl Iterator<Item = &'a &'a str>) -> Options {
     Options::run(Hooks::Socket).through(["setpriv", "--inh-caps=-all", "--no-new-privs", &bounding])
 }
 
-#[test]
 fn the_unit_has_the_capabilities_that_are_tried_here() -> Result<()> {
     let text = std::fs::read_to_string(folder().join("spanwire.service"))?;
     let line = text
@@ -202,7 +208,6 @@ fn the_unit_has_the_capabilities_that_are_tried_here() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn without_bpf_perfmon_or_net_admin_it_does_not_start_and_says_why() -> Result<()> {
     let needed = [
         ("bpf", "CAP_BPF"),
@@ -220,7 +225,6 @@ fn without_bpf_perfmon_or_net_admin_it_does_not_start_and_says_why() -> Result<(
     Ok(())
 }
 
-#[test]
 fn probes_that_are_refused_are_counted_and_said() -> Result<()> {
     let refused = |options: Options| -> Result<(bool, bool)> {
         let server = server()?;
@@ -254,7 +258,6 @@ fn resource_without(capability: &str) -> Result<serde_json::Map<String, serde_js
 
 /// Since 6.15 or so CAP_PERFMON alone opens what is in another's memory (`may_access_mm`, fs/proc/base.c), such as its
 /// environment, but not where its links lead to.
-#[test]
 fn without_ptrace_or_dac_read_search_services_of_other_users_lose_names_and_paths() -> Result<()> {
     const PATH: &str = "process.executable.path";
     let whole = resource_without("nothing")?;

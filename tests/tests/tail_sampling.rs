@@ -18,6 +18,12 @@ use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
 use spanwire_tests::wait;
 
+spanwire_tests::live!(
+    failed_and_slow_traces_are_whole_and_of_the_others_are_those_that_the_threshold_keeps,
+    what_is_held_is_told_and_at_the_end_decided_by_the_rules_in_force,
+    more_than_a_queue_holds_is_exported_whole_at_the_end,
+);
+
 /// Spans of a call: of the client, twice of nginx, and of the service.
 const SPANS: usize = 4;
 
@@ -92,7 +98,6 @@ fn by_trace(spans: &[Span]) -> HashMap<&str, Vec<&Span>> {
     traces
 }
 
-#[test]
 fn failed_and_slow_traces_are_whole_and_of_the_others_are_those_that_the_threshold_keeps() -> Result<()> {
     const CALLS: u64 = 2000;
     const CLIENTS: usize = 8;
@@ -168,7 +173,6 @@ fn failed_and_slow_traces_are_whole_and_of_the_others_are_those_that_the_thresho
     Ok(())
 }
 
-#[test]
 fn what_is_held_is_told_and_at_the_end_decided_by_the_rules_in_force() -> Result<()> {
     const CALLS: u64 = 30;
     let (_server, upstream) = service()?;
@@ -233,7 +237,6 @@ fn what_is_held_is_told_and_at_the_end_decided_by_the_rules_in_force() -> Result
     Ok(())
 }
 
-#[test]
 fn more_than_a_queue_holds_is_exported_whole_at_the_end() -> Result<()> {
     const CALLS: usize = 1000;
     const QUEUE: u64 = 512;

@@ -2,6 +2,7 @@
 //! nobody and are run beside the rest.
 
 mod beside;
+mod failed_once;
 mod stages;
 
 use crate::{kernels, setup};
@@ -43,8 +44,8 @@ const STAGES: &[Stage] = &[
     ),
     ("doc", Suite::Unit, stages::doc),
     ("unit tests", Suite::Unit, stages::unit),
-    ("live tests", Suite::Live, stages::live),
-    ("kubernetes", Suite::Kubernetes, stages::kubernetes),
+    (stages::LIVE, Suite::Live, stages::live),
+    (stages::CLUSTER, Suite::Kubernetes, stages::kubernetes),
     ("kernels", Suite::Kernels, kernels::command),
     ("replay tests", Suite::Replay, stages::replay),
     ("packages", Suite::Packages, stages::packages),
@@ -87,6 +88,11 @@ pub(crate) fn command(suites: &[Suite]) -> Result<()> {
     }
     if let Some(beside) = beside {
         outcomes.push(stage("kernels and replay tests", || beside.finish()));
+    }
+    for outcome in &outcomes {
+        if [stages::LIVE, stages::CLUSTER].contains(&outcome.name) {
+            failed_once::show(outcome.name)?;
+        }
     }
     println!("\n== all stages, {:.0} s", started.elapsed().as_secs_f64());
     conclude(&outcomes)

@@ -1,5 +1,6 @@
 //! What each stage of the tests runs.
 
+use super::failed_once;
 use crate::machine::Machine;
 use crate::{package, run, setup, shell, workspace};
 use anyhow::{Context as _, Result};
@@ -7,6 +8,10 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
+
+/// The stages whose tests are attempted twice: they share the machine with guests, servers and clusters.
+pub(super) const LIVE: &str = "live tests";
+pub(super) const CLUSTER: &str = "kubernetes";
 
 /// Everything but the kernel object, which is a program for another machine.
 const HOST: &[&str] = &["--workspace", "--exclude", "spanwire-ebpf"];
@@ -127,7 +132,7 @@ pub(crate) fn live() -> Result<()> {
     let is_of_others =
         |name: &str| name.starts_with("replay") || name.starts_with("ship") || KUBERNETES.contains(&name);
     let mut tests = against_release(|name| !is_of_others(name))?;
-    shell::run(tests.args(["--", "--test-threads=1"]))
+    failed_once::run(LIVE, tests.args(["--", "--test-threads=1"]))
 }
 
 /// Those that take the programs of Kubernetes: minutes to build, the first time.
@@ -137,7 +142,7 @@ const KUBERNETES: &[&str] = &["kubernetes", "manifests", "pods"];
 pub(crate) fn kubernetes() -> Result<()> {
     setup::kubernetes()?;
     let mut tests = against_release(|name| KUBERNETES.contains(&name))?;
-    shell::run(tests.args(["--", "--test-threads=1"]))
+    failed_once::run(CLUSTER, tests.args(["--", "--test-threads=1"]))
 }
 
 /// The package and the image, of the static binary that guests get, and what becomes of them where they are installed.
