@@ -106,7 +106,12 @@ fn every_panel_has_data_and_every_alert_its_metrics() -> Result<()> {
     shop::prepare(|_| {})?;
     let shop = Shop::open(|_| {}, || false)?;
     let metrics_at = SocketAddr::from(([127, 0, 0, 1], port::free()?));
+    let folder = tempfile::tempdir()?;
+    let settings = folder.path().join("spanwire.yaml");
+    std::fs::write(&settings, "sampling: {tail: {ratio: 0.9}}\n")?;
     let mut options = Options::bare(["run", "--output", "otlp-json"])
+        .flag("--config")
+        .flag(settings)
         .flag("--listen")
         .flag(metrics_at.to_string())
         .environment("SPANWIRE_METRICS_KERNEL_COST", "true");
