@@ -500,6 +500,8 @@ counters! {
     StatesMalformed => "kernel.propagation.states.malformed",
     /// Values of `tracestate` that were received in parts, and are not carried on.
     StatesCut => "kernel.propagation.states.cut",
+    /// Requests without the threshold by which their trace is kept, since it has changed since it was decided.
+    StatesOutdated => "kernel.propagation.states.outdated",
     /// Requests that carry a context of the application's own.
     InjectionOwn => "kernel.propagation.own",
     /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long; once for

@@ -20,6 +20,9 @@
 //!
 //! [specification]: https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
 
+use crate::traceparent::hex;
+use crate::word::pattern;
+
 /// Threshold at which every trace is kept.
 pub const ALWAYS: u64 = 0;
 /// Threshold at which none is.
@@ -79,6 +82,53 @@ pub const fn decide(word: u64, slot: u32, low: u64) -> u64 {
     is_sampled(randomness(low), threshold) as u64 | slot << SLOT | generation << GENERATION
 }
 
+/// The generation of a slot's word.
+#[inline(always)]
+#[must_use]
+pub const fn generation(word: u64) -> u32 {
+    ((word >> WORD_GENERATION) & GENERATIONS as u64) as u32
+}
+
+/// What `tracestate` says of a trace that was kept by a slot's word, in three words, and how long it is: 0 where there is nothing to
+/// say, since all are kept, or none. Zeroes at the end of a threshold are left out.
+#[inline(always)]
+#[must_use]
+pub const fn member(word: u64) -> ([u64; 3], u32) {
+    /// Digits of a threshold.
+    const DIGITS: u32 = 14;
+    let threshold = word & (2 * NEVER - 1);
+    if threshold == ALWAYS || threshold >= NEVER {
+        return ([0; 3], 0);
+    }
+    let bytes = (threshold << 8).swap_bytes();
+    let (first, second) = (hex(bytes as u32), hex((bytes >> 32) as u32));
+    let (mut rest, mut zeroes) = (threshold, 0);
+    if rest as u32 == 0 {
+        rest >>= 32;
+        zeroes += 8;
+    }
+    if rest as u16 == 0 {
+        rest >>= 16;
+        zeroes += 4;
+    }
+    if rest as u8 == 0 {
+        rest >>= 8;
+        zeroes += 2;
+    }
+    if rest & 0xf == 0 {
+        zeroes += 1;
+    }
+    let words = [
+        pattern(b"ot=th:") | first << 48,
+        first >> 16 | second << 48,
+        second >> 16,
+    ];
+    (words, MEMBER_BEGINS + DIGITS - zeroes)
+}
+
+/// Length of `ot=th:`.
+const MEMBER_BEGINS: u32 = 6;
+
 /// By what a trace was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {
@@ -106,6 +156,33 @@ mod tests {
     fn randomness_is_the_last_seven_bytes() {
         let low = u64::from_ne_bytes([0xff, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(randomness(low), 0x0001_0203_0405_0607);
+    }
+
+    #[test]
+    fn a_threshold_is_told_without_the_zeroes_at_its_end() {
+        for (threshold, expected) in [
+            (ALWAYS, ""),
+            (NEVER, ""),
+            (NEVER / 2, "ot=th:8"),
+            (NEVER / 4 * 3, "ot=th:c"),
+            (NEVER / 16, "ot=th:1"),
+            (NEVER / 256, "ot=th:01"),
+            (1, "ot=th:00000000000001"),
+            (NEVER - 1, "ot=th:ffffffffffffff"),
+            (0x00fd_70a0_0000_0000, "ot=th:fd70a"),
+            (0x0012_3456_789a_bcde, "ot=th:123456789abcde"),
+            (0x0010_0000_0100_0000, "ot=th:10000001"),
+        ] {
+            for (generation, alone) in [(1, false), (63, true)] {
+                let (words, length) = member(word(threshold, generation, alone));
+                let mut bytes = [0; 24];
+                for (place, word) in bytes.chunks_mut(8).zip(words) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
+                assert_eq!(&bytes[..length as usize], expected.as_bytes());
+            }
+        }
+        assert_eq!(generation(word(5, 63, true)), 63);
     }
 
     #[test]

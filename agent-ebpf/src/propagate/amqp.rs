@@ -143,7 +143,7 @@ pub(super) fn injects(
     }
     let ids = &sending.exchange.ids;
     let mut count_put = 0;
-    if let Some(state) = tracestate::of(sending)
+    if let Some(state) = tracestate::of(sending, operation.slot)
         && whole + amqp::TABLE + amqp::STATE + state.1 <= amqp::FRAME_MIN_SIZE
     {
         let more = amqp::STATE + state.1;

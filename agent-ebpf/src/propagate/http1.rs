@@ -210,7 +210,7 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
     let ids = &sending.exchange.ids;
     let mut put = 0;
     if sending.marks & marked::OWN_STATE == 0
-        && let Some(state) = tracestate::of(sending)
+        && let Some(state) = tracestate::of(sending, operation.slot)
         && tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line)
     {
         put = LINE + STATE + state.1 + 2;

@@ -131,7 +131,7 @@ pub(super) fn injects(
     let from = at - 1;
     let ids = &sending.exchange.ids;
     let mut put = 0;
-    if let Some(state) = tracestate::of(sending) {
+    if let Some(state) = tracestate::of(sending, operation.slot) {
         put = with_state(
             context,
             from,

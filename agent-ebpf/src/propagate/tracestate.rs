@@ -1,5 +1,7 @@
 //! `tracestate` of the requests that are being handled, by their span, so that what is sent for them carries it on.
 //!
+//! What begins here says by which threshold it was kept, and nothing else.
+//!
 //! Several header lines are one list. Where one of them is not as it should be, or is not there as a whole when it is looked
 //! at, none is carried on: whoever is named there must not be told half of it.
 
@@ -12,20 +14,20 @@ use super::{message, number};
 use crate::connection::{Dialogue, Sending};
 use crate::frames::operands;
 use crate::globals::global;
-use crate::maps::{OPERATIONS, STATES, count};
+use crate::maps::{OPERATIONS, OWN_STATES, STATES, THRESHOLDS, count};
 use crate::operation::{Operation, WINDOW};
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_push_data, bpf_probe_read_kernel};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::tracestate::{LIMIT, Reading, phase};
-use spanwire_ebpf::{Counter, RECEIVED};
+use spanwire_ebpf::{Counter, RECEIVED, sampling};
 
 /// What one request carries.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct State {
     /// The list. The verifier knows an index and a length each by its own bounds, so there is room for both.
-    text: [u8; 2 * LIMIT as usize + 8],
+    pub(super) text: [u8; 2 * LIMIT as usize + 8],
     length: u32,
     members: u32,
     /// 1 where the request's `traceparent` is as it should be: without one it says nothing.
@@ -200,9 +202,39 @@ pub(crate) fn continues(dialogue: &mut Dialogue) {
     }
 }
 
-/// What goes with a request that is sent, for the one that it is sent for, and how long it is.
+/// What goes with a request that is sent, and how long it is.
 #[inline(always)]
-pub(super) fn of(sending: &Sending) -> Option<(&State, u32)> {
+pub(super) fn of(sending: &Sending, slot: u32) -> Option<(&State, u32)> {
+    came_with(sending).or_else(|| begins_with(sending, slot))
+}
+
+/// What says by which threshold a trace is kept that was decided of here, made in a place of the operation's own.
+#[inline(always)]
+fn begins_with(sending: &Sending, slot: u32) -> Option<(&State, u32)> {
+    let flags = sending.exchange.ids.flags;
+    let by = sampling::by(flags).filter(|_| flags & sampling::SAMPLED != 0)?;
+    let word = *THRESHOLDS.get(by.slot)?;
+    let (words, length) = sampling::member(word);
+    if length == 0 {
+        return None;
+    }
+    if sampling::generation(word) != by.generation {
+        count(Counter::StatesOutdated, 1);
+        return None;
+    }
+    // SAFETY: a map value, and this program's own, as the operation is.
+    let state = unsafe { &mut *OWN_STATES.get_ptr_mut(slot)? };
+    let text = state.text.as_mut_ptr().cast::<u64>();
+    for (place, word) in words.into_iter().enumerate() {
+        // SAFETY: there is room for as much.
+        unsafe { write_volatile(text.add(place), word) };
+    }
+    Some((state, length))
+}
+
+/// What came with the one that it is sent for.
+#[inline(always)]
+fn came_with(sending: &Sending) -> Option<(&State, u32)> {
     // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.
     let state = unsafe { &*STATES.get_ptr(&sending.exchange.parent)? };
     // SAFETY: of a reference; once, since it may change.
