@@ -5,6 +5,7 @@ use crate::context::{Exchange, Ids, Key, Unit};
 use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::promise::Promise;
+use crate::propagate::carried::{Baggage, Correlation};
 use crate::propagate::tcp_option::{self, Offer};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
@@ -72,6 +73,14 @@ pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(
 /// What is told of a trace that begins here, while it is written: of the operation with the same number.
 #[map]
 pub(crate) static OWN_STATES: PerCpuArray<State> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// `baggage` of such requests, by their span. The agent sets the size.
+#[map]
+pub(crate) static BAGGAGE: LruHashMap<u64, Baggage> = LruHashMap::with_max_entries(1, 0);
+
+/// The ids by which people find them, by their span. The agent sets the size.
+#[map]
+pub(crate) static CORRELATIONS: LruHashMap<u64, Correlation> = LruHashMap::with_max_entries(1, 0);
 
 /// What requests are part of that were sent on this host, until they are received.
 #[map]

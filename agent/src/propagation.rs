@@ -1,9 +1,10 @@
 //! Whether contexts are injected, and into whose requests: what is wished for, as far as this kernel bears it.
 
-use crate::config::Injected;
+use crate::config::{Correlation, Injected, Propagate};
 use crate::kernel::inspect;
 use crate::kernel::sockhash::{self, Trial};
 use crate::process::Policy;
+use spanwire_ebpf::carried::carries;
 use spanwire_ebpf::propagate;
 
 /// What may be injected into, and why it is less than was asked for.
@@ -70,6 +71,28 @@ pub fn settle<'a>(headers: &[Injected], own: impl Iterator<Item = &'a [Injected]
         },
         loaded: protocols,
         restraint: breaks_fionread.then(|| format!("contexts are injected {restraint}")),
+    }
+}
+
+/// What goes on beside a context, as bits of [`carries`].
+#[must_use]
+pub const fn carried(wishes: &Propagate) -> u32 {
+    let baggage = if wishes.baggage { carries::BAGGAGE } else { 0 };
+    baggage
+        | match wishes.correlation {
+            Correlation::None => 0,
+            Correlation::RequestId => carries::REQUEST_ID,
+            Correlation::CorrelationId => carries::CORRELATION_ID,
+        }
+}
+
+/// As which header ids are made.
+#[must_use]
+pub const fn made_id(wishes: &Propagate) -> Option<&'static str> {
+    match wishes.correlation {
+        Correlation::None => None,
+        Correlation::RequestId => Some("x-request-id"),
+        Correlation::CorrelationId => Some("x-correlation-id"),
     }
 }
 

@@ -515,6 +515,7 @@ fn options(config: &Config, command: &[OsString], in_cluster: bool) -> Options {
         max_connections: config.capture.max_connections,
         broker_spans: config.messaging.broker_spans,
         propagate: 0,
+        carried: propagation::carried(&config.propagate),
         sampling: 0,
         refused: refused(config),
         ports: config
@@ -585,6 +586,7 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
         })
         .capturing(config.messaging.captured_headers.clone())
         .with_baggage(config.baggage.clone())
+        .making_ids(propagation::made_id(&config.propagate))
         .naming(naming::routes(config)?, naming::renames(config)?),
         drop: naming::drops(config)?,
         limits: Limits {

@@ -1,6 +1,6 @@
 //! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
 
-use super::{frames, message, tracestate};
+use super::{carried, frames, message, tracestate};
 use super::{tells, text};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::Ids;
@@ -33,7 +33,7 @@ mod state {
 }
 
 /// Bits of [`Sending::marks`].
-mod marked {
+pub(super) mod marked {
     /// The first line has not been seen to its end.
     pub(super) const FIRST: u8 = 1;
     /// The head has a context of the application's own.
@@ -45,7 +45,11 @@ mod marked {
     /// The head has been seen from its beginning on. The walker counts the others.
     pub(super) const BEGAN: u8 = 16;
     /// The head has a `tracestate` of the application's own.
-    pub(super) const OWN_STATE: u8 = 32;
+    pub(crate) const OWN_STATE: u8 = 32;
+    /// The head has a `baggage` of the application's own.
+    pub(crate) const OWN_BAGGAGE: u8 = 64;
+    /// The head has an id by which people find a request.
+    pub(crate) const OWN_ID: u8 = 128;
 }
 
 /// What comes of looking at some of a head.
@@ -191,7 +195,7 @@ fn goes_on(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
 
 /// Puts the header in front of the empty line at the cursor, where there is nothing against that; how many bytes that were.
 #[inline(always)]
-fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending) -> u32 {
+fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sending) -> u32 {
     if sending.marks & marked::BEGAN == 0 {
         return 0;
     }
@@ -208,8 +212,13 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
         return 0;
     }
     let ids = &sending.exchange.ids;
-    let mut put = 0;
-    if sending.marks & marked::OWN_STATE == 0
+    let mut put = if carried::is_put() {
+        carried::put(context, operation, at)
+    } else {
+        0
+    };
+    if put == 0
+        && sending.marks & marked::OWN_STATE == 0
         && let Some(state) = tracestate::of(sending, operation.slot)
         && tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line)
     {
@@ -230,7 +239,7 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
 
 /// Writes the header: [`LINE`] bytes.
 #[inline(always)]
-fn write(to: *mut u8, ids: &Ids) {
+pub(super) fn write(to: *mut u8, ids: &Ids) {
     // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
     unsafe {
         write_volatile(to.cast::<u64>(), pattern(b"tracepar"));
@@ -316,6 +325,9 @@ fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
             Field::Coding => sending.marks |= marked::UNKNOWN_LENGTH,
             Field::Length => length(operation, sending),
             Field::Other => {}
+        }
+        if carried::is_put() {
+            sending.marks |= carried::own(word, second, third);
         }
         sending.state = state::IN_LINE;
     }
