@@ -7,6 +7,7 @@
 //! One line an assertion, `ok …` or `FAIL …`; at the end `N passed, N failed`.
 
 mod agent;
+mod carried;
 mod http;
 mod options;
 mod propagation;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         let result = match role.as_str() {
             "serve" => workload::serve(address, path),
             "ask" => propagation::ask(address),
+            "pass" => carried::pass(address, path),
             _ => Err(anyhow::anyhow!("no such role")),
         };
         return match result {
