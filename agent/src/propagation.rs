@@ -2,6 +2,7 @@
 
 use crate::config::{Correlation, Injected, Propagate};
 use crate::kernel::inspect;
+use crate::kernel::load::{Capture, LoadError, Options};
 use crate::kernel::sockhash::{self, Trial};
 use crate::process::Policy;
 use spanwire_ebpf::carried::carries;
@@ -84,6 +85,34 @@ pub const fn carried(wishes: &Propagate) -> u32 {
             Correlation::RequestId => carries::REQUEST_ID,
             Correlation::CorrelationId => carries::CORRELATION_ID,
         }
+}
+
+/// Loads the kernel half, with what goes on beside contexts where this kernel bears that, and says so where it does not.
+///
+/// # Errors
+/// As [`Capture::load`].
+pub fn load(options: &mut Options) -> Result<Capture, LoadError> {
+    if options.carried == 0 {
+        return Capture::load(options);
+    }
+    let refusal = match Capture::load(options) {
+        Ok(mut capture) => match capture.propagation().refusal() {
+            None => return Ok(capture),
+            Some(refusal) => refusal.to_owned(),
+        },
+        Err(LoadError::Hooks(refusals)) => match refusals.last() {
+            Some((set, refusal)) => format!("{}: {refusal}", set.name()),
+            None => return Err(LoadError::Hooks(refusals)),
+        },
+        Err(error) => return Err(error),
+    };
+    options.carried = 0;
+    let mut capture = Capture::load(options)?;
+    // Where nothing is injected at all, that is said.
+    if capture.propagation().refusal().is_none() {
+        tracing::warn!("neither baggage nor ids are carried on: this kernel refuses it: {refusal}");
+    }
+    Ok(capture)
 }
 
 /// As which header ids are made.

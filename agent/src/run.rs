@@ -14,7 +14,7 @@ use crate::health::Health;
 use crate::instance::{self, Instance, InstanceError};
 use crate::kernel::clock::Clock;
 use crate::kernel::inspect;
-use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
+use crate::kernel::load::{self, HookSet, LoadError, Options, Watch};
 use crate::kubernetes::{self, Kubernetes, StartError};
 use crate::metrics::report;
 use crate::metrics::requests::{self, Requests};
@@ -189,7 +189,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     options.propagate = settled.loaded;
     let sampler = Sampler::new(naming::sampling(config)?);
     options.sampling = sampler.common_word();
-    let mut capture = Capture::load(&options)?;
+    let mut capture = propagation::load(&mut options)?;
     let _measured = measure_programs(config.metrics.kernel_cost);
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let refused_options = capture.propagation().refused_options().map(ToOwned::to_owned);
