@@ -3,6 +3,7 @@
 use crate::context::{self, Exchange, Ids, Serving};
 use crate::globals::{global, kernel};
 use crate::log;
+use crate::machine::COMPAT;
 use crate::maps::{ARRIVALS, CONNECTIONS, PORTS, REFUSED, count};
 use crate::operation::Operation;
 use crate::state;
@@ -217,8 +218,6 @@ pub(crate) mod enrolled {
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
-/// `TS_COMPAT`, arch/x86/include/asm/thread_info.h.
-const TS_COMPAT: u32 = 2;
 
 /// What is known of this very socket.
 #[inline(always)]
@@ -289,7 +288,7 @@ pub(crate) fn create(
     new.dialogue.inode = inode(sock).unwrap_or(0);
     new.dialogue.unit = context::unit();
     new.dialogue.first = direction;
-    new.dialogue.compat = (thread_status() & TS_COMPAT != 0) as u8;
+    new.dialogue.compat = is_compat() as u8;
     if !has_watched_port(sock, family) {
         new.dialogue.protocol = IGNORED;
     }
@@ -382,11 +381,12 @@ const YOUNG: u64 = 1_000_000_000;
 /// What a call moves that is under way is less, in bytes: a power of two.
 const UNDER_WAY: u64 = 1 << 16;
 
+/// Whether a 32-bit process is in this call: its arguments are laid out otherwise.
 #[inline(always)]
-fn thread_status() -> u32 {
+fn is_compat() -> bool {
     // SAFETY: the helper only returns the current task.
     let task = unsafe { aya_ebpf::helpers::generated::bpf_get_current_task() };
-    kernel(task, global!(task_status)).unwrap_or(0)
+    kernel::<u32>(task, global!(task_compat)).unwrap_or(0) & COMPAT != 0
 }
 
 /// Whether connections of a socket's kind and ports are watched, whoever uses it.

@@ -442,8 +442,8 @@ pub(crate) fn process(kind: u8, tgid: u32, tid: u32, name: [u8; 16]) {
             events(),
             (&raw mut record).cast(),
             size_of::<ProcessRecord>() as u64,
-            // A program that has just started may be over before the agent looks by itself, and one that listens be asked.
-            if matches!(kind, kind::EXEC | kind::LISTENS) {
+            // A program that has just started may be over before the agent looks by itself.
+            if kind == kind::EXEC {
                 BPF_RB_FORCE_WAKEUP
             } else {
                 wake()

@@ -1,7 +1,7 @@
 //! Walks an operation's bytes frame by frame: keeps the window filled, calls the protocol's `step`, and sees to it that
 //! what was not seen is counted.
 
-use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED, UNDECIDED};
+use crate::connection::{self, Connection, Dialogue, HTTP1, Half, IGNORED, UNDECIDED, enrolled};
 use crate::context;
 use crate::emit;
 use crate::framed::{self, claimed};
@@ -163,6 +163,10 @@ fn catch_up(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half,
         let start = half.position;
         operation.begin(missing as u64, start);
         operation.nowhere = Counter::GapUnseen as u32;
+        // What was told by what went unseen is not known: as if it were enrolled now.
+        if operation.direction == SENT as u32 && dialogue.sending.enrolled == enrolled::IN {
+            dialogue.sending.enrolled = 0;
+        }
         walk(operation, dialogue, half);
         half.position = start + missing as u64;
         half.kernel_sequence = half.kernel_sequence.wrapping_add(missing);

@@ -43,7 +43,7 @@ pub mod kind {
     pub const EXIT: u8 = 8;
     /// A process was forked: `tid` is the parent's number.
     pub const FORK: u8 = 9;
-    /// A process listens on a socket of TCP from now on; as `EXEC`.
+    /// A process listens on a socket of TCP from now on, where the agent asks for that ([`question`](crate::question)); as `EXEC`.
     pub const LISTENS: u8 = 10;
 }
 
@@ -227,6 +227,14 @@ pub struct Record {
     pub begins: u32,
 }
 
+/// What the agent may ask the kernel half, by its place in the map of questions: 1 where it does.
+pub mod question {
+    /// Who begins to listen?
+    pub const LISTENS: u32 = 0;
+    /// How many there are.
+    pub const COUNT: u32 = 1;
+}
+
 /// Address families as the kernel numbers them.
 pub mod family {
     /// Unix sockets.
@@ -388,10 +396,12 @@ pub struct Globals {
     pub task_stack: u32,
     /// `signal_struct.nr_threads`.
     pub signal_threads: u32,
-    /// `task_struct.thread.fsbase`.
+    /// `task_struct.thread.fsbase`, of x86-64 alone.
     pub task_fsbase: u32,
-    /// `task_struct.thread_info.status`.
-    pub task_status: u32,
+    /// From a thread's stack to the registers of a system call, where `has_task_pt_regs` is 0.
+    pub stack_registers: u32,
+    /// What says that a process is one of 32 bits: `task_struct.thread_info.status`, on aarch64 `flags`.
+    pub task_compat: u32,
     /// `task_struct.files`.
     pub task_files: u32,
     /// `files_struct.fdt`.

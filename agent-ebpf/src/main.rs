@@ -2,7 +2,7 @@
 //! of messages and counts the rest.
 //!
 //! In reading order: `globals` and `maps`; a hook set (`socket`, `trampoline` or `syscalls`) finds the sock, the
-//! direction and, through `registers`, the caller's buffers; `frames` walks them with `http1` or `framed`, on what
+//! direction and, through `registers` (of a `machine`), the caller's buffers; `frames` walks them with `http1` or `framed`, on what
 //! `connection` remembers and `operation` holds; `context` says what a request is sent for, `decision` whether its trace is
 //! kept, `stream` the same as `context` of HTTP/2's streams,
 //! `runtime` what runtimes hand over within a process; `extract` and `flow` say which trace a request continues,
@@ -41,6 +41,8 @@ mod globals;
 mod http1;
 #[cfg(target_arch = "bpf")]
 mod log;
+#[cfg(target_arch = "bpf")]
+mod machine;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

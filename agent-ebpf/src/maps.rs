@@ -5,6 +5,7 @@ use crate::context::{Exchange, Ids, Key, Unit};
 use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::promise::Promise;
+use crate::propagate::Connecting;
 use crate::propagate::carried::{Baggage, Correlation};
 use crate::propagate::tcp_option::{self, Offer};
 use crate::propagate::tracestate::State;
@@ -15,7 +16,7 @@ use crate::stream::{Number, Reader, Served};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime, sampling};
+use spanwire_ebpf::{Counter, PROCESS_LIMIT, Runtime, question, sampling};
 
 /// Records for the agent. The agent sets the size.
 #[map]
@@ -37,6 +38,10 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Cou
 /// One bit a process: set where it is watched.
 #[map]
 pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_LIMIT / 64, 0);
+
+/// What the agent asks to be told, and may ask at one time and not at another.
+#[map]
+pub(crate) static QUESTIONS: Array<u32> = Array::with_max_entries(question::COUNT, 0);
 
 /// One bit a port: set where connections from or to it are watched.
 #[map]
@@ -86,10 +91,15 @@ pub(crate) static CORRELATIONS: LruHashMap<u64, Correlation> = LruHashMap::with_
 #[map]
 pub(crate) static FLOWS: LruHashMap<flow::Place, Ids> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Sockets that are connecting, by the address of their sock, and what will be injected into: bits of
-/// [`spanwire_ebpf::propagate`]. Until they are enrolled, once they are connected. And those that begin to listen.
+/// Sockets that are connecting, by the address of their sock, until they are enrolled, once they are connected. And those that
+/// begin to listen.
 #[map]
-pub(crate) static CONNECTING: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8_192, 0);
+pub(crate) static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(8_192, 0);
+
+/// The processes that have connected the sockets which were enrolled then, by the address of their sock, until those close: of
+/// one that has carried nothing yet, nothing else is known. The agent sets the size.
+#[map]
+pub(crate) static CONNECTORS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1, 0);
 
 /// What is sent in options of TCP, by the cookie of the socket. The agent sets the size.
 #[map]

@@ -2,11 +2,11 @@
 
 use crate::emit;
 use crate::globals::{global, kernel};
-use crate::maps::{PROCESSES, RUNTIMES, add};
+use crate::maps::{PROCESSES, QUESTIONS, RUNTIMES, add};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use spanwire_ebpf::kind;
+use spanwire_ebpf::{kind, question};
 
 /// Whether the current process is watched: the first question of every hook.
 #[inline(always)]
@@ -89,6 +89,9 @@ pub(crate) fn process_exit(context: RawTracePointContext) -> i32 {
 /// The current process listens from now on. It may be one that is watched for that.
 #[inline(always)]
 pub(crate) fn listens() {
+    if QUESTIONS.get(question::LISTENS).is_none_or(|asked| *asked == 0) {
+        return;
+    }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     emit::process(
         kind::LISTENS,

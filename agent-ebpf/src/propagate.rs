@@ -24,7 +24,7 @@ pub(crate) mod tracestate;
 use crate::connection::{self, Connection, Dialogue, Half, IGNORED, Sending, UNDECIDED, enrolled};
 use crate::context::{self, Ids, UNTOLD};
 use crate::globals::{global, kernel};
-use crate::maps::{CONNECTING, RUNTIMES, SOCKETS, count};
+use crate::maps::{CONNECTING, CONNECTORS, RUNTIMES, SOCKETS, count};
 use crate::operation::{self, Operation};
 use crate::process::is_watched;
 use aya_ebpf::bindings::{sk_action, sk_msg_md};
@@ -132,6 +132,25 @@ fn is_told(ids: &Ids) -> bool {
     !untold
 }
 
+/// A socket that connects, or listens.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connecting {
+    /// What will be injected into: bits of [`spanwire_ebpf::propagate`], or [`tcp_option::LISTENS`].
+    pub(crate) wanted: u32,
+    /// Whose it is.
+    pub(crate) tgid: u32,
+}
+
+impl Connecting {
+    /// A socket of the current process.
+    #[inline(always)]
+    pub(crate) fn here(wanted: u32) -> Self {
+        let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        Self { wanted, tgid }
+    }
+}
+
 /// A socket begins to connect.
 #[inline(always)]
 pub(crate) fn connects(sock: u64) {
@@ -141,9 +160,17 @@ pub(crate) fn connects(sock: u64) {
     // An option is beside what is sent: any process bears it, also one of which the agent has not been told yet.
     let wanted = wanted() | global!(propagates) & propagate::TCP;
     if is_watched() && wanted != 0 {
-        let _ = CONNECTING.insert(sock, wanted, 0);
+        let _ = CONNECTING.insert(sock, Connecting::here(wanted), 0);
     } else {
         let _ = CONNECTING.remove(sock);
+    }
+}
+
+/// A socket has closed. The kernel takes it out of the sockhash by itself.
+#[inline(always)]
+pub(crate) fn closes(sock: u64) {
+    if global!(propagates) & !propagate::TCP != 0 {
+        let _ = CONNECTORS.remove(sock);
     }
 }
 
@@ -171,13 +198,14 @@ pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {
 #[inline(always)]
 fn enrol(context: &SockOpsContext, sock: u64) {
     // SAFETY: a value that does not change its shape.
-    let Some(&wanted) = (unsafe { CONNECTING.get(sock) }) else {
+    let Some(&Connecting { wanted, tgid }) = (unsafe { CONNECTING.get(sock) }) else {
         return;
     };
     let _ = CONNECTING.remove(sock);
     if wanted & !propagate::TCP == 0 || !connection::is_of_interest(sock) {
         return;
     }
+    let _ = CONNECTORS.insert(sock, tgid, 0);
     // SAFETY: the program's own context.
     let counter = match SOCKETS.update(sock, unsafe { &mut *context.ops }, 0) {
         Ok(()) => Counter::Enrolled,

@@ -178,6 +178,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     if new != TCP_CLOSE {
         return 0;
     }
+    propagate::closes(sock);
     let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else {
         return 0;
     };

@@ -11,6 +11,7 @@ use crate::kernel::events::{ConnectionId, Event, Ids, MessageEnd, Origin};
 use crate::protocol::{self, Exchange, Flow, Loss, Outcome, Protocol, Request};
 use crate::span::SpanId;
 use hashbrown::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// When and by whom; handed through the parser.
@@ -57,6 +58,8 @@ struct Connection {
     sent: Half,
     /// Nothing of it was seen from the beginning.
     late: bool,
+    /// Inode of a TCP socket by which requests are sent, and the protocol's number in records.
+    client: Option<(u64, u8)>,
     /// Address of the peer's sock, of a Unix socket.
     peer: Option<u64>,
     /// Both ends number their bytes alike.
@@ -119,6 +122,13 @@ impl Table {
             .map(|(id, connection)| (id.sock, connection.pid))
     }
 
+    /// Connections of TCP by which one of these processes sends requests: the process, the inode of its socket, and the protocol's
+    /// number in records.
+    pub fn clients(&self, pids: &HashSet<u32>) -> impl Iterator<Item = (ConnectionId, u32, u64, u8)> {
+        let theirs = self.connections.iter().filter(|(_, it)| pids.contains(&it.pid));
+        theirs.filter_map(|(id, it)| it.client.map(|(inode, protocol)| (*id, it.pid, inode, protocol)))
+    }
+
     /// The end that asks, of a connection on which requests go this way here; `None` where the two ends cannot be told to
     /// belong together.
     #[must_use]
@@ -158,9 +168,11 @@ impl Table {
                 late,
                 peer,
                 aligned,
+                client,
                 ..
             } => {
                 let connection = self.connection(origin);
+                connection.client = client.map(|inode| (inode, origin.protocol));
                 connection.late = *late;
                 connection.peer = *peer;
                 connection.aligned = *aligned;
@@ -333,6 +345,7 @@ impl Table {
                 received: Half::default(),
                 sent: Half::default(),
                 late: false,
+                client: None,
                 peer: None,
                 aligned: false,
                 parser: None,

@@ -116,6 +116,14 @@ counters! {
     AnnotationsWrong => "kubernetes.annotations.wrong",
     /// Events of such that the API server was not told of, as there were too many or it refused.
     KubernetesEventsDropped => "kubernetes.events.dropped",
+    /// Questions to engines that run containers that failed.
+    ContainersFailed => "containers.requests.failed",
+    /// Labels and names of containers that there was no room for.
+    ContainersCut => "containers.cut",
+    /// Containers that no engine was asked for, as too many wait for an answer.
+    ContainersUnasked => "containers.unasked",
+    /// Processes whose spans may lack the version of their runtime, as too many were to be looked at at a time.
+    RuntimesUnread => "runtimes.unread",
     /// Message heads over the limit: method and path kept, the rest cut.
     HeadsCut => "cut.heads",
 }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod instance;
 
+pub mod engine;
 pub mod health;
 pub mod kernel;
 pub mod kubernetes;
@@ -24,6 +25,7 @@ pub mod redact;
 pub mod sample;
 
 pub mod command;
+mod delays;
 mod naming;
 pub mod pipeline;
 pub mod propagation;

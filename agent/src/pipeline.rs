@@ -45,8 +45,11 @@ use discovery::{Listeners, Pace, Round};
 
 pub use sinks::{Looked, Sinks};
 
-/// How often processes of pods that have changed are looked for at most: each time, all processes are asked.
+/// How often processes of pods and containers that have changed are looked for at most: each time, all processes are asked.
 const PODS: Duration = Duration::from_millis(250);
+
+/// How often slots are looked for that services which are gone had, where none is left.
+const SLOTS: Duration = Duration::from_secs(10);
 
 /// How often the ring buffer is looked at while little happens.
 const TICK: Duration = Duration::from_millis(20);
@@ -125,20 +128,23 @@ impl Stages {
     fn follow(&mut self, event: &Event<'_>, early: &mut u32) {
         match event {
             Event::Opened {
-                origin, unenrolled, ..
+                origin,
+                client: Some(inode),
+                enrolled: false,
+                ..
             } => {
                 self.read(origin.pid);
-                if let Some(inode) = unenrolled
-                    && self.processes.propagates(origin.pid) & Policy::late(origin.protocol) != 0
-                {
+                if self.processes.propagates(origin.pid) & Policy::late(origin.protocol) != 0 {
                     self.capture
                         .propagation()
                         .enrol(origin.pid, origin.connection, *inode);
                 }
             }
+            Event::Opened { origin, .. } => self.read(origin.pid),
             Event::Fork { pid, parent, name } => {
                 self.processes.on_fork(*parent, *pid);
                 self.processes.note_comm(*pid, name);
+                self.watch_with(*parent, *pid);
             }
             Event::Exec { pid, name } => {
                 // Forks are told of watched processes alone, programs that start of all.
@@ -298,6 +304,7 @@ pub struct Pipeline {
     reconsidered: Round,
     listeners: Listeners,
     pods: Pace,
+    slots: Pace,
     /// How full maps of the kernel half were, and when.
     entries: (u64, Vec<Fill>),
 }
@@ -308,6 +315,7 @@ impl Pipeline {
     pub fn new(mut stages: Stages) -> Self {
         let ring = stages.capture.take_ring();
         stages.show_exemplars();
+        stages.heed_listeners();
         Self {
             stages,
             ring,
@@ -321,6 +329,7 @@ impl Pipeline {
             reconsidered: Round::default(),
             listeners: Listeners::default(),
             pods: Pace::new(PODS),
+            slots: Pace::new(SLOTS),
             entries: (0, Vec::new()),
         }
     }
@@ -346,7 +355,7 @@ impl Pipeline {
             self.wait();
             self.turn();
             if self.pods.is_due() {
-                self.stages.follow_pods();
+                self.stages.follow_places();
             }
             self.answer();
             while let Ok((change, done)) = self.stages.changes.try_recv() {
@@ -428,7 +437,8 @@ impl Pipeline {
             // Behind them: what is finished and not handed on has no connection any more.
             self.stages.causality.sweep(&self.stages.table, self.told);
             self.stages.turn_thresholds(self.clock.monotonic());
-            self.stages.reconsider(&mut self.reconsidered);
+            self.stages.give_back_slots(&mut self.slots);
+            self.stages.reconsider(&mut self.reconsidered, self.told);
             if let Some(requests) = &mut self.stages.requests {
                 requests.sweep(self.clock.monotonic());
             }

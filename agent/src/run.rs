@@ -4,6 +4,7 @@ use crate::cli::{Exit, Run};
 use crate::command::{self, Running};
 use crate::config::globs::TooMany;
 use crate::config::{self, Config, KernelLog, Resolved};
+use crate::engine::Engines;
 use crate::exchange::Table;
 use crate::export::Exporter;
 use crate::export::console::{Look, Width};
@@ -23,7 +24,7 @@ use crate::metrics::vitals::Vitals;
 use crate::naming;
 use crate::pipeline::{Pipeline, Rules, Sinks, Stages};
 use crate::process::watch::Filter;
-use crate::process::{self, Peers, Pods, Proc};
+use crate::process::{self, Containers, Peers, Pods, Proc, Runtimes};
 use crate::propagation;
 use crate::redact::{self, Redactor, RuleError};
 use crate::reload::{self, Origin, Reload};
@@ -36,6 +37,7 @@ use crate::summary;
 use crate::trace::causality::Causality;
 use crate::trace::sampling::Sampler;
 use crate::watchdog::Watchdog;
+use globset::GlobMatcher;
 use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::Signal;
@@ -161,6 +163,11 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         kubernetes = Some(Kubernetes::start(&config.kubernetes, &pods, &peers, &health).await?);
         proc = proc.knowing(pods);
     }
+    let containers = Arc::<Containers>::default();
+    let engines = Engines::start(&config.containers, &containers, &health);
+    if engines.is_some() {
+        proc = proc.asking(containers);
+    }
     // Before the hooks, so that an endpoint that cannot work is said before anything is seen.
     let rules = rules(config, run.no_redact, quiet)?;
     let tail = TailSampler::new(tail(config)?, Arc::clone(&health));
@@ -203,7 +210,9 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
             .refusing(refused(config))
             .dropping(rules.drop.clone())
             .sampling(sampler),
-        processes: process::Table::new(proc, config.resource.clone())
+        processes: process::Table::new(proc.clone(), config.resource.clone())
+            .looking(Runtimes::start(proc, &health).map_err(system("start a thread"))?)
+            .labelling(labels(config))
             .probing(config.capture.probes)
             .propagating(settled.policy, settled.loaded)
             .leaving(process::SdkRules::new(&config.sdk)),
@@ -268,7 +277,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
         }
     };
     let (kernel, last) = tokio::join!(join(pipeline), last);
-    drop(kubernetes);
+    drop((kubernetes, engines));
     drop(server);
     let metrics = async {
         if let Some(exported) = exported {
@@ -537,6 +546,12 @@ fn refused(config: &Config) -> Vec<IpNet> {
     config.propagate.refuse_from.iter().map(|range| range.0).collect()
 }
 
+/// Labels of containers that become attributes.
+fn labels(config: &Config) -> Arc<[GlobMatcher]> {
+    let labels = config.containers.labels.iter();
+    labels.map(|pattern| pattern.glob().compile_matcher()).collect()
+}
+
 /// The sets that `--hooks` names.
 #[must_use]
 pub fn hook_sets(hooks: config::Hooks) -> Vec<HookSet> {
@@ -618,6 +633,9 @@ fn announce(config: &Config, hooks: HookSet, quiet: bool) {
             [] => String::new(),
             names => format!(", exporting to {}", names.join(" and ")),
         };
+        if let Some(what) = process::unfollowed().filter(|_| config.capture.probes) {
+            eprintln!("spanwire: {what}");
+        }
         eprintln!("spanwire ready: {hooks} hooks{export}");
     }
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {

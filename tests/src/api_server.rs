@@ -1,6 +1,7 @@
 //! An API server of Kubernetes with its etcd and nothing else: objects are what a test writes, containers are control groups.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::child::{self, Child};
-use crate::cluster::kubernetes;
-use crate::{port, wait};
+use crate::cluster::{flags, kubernetes};
+use crate::{http, port, wait};
 
 /// The node's name.
 pub const NODE: &str = "node-1";
@@ -18,27 +19,13 @@ pub const NODE: &str = "node-1";
 /// Who may do everything, and who may do what spanwire needs: file, token, name, group.
 const USERS: [[&str; 4]; 2] = [
     ["admin", "administrator", "admin", "system:masters"],
-    ["spanwire", "agent", "spanwire", "agents"],
+    [
+        "spanwire",
+        "agent",
+        "system:serviceaccount:spanwire:spanwire",
+        "system:serviceaccounts",
+    ],
 ];
-
-/// All that the agent may do.
-const ROLE: &str = r#"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: spanwire}
-rules:
-- {apiGroups: [""], resources: [pods, services], verbs: [list, watch]}
-- {apiGroups: [""], resources: [namespaces], verbs: [get, list, watch]}
-- {apiGroups: [apps], resources: [replicasets], verbs: [get]}
-- {apiGroups: [batch], resources: [jobs], verbs: [get]}
-- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: spanwire}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: spanwire}
-subjects: [{kind: User, name: spanwire}]
-"#;
 
 /// A running API server. Cluster addresses are in 127.96.0.0/16, so that they need no translation.
 #[derive(Debug)]
@@ -77,18 +64,8 @@ impl ApiServer {
             .arg(folder.path().join("accounts.key"));
         Child::spawn(key)?.succeed()?;
         let mut etcd = child::command("etcd");
-        etcd.arg("--data-dir").arg(folder.path().join("etcd"));
         let [client, peer] = [ports[1], ports[2]].map(|port| format!("http://127.0.0.1:{port}"));
-        etcd.args(["--unsafe-no-fsync", "--log-level=error"]);
-        etcd.args([
-            format!("--listen-client-urls={client}"),
-            format!("--advertise-client-urls={client}"),
-        ]);
-        etcd.args([
-            format!("--listen-peer-urls={peer}"),
-            format!("--initial-advertise-peer-urls={peer}"),
-        ]);
-        etcd.arg(format!("--initial-cluster=default={peer}"));
+        etcd.args(flags::etcd(folder.path(), &client, &peer));
         let etcd = Child::spawn(etcd)?;
         let mut server = Self {
             api: api(folder.path(), ports)?,
@@ -97,7 +74,11 @@ impl ApiServer {
             ports,
         };
         server.ready()?;
-        server.apply(ROLE)?;
+        // What it may do is what is shipped, and no more.
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/base");
+        for file in ["namespace.yaml", "access.yaml"] {
+            server.apply(&fs::read_to_string(shipped.join(file))?)?;
+        }
         Ok(server)
     }
 
@@ -105,18 +86,59 @@ impl ApiServer {
     ///
     /// # Errors
     /// It does not start.
-    pub fn restart(&mut self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub fn restart(&mut self, meanwhile: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         self.api.signal(Signal::KILL)?;
         self.api.wait()?;
-        meanwhile()?;
+        meanwhile(self)?;
         self.api = api(self.folder.path(), self.ports)?;
         self.ready()
+    }
+
+    /// Has etcd forget all versions but the newest, which is younger than what anybody was told of: of `/v3/kv`, as
+    /// etcd's gateway has it.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn compact(&self) -> Result<()> {
+        let ask = |path: &str, body: &Value| -> Result<Value> {
+            let address = SocketAddr::from(([127, 0, 0, 1], self.ports[1]));
+            let host = address.to_string();
+            let answer = http::connect(address)?.call("POST", path, &host, body.to_string().as_bytes())?;
+            ensure!(answer.status() == 200, "{path}: {answer:?}");
+            Ok(serde_json::from_str(&answer.text())?)
+        };
+        let mut revision = String::new();
+        for _ in 0..100 {
+            // "key" and "value".
+            let put = ask("/v3/kv/put", &json!({"key": "a2V5", "value": "dmFsdWU="}))?;
+            revision = put["header"]["revision"]
+                .as_str()
+                .context("a revision")?
+                .to_owned();
+        }
+        ask(
+            "/v3/kv/compaction",
+            &json!({"revision": revision, "physical": true}),
+        )
+        .map(drop)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports[0]))
     }
 
     /// The configuration of a client that may do what spanwire needs.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("spanwire.yaml")
+    }
+
+    /// That of one that may do everything.
+    #[must_use]
+    pub fn administrator(&self) -> PathBuf {
+        self.folder.path().join("admin.yaml")
     }
 
     fn ready(&mut self) -> Result<()> {
@@ -133,9 +155,7 @@ impl ApiServer {
     /// It fails.
     pub fn ask(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = child::command(kubernetes("kubectl")?.to_str().context("path in UTF-8")?);
-        command
-            .arg("--kubeconfig")
-            .arg(self.folder.path().join("admin.yaml"));
+        command.arg("--kubeconfig").arg(self.administrator());
         // As in a cluster: its cache is not to stay in root's home, by port.
         command.env("KUBECACHEDIR", self.folder.path().join("kubectl"));
         let output = child::fed(command.args(arguments), input)?;
@@ -182,15 +202,8 @@ impl ApiServer {
 
 fn api(folder: &Path, [api, etcd, _]: [u16; 3]) -> Result<Child> {
     let mut command = child::command(kubernetes("kube-apiserver")?.to_str().context("path in UTF-8")?);
-    let file = |name: &str| folder.join(name).display().to_string();
-    command.args([
-        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-        format!("--secure-port={api}"),
-        format!("--cert-dir={}", file("certificates")),
-        format!("--service-account-signing-key-file={}", file("accounts.key")),
-        format!("--service-account-key-file={}", file("accounts.key")),
-        format!("--token-auth-file={}", file("tokens.csv")),
-    ]);
+    command.args(flags::api(folder, &format!("http://127.0.0.1:{etcd}")));
+    command.arg(format!("--secure-port={api}"));
     command.args([
         "--bind-address=127.0.0.1",
         "--service-cluster-ip-range=127.96.0.0/16",

@@ -147,6 +147,12 @@ pub fn packets(file: &[u8]) -> Result<Vec<Packet>> {
 /// What tells the payload of a TCP segment over Ethernet and IPv4 from all others of a short capture: the ports and the
 /// sequence number, and its length. `None` where there is none, and of other packets.
 fn payload(frame: &[u8]) -> Option<([u8; 8], usize)> {
+    let (tcp, payload) = segment(frame)?;
+    (payload > 0).then_some((*tcp.first_chunk()?, payload))
+}
+
+/// A TCP segment over Ethernet and IPv4, with the length of its payload. `None` of other packets.
+fn segment(frame: &[u8]) -> Option<(&[u8], usize)> {
     const ETHERNET: usize = 14;
     let ip = frame.get(ETHERNET..)?;
     let is_tcp = frame[12..ETHERNET] == [8, 0] && *ip.get(9)? == 6;
@@ -154,7 +160,19 @@ fn payload(frame: &[u8]) -> Option<([u8; 8], usize)> {
     let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let headers = ip.len() - tcp.len() + usize::from(*tcp.get(12)? >> 4) * 4;
     let payload = length.checked_sub(headers)?;
-    (is_tcp && payload > 0).then_some((*tcp.first_chunk()?, payload))
+    is_tcp.then_some((tcp, payload))
+}
+
+/// Whether `packets` begin in the middle of a connection: it carries something before another begins.
+#[must_use]
+pub fn begin_amid_a_connection(packets: &[Packet]) -> bool {
+    const SYN: u8 = 2;
+    let told = packets.iter().find_map(|packet| {
+        let (tcp, payload) = segment(&packet.data)?;
+        let begins = tcp.get(13)? & SYN != 0;
+        (begins || payload > 0).then_some(!begins)
+    });
+    told.unwrap_or(false)
 }
 
 impl Packet {

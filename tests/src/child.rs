@@ -94,7 +94,9 @@ pub fn command(program: &str) -> Command {
 pub(crate) fn ends_with_us(setpriv: &mut Command, signal: &str) {
     let parent = std::process::id().to_string();
     setpriv.args(["--pdeathsig", signal, "--"]);
-    setpriv.args(["sh", "-c", r#"[ "$PPID" = "$0" ] && exec "$@""#, &parent]);
+    // Whoever starts the tests may ignore SIGHUP (nohup), and a shell cannot undo that.
+    let script = r#"[ "$PPID" = "$0" ] && exec env --default-signal=HUP "$@""#;
+    setpriv.args(["sh", "-c", script, &parent]);
 }
 
 /// `command`, but not before there is a file `turn`: its process is known before it begins. Its environment has to be set

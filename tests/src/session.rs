@@ -125,5 +125,5 @@ pub fn to(receiver: &Receiver, protocol: Protocol, options: Options) -> Options 
         .environment("OTEL_EXPORTER_OTLP_PROTOCOL", name)
         .environment("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
         .environment("OTEL_BSP_SCHEDULE_DELAY", "100")
-        .environment("OTEL_BSP_MAX_QUEUE_SIZE", "100000")
+        .environment("OTEL_BSP_MAX_QUEUE_SIZE", "200000")
 }

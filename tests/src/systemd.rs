@@ -49,6 +49,7 @@ cp "$binary" /usr/bin/spanwire
 mkdir -p /etc/spanwire
 cp "$deploy/spanwire.yaml" /etc/spanwire/
 cp "$own/default" /etc/default/spanwire
+touch "$own/laid"
 exec env -i PATH="$PATH" HOME=/root XDG_RUNTIME_DIR=/run XDG_CONFIG_HOME=/var/lib SYSTEMD_UNIT_PATH="$own/units:" \
     SYSTEMD_LOG_TARGET=console /usr/lib/systemd/systemd --user --unit=basic.target
 "#;
@@ -92,11 +93,18 @@ impl Manager {
             .stderr(log)
             .spawn()
             .context("starting unshare")?;
-        let manager = Self {
+        let mut manager = Self {
             own,
             process,
             _turn: turn,
         };
+        // Until then, whoever enters its mount namespace may be in that of the host, and ask the host's manager.
+        wait::until("a mount namespace of the manager's own", || {
+            let ended = manager.process.try_wait()?;
+            ensure!(ended.is_none(), "{ended:?}");
+            Ok(manager.is_laid().then_some(()))
+        })
+        .with_context(|| manager.log())?;
         wait::until("a manager", || {
             Ok(manager
                 .run(&["systemctl", "--user", "is-active", "basic.target"])?
@@ -106,6 +114,11 @@ impl Manager {
         })
         .with_context(|| manager.log())?;
         Ok(manager)
+    }
+
+    /// Whether all is in place in its mount namespace.
+    fn is_laid(&self) -> bool {
+        self.own.path().join("laid").exists()
     }
 
     /// What it and the unit have said.
@@ -171,7 +184,9 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        let _ = self.run(&["systemctl", "--user", "stop", UNIT]);
+        if self.is_laid() {
+            let _ = self.run(&["systemctl", "--user", "stop", UNIT]);
+        }
         if let Some(pid) = Pid::from_raw(self.process.id().cast_signed()) {
             // systemd(1): a user manager ends at it, and its units with it.
             let _ = kill_process(pid, Signal::TERM);

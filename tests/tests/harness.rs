@@ -87,3 +87,21 @@ fn children_do_not_outlive_their_test() -> Result<()> {
             .then_some(()))
     })
 }
+
+#[test]
+fn a_child_hears_sighup_also_where_the_tests_are_started_to_ignore_it() -> Result<()> {
+    let inner = child::command("cat");
+    let output = std::process::Command::new("env")
+        .arg("--ignore-signal=HUP")
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .arg("/proc/self/status")
+        .output()?;
+    let status = String::from_utf8(output.stdout)?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored
+        .map(|mask| u64::from_str_radix(mask.trim(), 16))
+        .transpose()?;
+    ensure!(ignored.is_some_and(|mask| mask & 1 == 0), "{status}");
+    Ok(())
+}

@@ -2,14 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use spanwire_tests::agent::{self, Hooks, Options};
+use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::api_server::{ApiServer, FakePod, NODE};
-use spanwire_tests::child::{self, Child};
+use spanwire_tests::conventions;
+use spanwire_tests::flips::{self, options, serve, told};
 use spanwire_tests::http::{self, Server};
+use spanwire_tests::relay::Relay;
 use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
-use spanwire_tests::{port, wait, workload};
+use spanwire_tests::{port, wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::mpsc::{self, Receiver};
@@ -17,51 +19,17 @@ use std::sync::mpsc::{self, Receiver};
 spanwire_tests::under_one_hook_set!(
     annotations_decide_live_and_attributes_are_the_conventions,
     what_is_enrolled_leaves_with_the_annotation,
-    the_api_server_away
+    orders_are_seen_from_the_annotation_to_its_removal,
+    the_api_server_away,
+    what_the_api_server_has_forgotten_is_asked_for_anew,
+    a_watch_whose_connection_breaks_goes_on_where_it_was
 );
 
 /// Ends of requests to pods while those are watched.
 const REQUESTS: usize = 22;
 
-/// Serves, and asks `HOST PORT` for `/asked…` by a connection that it keeps when it is asked for `/call…`.
-const SERVICE: &str = "
-const http = require('http'), [port, host, other] = process.argv.slice(1);
-const agent = new http.Agent({keepAlive: true, maxSockets: 1});
-http.createServer((request, response) => {
-  if (!request.url.startsWith('/call')) return response.end('ok');
-  const path = '/asked' + request.url.slice(5);
-  http.get({host, port: other, path, agent}, answer => answer.resume().on('end', () => response.end('ok')))
-    .on('error', () => { response.statusCode = 502; response.end(); });
-}).listen(port, '127.0.0.1');
-";
-
-fn serve(pod: &FakePod, host: &str, other: u16) -> Result<Service> {
-    let port = port::free()?;
-    let mut command = pod.command("node");
-    command.args(["-e", SERVICE, &port.to_string(), host, &other.to_string()]);
-    Service::listening(Child::spawn(command)?, port)
-}
-
-fn options(server: &ApiServer, hooks: Hooks) -> Options {
-    Options::run(hooks)
-        .environment("SPANWIRE_KUBECONFIG", server.kubeconfig().display().to_string())
-        .environment("SPANWIRE_NODE_NAME", NODE)
-}
-
 fn call(service: &Service, target: &str) -> Result<()> {
-    let address = service.address;
-    let answer = http::connect(address)?.call("GET", target, &address.to_string(), &[])?;
-    ensure!(answer.status() == 200, "{answer:?}");
-    Ok(())
-}
-
-/// What `spanwire services` says of a process.
-fn told(pid: u32) -> Result<Value> {
-    let finished = agent::attempt_beside(&Options::bare(["services", "--all", "--json"]))?;
-    let all: Value = serde_json::from_str(&finished.stdout.join("\n")).with_context(|| finished.message())?;
-    let processes = all["processes"].as_array().context("a list")?;
-    let found = processes.iter().find(|process| process["pid"] == pid);
-    found.cloned().with_context(|| format!("no process {pid}"))
+    flips::call(service.address, target)
 }
 
 /// Waits until a process is watched, or is not.
@@ -70,21 +38,6 @@ fn watched(service: &Service, wanted: bool) -> Result<()> {
     wait::until(&format!("process {pid} watched: {wanted}"), || {
         Ok((told(pid)?["watched"] == wanted).then_some(()))
     })
-}
-
-/// Every constant of the conventions' registry, as it is published for Python.
-fn registry() -> Result<BTreeSet<String>> {
-    let script = "
-import importlib, pkgutil
-for package in ('opentelemetry.semconv.attributes', 'opentelemetry.semconv._incubating.attributes'):
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        for name, value in vars(importlib.import_module(package + '.' + module.name)).items():
-            if name.isupper() and isinstance(value, str): print(value)
-";
-    let python = workload::environment("python")?;
-    let mut command = child::command(python.to_str().context("path in UTF-8")?);
-    command.args(["-c", script]);
-    Ok(Child::spawn(command)?.succeed()?.into_iter().collect())
 }
 
 fn resource<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
@@ -274,7 +227,7 @@ fn annotations_decide_live_and_attributes_are_the_conventions(hooks: Hooks) -> R
         seen.summary
     );
     // Each attribute has its value, and each name is the conventions'.
-    let registry = registry()?;
+    let registry = conventions::registry()?;
     ensure!(registry.contains("k8s.pod.name"), "{registry:?}");
     let mut keys = BTreeSet::new();
     for span in &seen.spans {
@@ -391,8 +344,7 @@ fn what_is_enrolled_leaves_with_the_annotation(hooks: Hooks) -> Result<()> {
     let options = options(&server, hooks).flag("--propagate").flag("http1");
     let session = Session::start(options)?;
     let pid = service.child.pid();
-    let enrolled =
-        || Ok::<_, anyhow::Error>(told(pid)?["injection"]["enrolled"].as_u64().unwrap_or_default());
+    let enrolled = || Ok::<_, anyhow::Error>(flips::enrolled(&told(pid)?));
     let ask = |target: &str| -> Result<bool> {
         call(&service, target)?;
         Ok(told_context.recv_timeout(wait::LIMIT)?)
@@ -403,6 +355,9 @@ fn what_is_enrolled_leaves_with_the_annotation(hooks: Hooks) -> Result<()> {
     // The connection that is kept was open before: it is enrolled once it was seen to be used.
     wait::until("a context", || Ok(ask("/call?on")?.then_some(())))?;
     ensure!(enrolled()? == 1, "{}", told(pid)?);
+    // Who never sends on a connection is told of it as well.
+    call(&service, "/idle")?;
+    ensure!(enrolled()? == 2, "{}", told(pid)?);
     server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/propagate=false"])?;
     wait::until("no context", || Ok((!ask("/call?narrowed")?).then_some(())))?;
     server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/propagate-"])?;
@@ -425,6 +380,47 @@ fn what_is_enrolled_leaves_with_the_annotation(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
+/// How long each takes is measured (`cargo xtask bench annotations`); here it is about what comes before what.
+fn orders_are_seen_from_the_annotation_to_its_removal(hooks: Hooks) -> Result<()> {
+    let outcome = flips::run(hooks, 3)?;
+    let (mut from, mut told) = (0, 0);
+    for (count, flip) in outcome.flips.iter().enumerate() {
+        // Before the annotation, and behind the word that it is gone, nothing; in between, from one word to the next step, all.
+        for number in from..flip.annotates.0.saturating_sub(1) {
+            ensure!(
+                !outcome.spans.contains_key(&number),
+                "order {number} before {flip:?}"
+            );
+            ensure!(
+                !outcome.contexts[&number],
+                "a context in order {number} before {flip:?}"
+            );
+        }
+        for number in flip.watched.0..flip.removes.0.saturating_sub(1) {
+            ensure!(
+                outcome.spans.contains_key(&number),
+                "no span of order {number} in {flip:?}"
+            );
+            ensure!(
+                outcome.contexts[&number],
+                "no context in order {number} in {flip:?}"
+            );
+            told += 1;
+        }
+        from = flip.left.0;
+        ensure!(told > count, "no order in {flip:?}");
+    }
+    for number in from..outcome.orders.len() {
+        ensure!(!outcome.spans.contains_key(&number), "order {number} behind all");
+        ensure!(
+            !outcome.contexts[&number],
+            "a context in order {number} behind all"
+        );
+    }
+    ensure!(from < outcome.orders.len(), "no order behind all");
+    Ok(())
+}
+
 fn the_api_server_away(hooks: Hooks) -> Result<()> {
     let mut server = ApiServer::start()?;
     namespace(&server, "shop")?;
@@ -434,7 +430,7 @@ fn the_api_server_away(hooks: Hooks) -> Result<()> {
     let session = Session::start(options(&server, hooks))?;
     watched(&first, true)?;
     let mut second = None;
-    server.restart(|| {
+    server.restart(|_| {
         call(&first, "/x?away")?;
         // A container that is started again: of its pod all is known.
         let service = serve(&pod, "127.0.0.1", 1)?;
@@ -460,6 +456,63 @@ fn the_api_server_away(hooks: Hooks) -> Result<()> {
             .all(|span| resource(span, "k8s.pod.name") == Some("cart")),
         "{:#?}",
         seen.spans
+    );
+    Ok(())
+}
+
+fn what_the_api_server_has_forgotten_is_asked_for_anew(hooks: Hooks) -> Result<()> {
+    let mut server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", 1)?;
+    let session = Session::start(options(&server, hooks))?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument=true"])?;
+    watched(&service, true)?;
+    // What it goes on from is not known any more when it is back: 410.
+    server.restart(ApiServer::compact)?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument=false"])?;
+    watched(&service, false)?;
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument=true"])?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument-"])?;
+    watched(&service, true)?;
+    let seen = session.finish(0)?;
+    let restarted = seen.summary.value("kubernetes.watches.restarted");
+    ensure!(restarted > 0, "{:#?}", seen.summary);
+    Ok(())
+}
+
+fn a_watch_whose_connection_breaks_goes_on_where_it_was(hooks: Hooks) -> Result<()> {
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", 1)?;
+    let relay = Relay::start(server.address())?;
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("kubeconfig");
+    let text = std::fs::read_to_string(server.kubeconfig())?;
+    let [there, here] = [server.address(), relay.address].map(|address| address.to_string());
+    ensure!(text.contains(&there), "{text}");
+    std::fs::write(&config, text.replace(&there, &here))?;
+    let options = Options::run(hooks)
+        .environment("SPANWIRE_KUBECONFIG", config.display().to_string())
+        .environment("SPANWIRE_NODE_NAME", NODE);
+    let session = Session::start(options)?;
+    let value = |truth: bool| format!("spanwire.dev/instrument={truth}");
+    for truth in [true, false, true] {
+        server.annotate(&["pod", "cart", "-n", "shop"], &[&value(truth)])?;
+        watched(&service, truth)?;
+        ensure!(relay.cut() > 0, "nobody was connected");
+    }
+    server.annotate(&["namespace", "shop"], &[&value(false)])?;
+    server.annotate(&["pod", "cart", "-n", "shop"], &["spanwire.dev/instrument-"])?;
+    watched(&service, false)?;
+    let seen = session.finish(0)?;
+    let restarted = seen.summary.value("kubernetes.watches.restarted");
+    ensure!(restarted == 0, "{:#?}", seen.summary);
+    ensure!(
+        seen.summary.value("kubernetes.requests.failed") > 0,
+        "{:#?}",
+        seen.summary
     );
     Ok(())
 }

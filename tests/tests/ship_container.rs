@@ -1,109 +1,47 @@
 //! The image that `cargo xtask image` makes, named by `SPANWIRE_IMAGE`: nothing is in it but spanwire, and podman with runc runs it
 //! as deploy/container says.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Turn;
-use spanwire_tests::child::{self, Child};
+use spanwire_tests::dns::NameServer;
+use spanwire_tests::podman::Podman;
 use spanwire_tests::receiver::Receiver;
 use spanwire_tests::service::python;
 use spanwire_tests::span::Kind;
 use spanwire_tests::{http, wait};
-use tempfile::TempDir;
 
-/// Largest that the image may be, in bytes: 2/3 of it are what one binary takes.
-const LARGEST: u64 = 40_000_000;
+/// Largest that the image may be, in bytes: nearly all of it is one binary, here of a build without optimization of the whole.
+const LARGEST: u64 = 48_000_000;
 
 const NAME: &str = "localhost/spanwire:latest";
 
-/// podman with a storage of its own.
-struct Podman {
-    folder: TempDir,
+/// podman with the image.
+fn loaded() -> Result<Podman> {
+    let podman = Podman::new()?;
+    let archive: PathBuf = std::env::var_os("SPANWIRE_IMAGE")
+        .context("SPANWIRE_IMAGE: cargo xtask test packages sets it")?
+        .into();
+    let archive = std::path::absolute(archive)?;
+    podman.output(&["load", "--quiet", "--input", &archive.to_string_lossy()])?;
+    Ok(podman)
 }
 
-impl Podman {
-    /// With the image.
-    fn loaded() -> Result<Self> {
-        let podman = Self {
-            folder: tempfile::tempdir()?,
-        };
-        let archive: PathBuf = std::env::var_os("SPANWIRE_IMAGE")
-            .context("SPANWIRE_IMAGE: cargo xtask test packages sets it")?
-            .into();
-        let archive = std::path::absolute(archive)?;
-        podman.output(&["load", "--quiet", "--input", &archive.to_string_lossy()])?;
-        Ok(podman)
-    }
-
-    fn global(&self) -> Vec<String> {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
-        let words = [
-            "--storage-driver",
-            "vfs",
-            "--runtime",
-            "runc",
-            "--cgroup-manager",
-            "cgroupfs",
-        ];
-        let mut words: Vec<String> = words.map(str::to_owned).to_vec();
-        words.extend(["--root".into(), path("root"), "--runroot".into(), path("run")]);
-        words.extend([
-            "--tmpdir".into(),
-            path("tmp"),
-            "--events-backend".into(),
-            "none".into(),
-        ]);
-        words
-    }
-
-    fn output(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("podman")
-            .args(self.global())
-            .args(arguments)
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "podman {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// `podman run` of the image, as the compose file has it, with more options and in place of its command.
-    fn run(&self, options: &[&str], command: &[&str]) -> Result<Child> {
-        let mut podman = child::command("podman");
-        podman.args(self.global());
-        podman.args([
-            "run",
-            "--rm",
-            "--privileged",
-            "--pid=host",
-            "--cgroupns=host",
-            "--uts=host",
-            "--read-only",
-        ]);
-        podman.args(["--ulimit", "nofile=10000:10000", "--ulimit", "nproc=5000:5000"]);
-        podman.args(options).arg(NAME).args(command);
-        Child::spawn(podman)
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.output(&["rm", "--force", "--all"]);
-    }
-}
+/// As the compose file has it.
+const AS_COMPOSED: [&str; 5] = [
+    "--privileged",
+    "--pid=host",
+    "--cgroupns=host",
+    "--uts=host",
+    "--read-only",
+];
 
 #[test]
 fn the_image_is_small_and_has_no_shell() -> Result<()> {
-    let podman = Podman::loaded()?;
+    let podman = loaded()?;
     let size: u64 = podman
         .output(&["image", "inspect", "--format", "{{.Size}}", NAME])?
         .trim()
@@ -130,90 +68,12 @@ fn the_image_is_small_and_has_no_shell() -> Result<()> {
     Ok(())
 }
 
-/// A name server that knows one name, and counts who asks.
-struct Names {
-    address: SocketAddr,
-    asked: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
 const HOST: &str = "collector.shop.test";
-
-impl Names {
-    fn serve() -> Result<Self> {
-        // Resolvers ask at port 53 alone.
-        let socket = UdpSocket::bind(("127.53.53.53", 53)).context("port 53 of an address of ours")?;
-        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let address = socket.local_addr()?;
-        let (asked, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (counter, end) = (Arc::clone(&asked), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            let mut question = [0; 512];
-            while !end.load(Ordering::Relaxed) {
-                let Ok((length, from)) = socket.recv_from(&mut question) else {
-                    continue;
-                };
-                if let Some(answer) = answer(&question[..length]) {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    let _ = socket.send_to(&answer, from);
-                }
-            }
-        });
-        Ok(Self {
-            address,
-            asked,
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// RFC 1035, 4.1: 127.0.0.1 for [`HOST`], nothing for what else is asked.
-fn answer(question: &[u8]) -> Option<Vec<u8>> {
-    let (header, rest) = question.split_at_checked(12)?;
-    let end = rest.iter().position(|byte| *byte == 0)?;
-    let asked = rest.get(..end + 5)?;
-    let labels: Vec<u8> = HOST
-        .split('.')
-        .flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat())
-        .collect();
-    let is_address = asked[end + 1..] == [0, 1, 0, 1];
-    let known = rest[..end].eq_ignore_ascii_case(&labels);
-    let answers = u8::from(known && is_address);
-    let mut answer = header[..2].to_vec();
-    answer.extend([
-        0x81,
-        if known { 0x80 } else { 0x83 },
-        0,
-        1,
-        0,
-        answers,
-        0,
-        0,
-        0,
-        0,
-    ]);
-    answer.extend(asked);
-    if answers == 1 {
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1]);
-    }
-    Some(answer)
-}
 
 /// Ready in the image, with an endpoint by `host`, a SERVER span of a request that a service of the host was asked comes there.
 fn traced(options: &[&str], host: &str) -> Result<()> {
     let _turn = Turn::take()?;
-    let podman = Podman::loaded()?;
+    let podman = loaded()?;
     let receiver = Receiver::start()?;
     let folder = tempfile::tempdir()?;
     let service = python::files(folder.path())?;
@@ -222,9 +82,10 @@ fn traced(options: &[&str], host: &str) -> Result<()> {
         receiver.http.port()
     );
     let port = format!("SPANWIRE_WATCH_PORT={}", service.address.port());
-    let mut all = vec!["--network=host", "--env", &endpoint, "--env", &port];
+    let mut all = AS_COMPOSED.to_vec();
+    all.extend(["--network=host", "--env", &endpoint, "--env", &port]);
     all.extend(options);
-    let mut container = podman.run(&all, &[])?;
+    let mut container = podman.run(&all, NAME, &[])?;
     container.error_line("spanwire ready")?;
     http::connect(service.address)?.call("GET", "/asked", &service.address.to_string(), &[])?;
     let span = wait::until("a span", || {
@@ -245,11 +106,10 @@ fn in_it_spanwire_sees_the_hosts_requests_and_finds_an_endpoint_in_hosts() -> Re
 
 #[test]
 fn in_it_spanwire_finds_an_endpoint_by_dns() -> Result<()> {
-    let names = Names::serve()?;
+    let names = NameServer::serve(Ipv4Addr::new(127, 53, 53, 53))?;
+    names.add(HOST, Ipv4Addr::LOCALHOST);
     let server = names.address.ip().to_string();
     traced(&[&format!("--dns={server}")], HOST)?;
-    if names.asked.load(Ordering::Relaxed) == 0 {
-        bail!("nobody asked for the name");
-    }
+    ensure!(names.asked() > 0, "nobody asked for the name");
     Ok(())
 }

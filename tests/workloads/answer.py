@@ -1,12 +1,12 @@
-"""Answers GET with its path, on connections that stay open, a thread each.
+"""Answers GET with its path, on connections that stay open, a thread each, or a process each.
 
-answer.py tcp ADDRESS PORT | answer.py dual PORT | answer.py unix PATH
+answer.py tcp ADDRESS PORT | answer.py fork ADDRESS PORT | answer.py dual PORT | answer.py unix PATH
 """
 
 import socket
 import sys
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingMixIn, TCPServer, UnixStreamServer
+from socketserver import ForkingMixIn, ThreadingMixIn, TCPServer, UnixStreamServer
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -24,11 +24,11 @@ class Answer(BaseHTTPRequestHandler):
 
 
 def server(mode, *place):
-    bases = (ThreadingMixIn, UnixStreamServer if mode == "unix" else TCPServer)
+    bases = (ForkingMixIn if mode == "fork" else ThreadingMixIn, UnixStreamServer if mode == "unix" else TCPServer)
     settings = {"daemon_threads": True, "allow_reuse_address": True, "request_queue_size": 128}
     if mode == "unix":
         return type("Server", bases, settings)(place[0], Answer)
-    address, port = place if mode == "tcp" else ("::", place[0])
+    address, port = ("::", place[0]) if mode == "dual" else place
     settings["address_family"] = socket.AF_INET6 if ":" in address else socket.AF_INET
     return type("Server", bases, settings)((address, int(port)), Answer)
 

@@ -1,8 +1,10 @@
 //! Set-up, tests, benches and checks of the spanwire workspace: `cargo xtask --help`.
 
+mod apt;
 mod bench;
 mod demo;
 mod kernels;
+mod machine;
 mod package;
 mod run;
 mod setup;
@@ -42,13 +44,15 @@ enum Task {
     },
     /// Show whole traces of a small shop that runs on this machine until Ctrl-C; sets up, builds and starts all of it.
     Demo(demo::Arguments),
-    /// Set up for tests and run all of them, or the one suite that is named.
+    /// Set up for tests and run all of them, or the suites that are named.
     Test {
-        /// Which part; all when none is named.
-        suite: Option<test::Suite>,
+        /// Which parts; all but the packages when none is named.
+        suites: Vec<test::Suite>,
     },
     /// Check the house rules: layers, file sizes, names.
     Tidy,
+    /// Build a static binary with its kernel objects, for this machine or another, into target/static.
+    Build(package::Build),
     /// Build the Debian package, of a static binary, into target/package.
     Package(package::Build),
     /// Build the container image, of a static binary and from nothing else, into target/package.
@@ -62,8 +66,9 @@ fn main() -> ExitCode {
         Task::Setup { tests } => setup::command(tests),
         Task::Run { arguments } => run::command(&arguments),
         Task::Demo(arguments) => demo::command(&arguments),
-        Task::Test { suite } => test::command(suite),
+        Task::Test { suites } => test::command(&suites),
         Task::Tidy => tidy::command(),
+        Task::Build(build) => package::binary(&build),
         Task::Package(build) => package::package(&build),
         Task::Image(build) => package::image(&build),
         Task::Bench(arguments) => bench::command(&arguments),

@@ -19,7 +19,7 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use super::{CURRENT_MSS, WRITES, number, op, wanted};
+use super::{CURRENT_MSS, Connecting, WRITES, number, op, wanted};
 use crate::connection::{self, Dialogue, enrolled};
 use crate::context::{Ids, UNTOLD};
 use crate::frames::operands;
@@ -141,7 +141,7 @@ pub(crate) fn may_begin(dialogue: &Dialogue) -> bool {
 #[inline(always)]
 pub(crate) fn listens(sock: u64) {
     if is_wanted() && crate::process::is_watched() {
-        let _ = CONNECTING.insert(sock, LISTENS, 0);
+        let _ = CONNECTING.insert(sock, Connecting::here(LISTENS), 0);
     }
 }
 
@@ -298,7 +298,7 @@ fn begins(ops: *mut bpf_sock_ops, op: u32) {
     // SAFETY: as above.
     unsafe { (*operation).release() };
     // SAFETY: a value that does not change its shape.
-    let Some(&wanted) = (unsafe { CONNECTING.get(sock) }) else {
+    let Some(&Connecting { wanted, .. }) = (unsafe { CONNECTING.get(sock) }) else {
         return;
     };
     let is_connect = op == op::CONNECT;

@@ -13,12 +13,14 @@ use crate::connection::Dialogue;
 use crate::context::{self, Ids, NOBODY, SEVERAL};
 use crate::globals::{global, kernel};
 use crate::log;
+pub(crate) use crate::machine::current_goroutine as current;
+use crate::machine::go::{arguments, goroutine};
+use crate::machine::instruction;
 use crate::maps::{HANDED, HEADS, RUNTIMES, STREAMS};
 use crate::operation::{Operation, user};
 use crate::process::is_watched;
 use crate::syscalls;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use spanwire_ebpf::{Runtime, cause};
@@ -51,15 +53,6 @@ pub(crate) struct Stream {
     goroutine: u64,
 }
 
-/// Address of the `runtime.g` of the goroutine that runs (runtime/runtime-gdb.py, runtime/tls_amd64.s: `-8(FS)`).
-#[inline(always)]
-pub(crate) fn current() -> Option<u64> {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let base: u64 = kernel(task, global!(task_fsbase))?;
-    user(base.wrapping_sub(8))
-}
-
 /// Number of the goroutine that started the one that runs.
 #[inline(always)]
 pub(crate) fn parent(runtime: &Runtime) -> Option<u64> {
@@ -68,13 +61,14 @@ pub(crate) fn parent(runtime: &Runtime) -> Option<u64> {
 
 /// net/http/transport.go: `func (pc *persistConn) roundTrip(req *transportRequest) (resp *Response, err error)`
 ///
-/// In its prologue the arguments are in registers, and the goroutine is in R14 (cmd/compile/abi-internal.md).
+/// In its prologue the arguments and the goroutine are in registers (cmd/compile/abi-internal.md).
 #[uprobe]
 pub(crate) fn go_round_trip(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: the context of a probe is the registers.
         let registers = unsafe { &*context.regs };
-        let _ = hand_over(registers.rax, registers.r14, registers.rip);
+        let [connection, ..] = arguments(registers);
+        let _ = hand_over(connection, goroutine(registers), instruction(registers));
     }
     0
 }
@@ -123,9 +117,10 @@ pub(crate) fn go_stream_asked(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: as above.
         let registers = unsafe { &*context.regs };
+        let [_, condition, _, item] = arguments(registers);
         // Of what is put in without a condition, nothing begins a stream.
-        if registers.rbx != 0 {
-            let _ = ask(registers.rdi, registers.r14);
+        if condition != 0 {
+            let _ = ask(item, goroutine(registers));
         }
     }
     0
@@ -149,7 +144,8 @@ pub(crate) fn go_stream_begins(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: as above.
         let registers = unsafe { &*context.regs };
-        let _ = stream_begins(registers.rbx, registers.r14);
+        let [_, head, ..] = arguments(registers);
+        let _ = stream_begins(head, goroutine(registers));
     }
     0
 }
@@ -160,7 +156,8 @@ pub(crate) fn go_stream_begins_third(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: as above.
         let registers = unsafe { &*context.regs };
-        let _ = stream_begins(registers.rcx, registers.r14);
+        let [_, _, head, _] = arguments(registers);
+        let _ = stream_begins(head, goroutine(registers));
     }
     0
 }

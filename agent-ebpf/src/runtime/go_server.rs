@@ -12,6 +12,8 @@
 )]
 
 use crate::context::Key;
+use crate::machine::go::{arguments, goroutine};
+use crate::machine::instruction;
 use crate::maps::{READERS, RUNTIMES};
 use crate::operation::user;
 use crate::process::is_watched;
@@ -33,13 +35,14 @@ const HTTP_STREAM_ID: u64 = 8;
 
 /// grpc/server.go: `func (s *Server) handleStream(t transport.ServerTransport, stream *transport.ServerStream)`
 ///
-/// In its prologue the arguments are in registers, and the goroutine is in R14 (cmd/compile/abi-internal.md).
+/// In its prologue the arguments and the goroutine are in registers (cmd/compile/abi-internal.md).
 #[uprobe]
 pub(crate) fn go_stream_handled(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: the context of a probe is the registers.
         let registers = unsafe { &*context.regs };
-        let _ = handles_call(registers.rdi, registers.rcx, registers.r14, registers.rip);
+        let [_, _, transport, stream] = arguments(registers);
+        let _ = handles_call(stream, transport, goroutine(registers), instruction(registers));
     }
     0
 }
@@ -51,8 +54,7 @@ pub(crate) fn go_stream_handled(context: ProbeContext) -> u32 {
 pub(crate) fn go_streams_read(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: as above.
-        let registers = unsafe { &*context.regs };
-        let _ = goes_on(registers.r14);
+        let _ = goes_on(goroutine(unsafe { &*context.regs }));
     }
     0
 }
@@ -120,7 +122,8 @@ pub(crate) fn go_handler_runs(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: as above.
         let registers = unsafe { &*context.regs };
-        let _ = handles_request(registers.rax, registers.rbx, registers.r14);
+        let [connection, writer, ..] = arguments(registers);
+        let _ = handles_request(connection, writer, goroutine(registers));
     }
     0
 }

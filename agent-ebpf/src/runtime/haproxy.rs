@@ -32,8 +32,7 @@ pub(crate) fn haproxy_stream_made(context: RetProbeContext) -> u32 {
         };
         let head = Head {
             tgid,
-            // SAFETY: the context of a probe is the registers.
-            address: unsafe { (*context.regs).rax },
+            address: context.ret(),
         };
         // The address may have been another's.
         let _ = HEADS.remove(&head);
@@ -53,12 +52,13 @@ pub(crate) fn haproxy_stream_made(context: RetProbeContext) -> u32 {
 /// src/stream.c: `struct task *process_stream(struct task *t, void *context, unsigned int state)`
 #[uprobe]
 pub(crate) fn haproxy_stream_runs(context: ProbeContext) -> u32 {
-    if is_watched() {
+    if is_watched()
+        && let Some(address) = context.arg(1)
+    {
         let thread = bpf_get_current_pid_tgid();
         let head = Head {
             tgid: thread >> 32,
-            // SAFETY: as above.
-            address: unsafe { (*context.regs).rsi },
+            address,
         };
         // SAFETY: a value that does not change its shape.
         let ids = unsafe { HEADS.get(&head) }.unwrap_or(&NONE);

@@ -24,6 +24,7 @@
 use crate::connection::Dialogue;
 use crate::context::{Ids, NOBODY, SEVERAL, Serving};
 use crate::globals::{global, kernel};
+use crate::machine;
 use crate::maps::{FIRED, IDLE, LOOPS, OPEN, ORIGINS, RUNTIMES, SEGMENTS, TRUST, UNITS, add};
 use crate::operation::{Operation, user};
 use crate::process::is_watched;
@@ -367,8 +368,7 @@ pub(crate) extern "C" fn node_asks() -> u32 {
 pub(crate) fn node_callback_begins(context: ProbeContext) -> u32 {
     if is_watched() {
         // SAFETY: the context of a probe is the registers.
-        let registers = unsafe { &*context.regs };
-        let _ = callback_begins([registers.rbx, registers.r12, registers.r13, registers.r14]);
+        let _ = callback_begins(machine::kept(unsafe { &*context.regs }));
     }
     0
 }

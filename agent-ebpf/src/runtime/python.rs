@@ -24,13 +24,13 @@
 
 use crate::connection::Dialogue;
 use crate::context::{self, Ids, Key, NOBODY, SEVERAL, Serving, Unit};
-use crate::globals::{global, kernel};
 use crate::log;
+use crate::machine;
 use crate::maps::{ARRIVALS, CONTEXTS, RUNTIMES, UNITS};
 use crate::operation::{Operation, user};
 use crate::process::is_watched;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use core::ptr::write_volatile;
@@ -42,9 +42,7 @@ use spanwire_ebpf::{Runtime, cause};
 const TYPE: u64 = 8;
 /// `PyContext.ctx_entered` (Include/internal/pycore_context.h)
 const ENTERED: u64 = 40;
-/// glibc: where behind the thread's own address the values of its keys are, as pairs (nptl/descr.h, `specific_1stblock`).
-const KEYS: u64 = 0x310;
-/// Of these, the first block.
+/// Keys of threads whose values are looked for.
 const KEY_LIMIT: u32 = 32;
 
 /// Where a context is.
@@ -85,8 +83,7 @@ static ONE_OF_SEVERAL: Ids = Ids {
 #[uretprobe]
 pub(crate) fn python_context_copied(context: RetProbeContext) -> u32 {
     if is_watched() {
-        // SAFETY: the context of a probe is the registers.
-        let _ = copied(unsafe { (*context.regs).rax });
+        let _ = copied(context.ret());
     }
     0
 }
@@ -172,11 +169,12 @@ fn just_read(thread: &Key) -> Option<*const Ids> {
 /// Python/context.c: `static void context_tp_dealloc(PyContext *self)`
 #[uprobe]
 pub(crate) fn python_context_freed(context: ProbeContext) -> u32 {
-    if is_watched() {
+    if is_watched()
+        && let Some(address) = context.arg(0)
+    {
         let place = Place {
             tgid: bpf_get_current_pid_tgid() >> 32,
-            // SAFETY: the context of a probe is the registers.
-            address: unsafe { (*context.regs).rdi },
+            address,
         };
         let _ = CONTEXTS.remove(&place);
     }
@@ -209,10 +207,7 @@ pub(crate) fn current(runtime: &Runtime, tgid: u32) -> Option<Place> {
     if kind == 0 || runtime.key >= KEY_LIMIT {
         return None;
     }
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let base: u64 = kernel(task, global!(task_fsbase))?;
-    let thread: u64 = user(base + KEYS + runtime.key as u64 * 16 + 8)?;
+    let thread: u64 = user(machine::thread_specific(runtime.key)?)?;
     let address: u64 = user(thread + runtime.context as u64)?;
     if address == 0 || user::<u64>(address + TYPE)? != kind || user::<u32>(address + ENTERED)? != 1 {
         return None;

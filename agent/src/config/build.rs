@@ -29,6 +29,10 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             .kubernetes
             .settle()
             .map_err(|(key, problem)| rules.conflict(key, problem))?,
+        containers: layer
+            .containers
+            .settle()
+            .map_err(|(key, problem)| rules.conflict(key, problem))?,
         capture: rules.capture(&layer.capture)?,
         http: http(&layer.http),
         messaging: Messaging {

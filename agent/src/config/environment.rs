@@ -38,6 +38,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_WATCH_BY_DEFAULT", "kubernetes.watch_by_default"),
     ("SPANWIRE_WELL_KNOWN_LABELS", "kubernetes.well_known_labels"),
     ("SPANWIRE_PEERS", "kubernetes.peers"),
+    ("SPANWIRE_CONTAINER_SOCKETS", "containers.sockets"),
+    ("SPANWIRE_CONTAINER_LABELS", "containers.labels"),
     ("SPANWIRE_HOOKS", "capture.hooks"),
     ("SPANWIRE_RING_BUFFER", "capture.ring_buffer"),
     ("SPANWIRE_MAX_CONNECTIONS", "capture.max_connections"),
@@ -190,6 +192,8 @@ impl<'a> Reader<'a> {
         layer.kubernetes.watch_by_default = self.one("kubernetes.watch_by_default")?;
         layer.kubernetes.well_known_labels = self.one("kubernetes.well_known_labels")?;
         layer.kubernetes.peers = self.one("kubernetes.peers")?;
+        layer.containers.sockets = self.many("containers.sockets")?;
+        layer.containers.labels = self.many("containers.labels")?;
         layer.capture.hooks = self.one("capture.hooks")?;
         layer.capture.ring_buffer = self.one("capture.ring_buffer")?;
         layer.capture.max_connections = self.one("capture.max_connections")?;

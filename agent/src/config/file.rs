@@ -272,7 +272,7 @@ mod tests {
         );
         check(
             "a: b",
-            "unknown key `a` at spanwire.yaml:1; known there: watch, kubernetes, capture, http, messaging, propagate, sdk, baggage, routes, spans, redaction, sampling, output, export, batch, limits, metrics, resource",
+            "unknown key `a` at spanwire.yaml:1; known there: watch, kubernetes, containers, capture, http, messaging, propagate, sdk, baggage, routes, spans, redaction, sampling, output, export, batch, limits, metrics, resource",
         );
     }
 

@@ -248,6 +248,9 @@ pub struct Layer {
     /// Pods of Kubernetes.
     #[serde(deserialize_with = "optional")]
     pub kubernetes: super::kubernetes::Section,
+    /// Containers of Docker and Podman.
+    #[serde(deserialize_with = "optional")]
+    pub containers: super::containers::Section,
     /// How the kernel captures.
     #[serde(deserialize_with = "optional")]
     pub capture: Capture,
@@ -307,6 +310,7 @@ impl Layer {
         Self {
             watch: self.watch.over(lower.watch),
             kubernetes: self.kubernetes.over(lower.kubernetes),
+            containers: self.containers.over(lower.containers),
             capture: self.capture.over(lower.capture),
             http: self.http.over(lower.http),
             messaging: self.messaging.over(lower.messaging),

@@ -6,6 +6,7 @@
 mod build;
 pub mod choice;
 mod command;
+pub mod containers;
 pub mod delivery;
 mod endpoint;
 pub mod environment;
@@ -28,6 +29,7 @@ pub use choice::{
     Protocol, RuleSet, Sampler, Shape, Temporality, Traffic,
 };
 pub use command::run;
+pub use containers::Containers;
 pub use delivery::{Export, ExportFile, Proxy, Spool, Zipkin};
 use environment::Environment;
 pub use file::{File, FileError, Problem};
@@ -53,6 +55,8 @@ pub struct Config {
     pub watch: Watch,
     /// Pods of Kubernetes.
     pub kubernetes: Kubernetes,
+    /// Containers.
+    pub containers: Containers,
     /// How the kernel captures.
     pub capture: Capture,
     /// What is kept of HTTP messages.

@@ -1,5 +1,6 @@
 //! Sources into configurations, as a user would meet them.
 
+mod containers;
 mod delivery;
 mod naming;
 mod otlp;
@@ -56,6 +57,7 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
             peers: true,
             ..Kubernetes::default()
         },
+        containers: Containers::default(),
         capture: Capture {
             hooks: Hooks::Auto,
             ring_buffer: 8 << 20,

@@ -33,7 +33,8 @@ fn opened() -> Event<'static> {
         late: false,
         peer: None,
         aligned: false,
-        unenrolled: None,
+        client: None,
+        enrolled: false,
     }
 }
 

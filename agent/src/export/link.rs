@@ -4,13 +4,13 @@ use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::client::{Accepted, Client, Failure};
 use super::form::Request;
 use super::voice::{PATIENCE, Voice};
+use crate::delays::Delays;
 
 /// First and longest wait between two attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ struct State {
 }
 
 struct Away {
-    delays: ExponentialBackoff,
+    delays: Delays,
     /// When to try again.
     next: Instant,
 }
@@ -104,8 +104,9 @@ impl Link {
                 state.voice.accepted(rejected, &accepted.message);
             }
             Err(failure) if failure.retryable => {
-                let mut delays = state.away.take().map_or_else(delays, |away| away.delays);
-                let delay = delays.next().unwrap_or(LONGEST_DELAY);
+                let away = state.away.take().map(|away| away.delays);
+                let mut delays = away.unwrap_or_else(|| Delays::between(FIRST_DELAY, LONGEST_DELAY));
+                let delay = delays.next();
                 let next = Instant::now() + delay.max(failure.retry_after.unwrap_or_default());
                 if failure.retry_after.is_some() {
                     state.not_before = next;
@@ -149,14 +150,4 @@ impl Link {
         // What is in it is whole at any time.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Waits between attempts, longer each time, and by chance, so that agents do not come back all at once.
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LONGEST_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -112,8 +112,10 @@ pub enum Event<'a> {
         peer: Option<u64>,
         /// Both ends number their bytes alike.
         aligned: bool,
-        /// Inode of a TCP socket by which requests are sent, and which is not enrolled for injection.
-        unenrolled: Option<u64>,
+        /// Inode of a TCP socket by which requests are sent.
+        client: Option<u64>,
+        /// It is enrolled for injection.
+        enrolled: bool,
     },
     /// Bytes of a message's head.
     Bytes {
@@ -235,8 +237,9 @@ impl<'a> Event<'a> {
                 let inode = (opened.family == family::UNIX).then_some(opened.inode);
                 let late = opened.flags & opened::LATE != 0;
                 let aligned = opened.flags & opened::ALIGNED != 0;
-                let is_client = opened.flags & (opened::CLIENT | opened::ENROLLED) == opened::CLIENT;
-                let unenrolled = (inode.is_none() && is_client).then_some(opened.inode);
+                let is_client = opened.flags & opened::CLIENT != 0;
+                let client = (inode.is_none() && is_client).then_some(opened.inode);
+                let enrolled = opened.flags & opened::ENROLLED != 0;
                 let peer = (opened.peer != 0).then_some(opened.peer);
                 Self::Opened {
                     origin,
@@ -245,7 +248,8 @@ impl<'a> Event<'a> {
                     late,
                     peer,
                     aligned,
-                    unenrolled,
+                    client,
+                    enrolled,
                 }
             }
             kind::BYTES => {

@@ -17,18 +17,19 @@ use ipnet::IpNet;
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use spanwire_ebpf::{
-    CONNECTION_BORN, CONNECTION_PROCESS, CONNECTION_PROTOCOL, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter,
-    Globals, Runtime, propagate, protocol,
+    CONNECTION_BORN, CONNECTION_RESPONSES, CONNECTION_SIZE, Counter, Globals, Runtime, propagate,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::mem::offset_of;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::thread::{self, ScopedJoinHandle};
 use thiserror::Error;
 
 mod cost;
+mod watch;
 
 pub use cost::{Runs, measure_programs};
 use cost::{capacity, skips};
@@ -276,8 +277,11 @@ pub struct Capture {
     ring_buffer: u32,
     set: HookSet,
     processes: Array<MapData, u64>,
+    questions: Array<MapData, u32>,
     thresholds: Array<MapData, u64>,
     connections: HashMap<MapData, u64, [u8; CONNECTION_SIZE]>,
+    /// Who has connected sockets that were enrolled then.
+    connectors: HashMap<MapData, u64, u32>,
     counters: PerCpuArray<MapData, u64>,
     runtimes: HashMap<MapData, u32, [u8; size_of::<Runtime>()]>,
     propagation: Propagation,
@@ -392,6 +396,7 @@ impl Capture {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("EVENTS", options.ring_buffer)
             .map_max_entries("CONNECTIONS", options.max_connections)
+            .map_max_entries("CONNECTORS", options.connectors())
             .map_max_entries("OFFERS", options.options())
             .map_max_entries("HEARD", options.options())
             .map_max_entries("BAGGAGE", options.baggage())
@@ -402,6 +407,7 @@ impl Capture {
             );
         let mut ebpf = loader.load(object).map_err(LoadError::Object)?;
         let processes = Array::try_from(take(&mut ebpf, "PROCESSES")?)?;
+        let questions = Array::try_from(take(&mut ebpf, "QUESTIONS")?)?;
         let mut ports = Array::<_, u64>::try_from(take(&mut ebpf, "PORTS")?)?;
         for (index, word) in port_bits(&options.ports)
             .iter()
@@ -420,6 +426,7 @@ impl Capture {
         let capacities = ["CONNECTIONS", "RUNTIMES", "SOCKETS"].map(|name| capacity(&ebpf, name));
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
         let connections = HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?;
+        let connectors = HashMap::try_from(take(&mut ebpf, "CONNECTORS")?)?;
         let runtimes = HashMap::try_from(take(&mut ebpf, "RUNTIMES")?)?;
         let sockets = SockHash::try_from(take(&mut ebpf, "SOCKETS")?)?;
         let log = match options.log {
@@ -433,8 +440,10 @@ impl Capture {
             ring_buffer: options.ring_buffer,
             set,
             processes,
+            questions,
             thresholds,
             connections,
+            connectors,
             counters,
             runtimes,
             propagation: Propagation::new(sockets),
@@ -501,42 +510,6 @@ impl Capture {
         Ok(Ok(capture))
     }
 
-    /// Watches all processes but one, or none.
-    fn watch_all(&mut self, watched: bool, but: u32) -> Result<(), MapError> {
-        let all = if watched { u64::MAX } else { 0 };
-        for index in 0..self.processes.len() {
-            let but = if index == but / 64 { 1 << (but % 64) } else { 0 };
-            self.processes.set(index, all & !but, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Watches all processes but one, or those that are named. No bit that stays as it was is another for a moment.
-    ///
-    /// # Errors
-    /// Where the map refuses.
-    pub fn watch(&mut self, everything: bool, named: &HashSet<u32>, but: u32) -> Result<(), MapError> {
-        if everything {
-            return self.watch_all(true, but);
-        }
-        let mut words = BTreeMap::<u32, u64>::new();
-        for pid in named {
-            *words.entry(pid / 64).or_default() |= 1 << (pid % 64);
-        }
-        for index in 0..self.processes.len() {
-            self.processes
-                .set(index, words.get(&index).copied().unwrap_or(0), 0)?;
-        }
-        Ok(())
-    }
-
-    /// Those of `pids` that are watched.
-    #[must_use]
-    pub fn watched(&self, pids: &[u32]) -> HashSet<u32> {
-        let is_watched = |pid: &u32| is_watched(&self.processes, *pid).unwrap_or(false);
-        pids.iter().copied().filter(is_watched).collect()
-    }
-
     /// What injects contexts.
     pub const fn propagation(&mut self) -> &mut Propagation {
         &mut self.propagation
@@ -586,40 +559,6 @@ impl Capture {
         (u64::from_ne_bytes(*born) == connection.born).then(|| u32::from_ne_bytes(*responses))
     }
 
-    /// Takes the sockets out of the sockhash of which the kernel half has found that they carry nothing to inject into, and those
-    /// whose process is not watched any more.
-    pub fn withdraw(&mut self) {
-        let (connections, processes, propagates) = (&self.connections, &self.processes, self.propagates);
-        let carries = |sock| {
-            let value = connections.get(&sock, 0).ok();
-            value.is_none_or(|value| match value[CONNECTION_PROTOCOL] {
-                protocol::IGNORED => false,
-                protocol::POSTGRES if propagates & propagate::SQL == 0 => false,
-                _ => process_of(&value)
-                    // What cannot be read is left as it is.
-                    .is_none_or(|pid| is_watched(processes, pid).unwrap_or(true)),
-            })
-        };
-        if let Err(error) = self.propagation.withdraw(carries) {
-            tracing::debug!("cannot read which sockets are enrolled: {error}");
-        }
-    }
-
-    /// Watches a process, or no longer.
-    ///
-    /// # Errors
-    /// Where the map refuses.
-    pub fn set_watched(&mut self, pid: u32, watched: bool) -> Result<(), MapError> {
-        let (index, bit) = (pid / 64, 1 << (pid % 64));
-        let word = self.processes.get(&index, 0)?;
-        let changed = if watched { word | bit } else { word & !bit };
-        if changed != word {
-            self.processes.set(index, changed, 0)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Tells which traces are kept that begin in processes of a slot: [`spanwire_ebpf::sampling::word`].
     ///
     /// # Errors
@@ -644,6 +583,22 @@ impl Capture {
         let _ = self.runtimes.remove(&pid);
     }
 
+    /// The slots of thresholds by which some process is decided of. `None` where the map cannot be read, or changes as fast.
+    #[must_use]
+    pub fn slots_in_use(&self) -> Option<HashSet<u32>> {
+        const AT: usize = offset_of!(Runtime, sampling);
+        // Where an entry goes meanwhile, the kernel begins again.
+        let mut left = 2 * self.capacities[1] as usize;
+        let mut slots = HashSet::new();
+        for entry in &self.runtimes {
+            left = left.checked_sub(1)?;
+            let (_, value) = entry.ok()?;
+            let slot = value.get(AT..)?.first_chunk()?;
+            slots.insert(u32::from_ne_bytes(*slot));
+        }
+        Some(slots)
+    }
+
     /// Puts the probes of a file in place. What is refused is done without; returns how many that are.
     pub fn probe(&mut self, probed: &Probed) -> u64 {
         let ebpf = self.ebpf.as_mut();
@@ -662,17 +617,6 @@ impl Capture {
         }
         Ok(counters)
     }
-}
-
-/// The process that used a connection last, by the kernel half's value.
-fn process_of(value: &[u8]) -> Option<u32> {
-    let bytes = value.get(CONNECTION_PROCESS..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*bytes)).filter(|pid| *pid != 0)
-}
-
-fn is_watched(processes: &Array<MapData, u64>, pid: u32) -> Result<bool, MapError> {
-    let word = processes.get(&(pid / 64), 0)?;
-    Ok(word & (1 << (pid % 64)) != 0)
 }
 
 /// Why contexts are taken out of options of TCP and not put there.

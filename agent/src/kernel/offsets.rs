@@ -63,7 +63,11 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         // Where there is none, there are no goroutines to be found.
         task_fsbase: maybe("task_struct", "thread.fsbase"),
         task_stack: need("task_struct", "stack")?,
-        task_status: need("task_struct", "thread_info.status")?,
+        stack_registers: stack_size()
+            - btf
+                .size("pt_regs")
+                .ok_or_else(|| MissingField("pt_regs".to_owned()))?,
+        task_compat: need("task_struct", COMPAT)?,
         task_files: need("task_struct", "files")?,
         files_table: need("files_struct", "fdt")?,
         table_descriptors: need("fdtable", "fd")?,
@@ -74,6 +78,19 @@ pub fn globals(btf: &Btf) -> Result<Globals, MissingField> {
         has_task_pt_regs: u32::from(btf.helper("task_pt_regs").is_some()),
         ..Globals::default()
     })
+}
+
+/// What says that a process is one of 32 bits.
+#[cfg(target_arch = "x86_64")]
+const COMPAT: &str = "thread_info.status";
+#[cfg(target_arch = "aarch64")]
+const COMPAT: &str = "thread_info.flags";
+
+/// `THREAD_SIZE` without KASAN, in bytes: four pages (arch/x86/include/asm/page_64_types.h), or four of 4 KiB and at least one
+/// (arch/arm64/include/asm/memory.h). Used where the helper `bpf_task_pt_regs`, which knows better, is not there.
+fn stack_size() -> u32 {
+    const LEAST: u32 = 16 << 10;
+    u32::try_from(procfs::page_size()).map_or(LEAST, |page| page.max(LEAST))
 }
 
 #[cfg(test)]
@@ -91,5 +108,7 @@ mod tests {
             "tcp_sock begins with a sock"
         );
         assert!(globals.socket_inode > globals.socket_sock);
+        let registers = stack_size() - globals.stack_registers;
+        assert!((160..512).contains(&registers), "{registers}");
     }
 }

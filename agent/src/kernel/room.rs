@@ -7,6 +7,9 @@ use spanwire_ebpf::propagate;
 /// Connections on which contexts may be sent in options of TCP, and contexts that came so and wait, at a time.
 const OPTIONS: u32 = 16_384;
 
+/// Sockets that were enrolled when they were connected, at a time: as many as can be enrolled at all.
+const CONNECTORS: u32 = 65_536;
+
 /// Requests with baggage that are served at a time: 8 KiB each.
 const BAGGAGE: u32 = 1_024;
 
@@ -26,6 +29,11 @@ impl Options {
     /// Options of TCP.
     pub(super) const fn options(&self) -> u32 {
         some(self.propagate & propagate::TCP, OPTIONS)
+    }
+
+    /// Who has connected sockets that are enrolled.
+    pub(super) const fn connectors(&self) -> u32 {
+        some(self.propagate & !propagate::TCP, CONNECTORS)
     }
 
     /// Requests with baggage.

@@ -8,10 +8,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Namespaces and owners that nobody needs any more are kept up to these numbers, for the next pod.
 const MAX_NAMESPACES: usize = 256;
 const MAX_OWNERS: usize = 1_024;
+
+/// For so long, a controller of which the API server would not tell is not asked for again.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// Something to be asked of the API server, or to be told to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub(super) struct Cluster {
     /// Owners of controllers, by their UID; `None` where there is none.
     owners: HashMap<String, Option<Owner>>,
     asked_owners: HashSet<String>,
+    /// Controllers of which the API server would not tell, and since when.
+    refused_owners: HashMap<String, Instant>,
     services: HashMap<String, (Arc<Peer>, Vec<IpAddr>)>,
     /// What was complained of, by UID.
     complained: HashMap<String, BTreeSet<(String, String)>>,
@@ -77,6 +84,7 @@ impl Cluster {
             namespaces: HashMap::new(),
             owners: HashMap::new(),
             asked_owners: HashSet::new(),
+            refused_owners: HashMap::new(),
             services: HashMap::new(),
             complained: HashMap::new(),
             wanted: Vec::new(),
@@ -117,6 +125,7 @@ impl Cluster {
         }
         if let Some(controller) = &told.controller
             && !self.owners.contains_key(&controller.uid)
+            && !is_refused(&self.refused_owners, &controller.uid)
             && self.asked_owners.insert(controller.uid.clone())
         {
             self.wanted.push(Wanted::Owner(controller.clone()));
@@ -210,14 +219,18 @@ impl Cluster {
     /// The owner of a controller, or that it has none.
     pub(super) fn put_owner(&mut self, uid: &str, owner: Option<Owner>) {
         self.asked_owners.remove(uid);
+        self.refused_owners.remove(uid);
         self.owners.insert(uid.to_owned(), owner);
         self.publish(|pod| pod.owners.iter().any(|owner| owner.uid == uid));
         self.forget();
     }
 
-    /// The API server does not tell who owns a controller: its name has to do.
+    /// The API server does not tell who owns a controller: its name has to do. It is not asked again each time that a pod of it
+    /// changes, which is at every word of the kubelet's.
     pub(super) fn refuse_owner(&mut self, uid: &str) {
         self.asked_owners.remove(uid);
+        self.refused_owners.insert(uid.to_owned(), Instant::now());
+        self.forget();
     }
 
     /// These are all Services.
@@ -286,6 +299,13 @@ impl Cluster {
             let used: HashSet<&String> = controllers.map(|controller| &controller.uid).collect();
             self.owners.retain(|uid, _| used.contains(uid));
         }
+        if self.refused_owners.len() > MAX_OWNERS {
+            self.refused_owners
+                .retain(|_, since| since.elapsed() < REFUSED_FOR);
+        }
+        if self.refused_owners.len() > MAX_OWNERS {
+            self.refused_owners.clear();
+        }
     }
 
     /// Hands on the pods that `concern` says of which something new is known, as soon as their namespace is.
@@ -321,6 +341,12 @@ impl Cluster {
             self.pods.put(pod);
         }
     }
+}
+
+fn is_refused(refused: &HashMap<String, Instant>, uid: &str) -> bool {
+    refused
+        .get(uid)
+        .is_some_and(|since| since.elapsed() < REFUSED_FOR)
 }
 
 /// Complains of what is wrong and has not been complained of.

@@ -7,6 +7,7 @@
 mod cluster;
 mod complaints;
 mod object;
+mod restraint;
 mod trouble;
 mod watch;
 
@@ -22,6 +23,7 @@ use kube::api::{Api, GetParams, PartialObjectMeta};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use object::{Controller, ControllerKind, PodObject, ServiceObject};
+use restraint::{Restraint, Said};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use trouble::{Delays, Trouble};
+use trouble::{Trouble, delays};
 use watch::{ANSWER, Begins, Change, Followed};
 
 /// Where a pod has what it needs to speak to the API server.
@@ -155,6 +157,7 @@ impl Kubernetes {
             node,
             tell,
             complain,
+            restraint: Restraint::new(),
             trouble,
             health: Arc::clone(health),
             places: Arc::new(Semaphore::new(QUESTIONS)),
@@ -205,6 +208,7 @@ struct Asker {
     node: String,
     tell: Sender<Told>,
     complain: Sender<Complaint>,
+    restraint: Restraint,
     trouble: Trouble,
     health: Arc<Health>,
     places: Arc<Semaphore>,
@@ -245,15 +249,24 @@ impl Asker {
         }
     }
 
-    fn complain(&self, complaint: Complaint) {
+    fn complain(&mut self, complaint: Complaint) {
         self.health.add(Counter::AnnotationsWrong, 1);
+        let said = self.restraint.admit(&complaint.uid);
+        if said == Said::No {
+            return self.health.add(Counter::KubernetesEventsDropped, 1);
+        }
         let what = match complaint.mistake.bearer {
             crate::process::annotation::Bearer::Pod => {
                 format!("pod {}/{}", complaint.namespace, complaint.name)
             }
             crate::process::annotation::Bearer::Namespace => format!("namespace {}", complaint.name),
         };
-        tracing::warn!("{what}: {}", complaint.mistake);
+        let more = match said {
+            Said::LastOfOne => " (what more of it is wrong within the hour is counted alone)",
+            Said::LastOfAll => " (what more is wrong within the hour, of whatever object, is counted alone)",
+            Said::Yes | Said::No => "",
+        };
+        tracing::warn!("{what}: {}{more}", complaint.mistake);
         if self.complain.try_send(complaint).is_err() {
             self.health.add(Counter::KubernetesEventsDropped, 1);
         }
@@ -330,7 +343,7 @@ impl Asker {
     {
         let (tell, places, mut trouble) = (self.tell.clone(), Arc::clone(&self.places), self.trouble.clone());
         self.questions.spawn(async move {
-            let (mut delays, mut refusals) = (Delays::new(), 0);
+            let (mut delays, mut refusals) = (delays(), 0);
             let answer = loop {
                 let Ok(place) = places.acquire().await else { return };
                 let answered = timeout(ANSWER, question()).await;

@@ -1,7 +1,7 @@
 //! An API server that is away, or refuses: said once, and asked again less and less often.
 
+use crate::delays::Delays;
 use crate::health::{Counter, Health};
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,21 +14,8 @@ const LONGEST: Duration = Duration::from_secs(20);
 const LONGEST_WORD: usize = 500;
 
 /// Times between attempts.
-pub(super) struct Delays(ExponentialBackoff);
-
-impl Delays {
-    pub(super) fn new() -> Self {
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(FIRST)
-            .with_max_delay(LONGEST)
-            .without_max_times()
-            .with_jitter();
-        Self(delays.build())
-    }
-
-    pub(super) async fn wait(&mut self) {
-        tokio::time::sleep(self.0.next().unwrap_or(LONGEST)).await;
-    }
+pub(super) fn delays() -> Delays {
+    Delays::between(FIRST, LONGEST)
 }
 
 /// Counts what goes wrong, and says it when it begins and when it is over.

@@ -4,7 +4,7 @@
 //! minutes) nor that of a connection costs a list. Only where the server no longer knows that version (410) all is asked for
 //! again. Lists are asked of the server's cache (`resourceVersion=0`), since every node asks.
 
-use super::trouble::{Delays, Trouble};
+use super::trouble::{self, Trouble};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -86,7 +86,7 @@ where
         as_told: impl Fn(Change<K>) -> T,
         mut trouble: Trouble,
     ) {
-        let mut delays = Delays::new();
+        let mut delays = trouble::delays();
         let mut is_expired = false;
         loop {
             let (all, mut version) = match self.list(is_expired).await {
@@ -114,7 +114,7 @@ where
                     }
                     Ok(End::Over) if version != before || began.elapsed() > TOO_SHORT => {
                         trouble.over(self.what);
-                        delays = Delays::new();
+                        delays = trouble::delays();
                         failures = 0;
                         is_expired = false;
                         continue;

@@ -82,6 +82,16 @@ const GROUPS: &[(&str, &str, &str)] = &[
         "spanwire.kubernetes",
         "What was asked of the API server and failed, and annotations that are wrong.",
     ),
+    (
+        "containers",
+        "spanwire.containers",
+        "What was asked of engines that run containers and failed, or was left out.",
+    ),
+    (
+        "runtimes",
+        "spanwire.runtimes",
+        "Versions of language runtimes that were not looked for, by reason.",
+    ),
 ];
 
 /// Counters of no group above.

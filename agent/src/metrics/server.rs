@@ -35,6 +35,8 @@ use tokio::time::timeout;
 const CONNECTIONS: usize = 32;
 /// Scrapes at a time: each holds all series as text.
 const SCRAPES: usize = 2;
+/// Lists of services at a time: each reads files of all processes, and takes no place of a scrape.
+const SURVEYS: usize = 1;
 /// Longest until a request's head is here.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// Longest that a connection lives.
@@ -116,6 +118,7 @@ struct Shared {
     sources: Arc<Sources>,
     connections: Arc<Semaphore>,
     scrapes: Arc<Semaphore>,
+    surveys: Arc<Semaphore>,
     refused: AtomicU64,
 }
 
@@ -130,6 +133,7 @@ impl Server {
             sources,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             scrapes: Arc::new(Semaphore::new(SCRAPES)),
+            surveys: Arc::new(Semaphore::new(SURVEYS)),
             refused: AtomicU64::new(0),
         });
         let mut server = Self::default();
@@ -228,7 +232,7 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // Kept until the answer is written.
+        // A place, kept until the answer is written.
         let scrape = Arc::new(OnceLock::new());
         let service = service_fn(|request| {
             let (shared, scrape) = (Arc::clone(&self), Arc::clone(&scrape));
@@ -275,7 +279,7 @@ impl Shared {
             }
             // Who runs what on a host is for its owner.
             "/services" if reach == Reach::Owner => {
-                if let Ok(permit) = Arc::clone(&self.scrapes).acquire_owned().await {
+                if let Ok(permit) = Arc::clone(&self.surveys).acquire_owned().await {
                     let _ = scrape.set(permit);
                 }
                 self.services(request.uri().query() == Some("all")).await

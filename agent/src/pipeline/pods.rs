@@ -1,23 +1,32 @@
-//! Pods of Kubernetes that change while their processes run, and who is asked in a cluster.
+//! Pods and containers that change while their processes run, and who is asked in a cluster.
 
 use super::Stages;
 use crate::connection::{Address, Endpoints};
 use crate::span::{Attribute, Span, Value, semconv};
+use std::collections::HashSet;
 
 impl Stages {
-    /// Decides again of the processes of pods that have changed. Those of a pod that is gone keep its name for what is still to
-    /// come of them.
-    pub(super) fn follow_pods(&mut self) {
-        for (pid, is_there) in self.processes.proc().changed_with_pods() {
-            if is_there {
-                self.processes.on_pod(pid);
+    /// Takes in what was found of processes since they were read, and decides again of those of pods and containers that have
+    /// changed. Those of a pod that is gone keep its name for what is still to come of them.
+    pub(super) fn follow_places(&mut self) {
+        self.processes.follow_runtimes();
+        // More may be injected now, too.
+        let mut changed = HashSet::new();
+        for (pid, anew) in self.processes.proc().changed() {
+            if anew {
+                self.processes.on_place(pid);
+                changed.insert(pid);
             }
-            if self.decides() {
+            if self.decides() && !self.is_decided(pid) {
                 self.decide(pid);
-            } else if is_there && self.processes.has(pid) {
+            } else if anew && self.processes.has(pid) {
                 self.read(pid);
             }
         }
+        if !changed.is_empty() {
+            changed = self.capture.watched(&changed.into_iter().collect::<Vec<_>>());
+        }
+        self.enrol_again(&changed);
     }
 
     /// Nothing is kept for a process that is not watched: what it sends goes as it comes, and its sockets leave the sockhash with

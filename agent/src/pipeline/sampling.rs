@@ -1,5 +1,6 @@
 //! Head sampling: what the kernel half is told of it, and what becomes of traces that are not kept.
 
+use super::discovery::Pace;
 use super::{Pipeline, Stages};
 use crate::health::Counter;
 use crate::metrics::requests;
@@ -16,6 +17,18 @@ impl Stages {
         }
         self.tell_thresholds();
         slot
+    }
+
+    /// Where no slot is left, takes back those of services of which no process is left that the kernel half decides of. It is
+    /// asked of each process that is watched, so not often.
+    pub(super) fn give_back_slots(&mut self, pace: &mut Pace) {
+        if !self.causality.sampler().is_full() || !pace.is_due() {
+            return;
+        }
+        match self.capture.slots_in_use() {
+            Some(in_use) => self.causality.sampler().give_back(&in_use),
+            None => tracing::debug!("cannot read by which slots is decided"),
+        }
     }
 
     /// Has thresholds follow what was seen. `now` in nanoseconds of the kernel's clock.

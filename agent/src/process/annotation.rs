@@ -1,6 +1,7 @@
 //! What the annotations of a pod and of its namespace ask of spanwire.
 
 use super::Pod;
+use super::declared::MAX_ATTRIBUTES;
 use crate::config::Injected;
 use crate::propagation;
 use std::collections::BTreeMap;
@@ -104,6 +105,20 @@ impl Wishes {
             } else if key.starts_with(RESOURCE) && value.is_empty() {
                 mistakes.push(mistake("a value", "the attribute is left out"));
             }
+        }
+        let declared = pod.annotations.iter();
+        let declared = declared.filter(|(key, value)| {
+            key.len() > RESOURCE.len() && key.starts_with(RESOURCE) && !value.is_empty()
+        });
+        let count = declared.count();
+        if count > MAX_ATTRIBUTES {
+            mistakes.push(Mistake {
+                bearer: Bearer::Pod,
+                key: format!("{RESOURCE}*"),
+                value: format!("there {count} times"),
+                expected: "128 of them at most",
+                instead: "the rest, in the order of their names, is left out",
+            });
         }
         (wishes, mistakes)
     }
@@ -352,6 +367,22 @@ mod tests {
             &[],
             &nothing,
             "Pod: annotation resource.opentelemetry.io/service.version is \"\", expected a value: the attribute is left out",
+        );
+        let many = |count| {
+            let keys: Vec<_> = (0..count)
+                .map(|number| format!("resource.opentelemetry.io/{number}"))
+                .collect();
+            let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), "1")).collect();
+            Wishes::with_mistakes(&pod(&pairs, &[])).1
+        };
+        assert_eq!(many(MAX_ATTRIBUTES), []);
+        let [too_many] = &many(MAX_ATTRIBUTES + 2)[..] else {
+            panic!("one mistake");
+        };
+        assert_eq!(
+            too_many.to_string(),
+            "annotation resource.opentelemetry.io/* is \"there 130 times\", expected 128 of them at most: the rest, in the \
+             order of their names, is left out"
         );
         let long = "x".repeat(300);
         let (_, mistakes) = Wishes::with_mistakes(&pod(&[(INSTRUMENT, &long)], &[]));

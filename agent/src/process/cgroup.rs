@@ -65,6 +65,37 @@ fn is_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
+/// What runs the container that has these groups, where it has put its name into that of the group, in the words of
+/// `container.runtime.name`.
+pub(super) fn engine(paths: &[String]) -> Option<&'static str> {
+    const NAMES: &[(&str, &str)] = &[
+        ("docker", "docker"),
+        ("libpod", "podman"),
+        ("cri-containerd", "containerd"),
+        ("containerd", "containerd"),
+        ("nerdctl", "containerd"),
+        ("crio", "cri-o"),
+    ];
+    let path = paths
+        .iter()
+        .find(|path| path.rsplit('/').any(|segment| id_of_segment(segment).is_some()))?;
+    let mut segments = path
+        .rsplit('/')
+        .skip_while(|segment| id_of_segment(segment).is_none());
+    let (own, parent) = (segments.next()?, segments.next());
+    let id = id_of_segment(own)?;
+    let before = own.split(id).next().unwrap_or_default();
+    let named = |text: &str| {
+        NAMES
+            .iter()
+            .find(|(begin, _)| text.starts_with(begin))
+            .map(|(_, name)| *name)
+    };
+    // `SLICE:cri-containerd:ID`
+    let part = before.trim_end_matches(':').rsplit(':').next().unwrap_or(before);
+    named(part).or_else(|| (parent == Some("docker")).then_some("docker"))
+}
+
 /// UID of the pod whose kubelet made one of the groups, written as the API server does: the outermost, since a pod may have a
 /// kubelet in it. The group is `podUID` under the driver `cgroupfs`, and under systemd's `…-podUID.slice`, where `_` stands for
 /// `-`. Of a pod that the kubelet read from a file, the UID is 32 digits without either.

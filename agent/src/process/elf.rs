@@ -1,12 +1,21 @@
 //! What an executable says of the compiler that made it, and where in the file its code is.
 
-use object::elf::{EM_X86_64, FileHeader64};
+use object::elf::{FileHeader64, Machine};
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::{Endianness, ReadCache, ReadRef};
 use regex::bytes::Regex;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+
+/// `e_machine` of a program for the machine that this is.
+#[cfg(target_arch = "x86_64")]
+const MACHINE: Machine = object::elf::EM_X86_64;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: Machine = object::elf::EM_AARCH64;
+
+/// The relocation of a pointer within a program (elf.h): `R_X86_64_RELATIVE`, `R_AARCH64_RELATIVE`.
+const RELATIVE: u64 = if cfg!(target_arch = "aarch64") { 1027 } else { 8 };
 
 /// No table of section headers is longer, unless it was made to harm its reader.
 const MAX_READ: u64 = 1 << 20;
@@ -61,7 +70,7 @@ impl Sections {
         let data = Bounded(&cache);
         let header = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = header.endian().ok()?;
-        (header.e_machine(endian) == EM_X86_64).then_some(())?;
+        (header.e_machine(endian) == MACHINE).then_some(())?;
         let table = header.sections(endian, data).ok()?;
         let sections = table.iter().filter_map(|section| {
             let (offset, size) = section.file_range(endian)?;
@@ -179,7 +188,6 @@ impl Sections {
 
     /// The address that a pointer at an address has, as the program is linked: in a library a relocation says it.
     pub(super) fn pointer(&self, address: u64) -> Option<u64> {
-        const R_X86_64_RELATIVE: u64 = 8;
         let word = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.try_into().ok()?));
         if let Some(relocations) = self.named(".rela.dyn") {
             let relocations = self.content(relocations, LONGEST_SYMBOLS)?;
@@ -191,7 +199,7 @@ impl Sections {
                 .find(|relocation| word(&relocation[..8]) == Some(address));
             if let Some(relocation) = found {
                 return match word(&relocation[8..16])? {
-                    R_X86_64_RELATIVE => word(&relocation[16..]),
+                    RELATIVE => word(&relocation[16..]),
                     // By its symbol, which may come from elsewhere.
                     _ => None,
                 };

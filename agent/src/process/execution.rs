@@ -10,6 +10,17 @@ use std::sync::Arc;
 /// Programs that are remembered.
 const REMEMBERED: usize = 1_024;
 
+/// Whether places in CPython, Node.js and HAProxy are found by what their code looks like, which is known of x86-64 alone.
+pub(super) const READS_CODE: bool = cfg!(target_arch = "x86_64");
+
+/// What is not followed in programs for this machine, in words for its user; `None` where all of it is.
+#[must_use]
+pub fn unfollowed() -> Option<&'static str> {
+    const WHAT: &str = "tasks of Python, callbacks of Node.js and streams of HAProxy are followed on x86-64 alone: where several \
+                        requests are handled at a time there, what is sent for them has no parent";
+    (!READS_CODE).then_some(WHAT)
+}
+
 /// How a process handles requests.
 #[derive(Clone, Debug)]
 pub struct Execution {

@@ -146,6 +146,15 @@ impl FakeProc {
         }
     }
 
+    /// A process of which nothing is asked but its group.
+    pub(super) fn add_in(&self, pid: u32, cgroup: &str) {
+        self.add(&FakeProcess {
+            pid,
+            cgroup: &format!("0::{cgroup}\n"),
+            ..FakeProcess::default()
+        });
+    }
+
     pub(super) fn remove(&self, pid: u32) {
         fs::remove_dir_all(self.0.path(&pid.to_string())).unwrap();
     }

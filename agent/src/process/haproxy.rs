@@ -1,6 +1,7 @@
 //! HAProxy: where the kernel half sees its streams made and run.
 
 use super::elf::Sections;
+use super::execution;
 use super::probe::{Place, Probe};
 use spanwire_ebpf::{Runtime, unit};
 use std::fs::File;
@@ -10,6 +11,7 @@ pub(super) const EXECUTABLE: &str = "haproxy";
 
 /// What the kernel half has to know of the executable, and where it sees streams; `None` where it has no names of functions.
 pub(super) fn streams(file: File) -> Option<(Runtime, Vec<Probe>)> {
+    execution::READS_CODE.then_some(())?;
     let sections = Sections::read(file)?;
     let functions = sections.exported(["stream_new", "process_stream", "tcpcheck_main"])?;
     let places = [

@@ -56,6 +56,20 @@ struct Program<'a> {
 impl Languages {
     /// The language of a process, and its version where that can be told. `None` where its executable cannot be read.
     pub fn of(&mut self, proc: &Proc, identity: &Identity) -> Option<Runtime> {
+        self.found(proc, identity, true)
+    }
+
+    /// The same, where there is a runtime: what is compiled to run by itself has none.
+    pub(super) fn runtime(&mut self, proc: &Proc, identity: &Identity) -> Option<Runtime> {
+        self.found(proc, identity, false)
+    }
+
+    /// Of how many files it is remembered what was found.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn found(&mut self, proc: &Proc, identity: &Identity, compiled: bool) -> Option<Runtime> {
         if let Some(runtime) = identity.runtime.as_ref().filter(|it| it.version.is_some()) {
             return Some(runtime.clone());
         }
@@ -69,7 +83,10 @@ impl Languages {
         let found = self.interpreter(&program, &open);
         let named = || identity.runtime.clone();
         let found = found.or_else(named).or_else(|| self.embedded(&open));
-        found.or_else(|| self.compiled(&program, &open()?))
+        match found {
+            None if compiled => self.compiled(&program, &open()?),
+            found => found,
+        }
     }
 
     /// A runtime in a library, else in the executable that is called like it.

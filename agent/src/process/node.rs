@@ -3,6 +3,7 @@
 //! Nothing here goes by version: offsets are in the code of the functions that use them, which are the same from Node 20 to 24.
 
 use super::elf::{Names, Sections};
+use super::execution;
 use super::probe::{Place, Probe};
 use spanwire_ebpf::{Runtime, unit};
 use std::fs::File;
@@ -33,6 +34,7 @@ const RESOLVE: &str = "Builtins_PromiseCapabilityDefaultResolve";
 /// What the kernel half has to know of a program or a library with Node.js, and where it sees callbacks begin; `None` where one
 /// of it is not found, or is not as it is known.
 pub(super) fn callbacks(file: File) -> Option<(Runtime, Vec<Probe>)> {
+    execution::READS_CODE.then_some(())?;
     let sections = Sections::read(file)?;
     let [push, later_push, scope, later_scope, microtasks, run] = sections.symbols(
         Names::Exported,

@@ -158,7 +158,7 @@ fn ids(pod: &Pod) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{FakeProc, FakeProcess};
+    use super::super::fake::FakeProc;
     use super::super::proc::Proc;
     use super::super::watch::Asks;
     use super::super::{Namespace, PodContainer};
@@ -242,30 +242,23 @@ mod tests {
     #[test]
     fn processes_of_a_pod_are_told_once_of_each_change_and_of_nothing_else() {
         let fake = FakeProc::new();
-        let process = |pid: u32, cgroup: &str| {
-            fake.add(&FakeProcess {
-                pid,
-                cgroup: &format!("0::{cgroup}\n"),
-                ..FakeProcess::default()
-            });
-        };
-        process(100, &format!("{GROUP}/{ID}"));
-        process(200, "/system.slice/ssh.service");
+        fake.add_in(100, &format!("{GROUP}/{ID}"));
+        fake.add_in(200, "/system.slice/ssh.service");
         let pods = Arc::new(Pods::default());
         let proc = Proc::at(fake.path()).knowing(Arc::clone(&pods));
-        assert_eq!(proc.changed_with_pods(), []);
+        assert_eq!(proc.changed(), []);
         pods.put(pod(UID, None));
-        assert_eq!(proc.changed_with_pods(), [(100, true)]);
+        assert_eq!(proc.changed(), [(100, true)]);
         assert_eq!(proc.glance(100, &Asks::default()).unwrap().pod.unwrap().uid, UID);
         assert_eq!(proc.glance(200, &Asks::default()).unwrap().pod, None);
         pods.put(pod(UID, None));
-        assert_eq!(proc.changed_with_pods(), []);
+        assert_eq!(proc.changed(), []);
         pods.put(pod(UID, Some(ID)));
-        assert_eq!(proc.changed_with_pods(), [(100, true)]);
+        assert_eq!(proc.changed(), [(100, true)]);
         pods.remove(UID);
-        assert_eq!(proc.changed_with_pods(), [(100, false)]);
+        assert_eq!(proc.changed(), [(100, false)]);
         assert_eq!(proc.glance(100, &Asks::default()).unwrap().pod, None);
         pods.remove(UID);
-        assert_eq!(proc.changed_with_pods(), []);
+        assert_eq!(proc.changed(), []);
     }
 }

@@ -2,8 +2,12 @@
 
 use super::root::Root;
 use super::watch::Asks;
-use super::{Container, Declared, Identity, Loaded, Pod, Pods, cgroup, container, listening, name, runtime};
-use procfs::process::{MMapPath, Process};
+use super::{
+    Container, Containers, Declared, Identity, Loaded, Pod, Pods, cgroup, container, containers, listening,
+    name, runtime,
+};
+use procfs::ProcError;
+use procfs::process::{MMapPath, Process, Stat};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,6 +21,8 @@ use std::sync::Arc;
 const MAX_ARGUMENTS: u64 = 64 << 10;
 /// Environments are read up to here.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
+/// include/linux/sched.h: the process is shutting down, and gives up its memory before it is a zombie.
+const PF_EXITING: u32 = 0x4;
 /// /etc/passwd is read if it is not longer.
 const MAX_PASSWD: usize = 256 << 10;
 
@@ -25,6 +31,8 @@ const MAX_PASSWD: usize = 256 << 10;
 pub struct Proc {
     path: PathBuf,
     pods: Option<Arc<Pods>>,
+    containers: Option<Arc<Containers>>,
+    files: Arc<container::Files>,
     listening: Arc<listening::Tables>,
 }
 
@@ -39,6 +47,8 @@ pub struct Glance {
     pub name: String,
     /// The container it is in, where that was asked for.
     pub container: Option<Container>,
+    /// More of its container is about to be told.
+    pub is_container_awaited: bool,
     /// The pod of Kubernetes it is in, where that is known.
     pub pod: Option<Arc<Pod>>,
     /// Its control groups are those of a pod, known or not.
@@ -100,6 +110,8 @@ impl Proc {
         Self {
             path: path.into(),
             pods: None,
+            containers: None,
+            files: Arc::default(),
             listening: Arc::default(),
         }
     }
@@ -109,6 +121,15 @@ impl Proc {
     pub fn knowing(self, pods: Arc<Pods>) -> Self {
         Self {
             pods: Some(pods),
+            ..self
+        }
+    }
+
+    /// Has engines asked for the containers that processes are in.
+    #[must_use]
+    pub fn asking(self, containers: Arc<Containers>) -> Self {
+        Self {
+            containers: Some(containers),
             ..self
         }
     }
@@ -137,13 +158,16 @@ impl Proc {
     /// started may be over in a millisecond. `None` where it is already.
     #[must_use]
     pub fn glance(&self, pid: u32, asks: &Asks) -> Option<Glance> {
-        let folder = self.path.join(pid.to_string());
-        let process = Process::new_with_root(folder.clone()).ok()?;
+        let (folder, process) = self.open(pid).ok()?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let file_name = executable.as_deref().and_then(file_name).map(str::to_owned);
         let cgroups = match asks.container || asks.units || self.pods.is_some() {
             true => cgroups(&process),
             false => Vec::new(),
+        };
+        let container = match asks.container {
+            true => self.container(&cgroups, self.root().as_ref()),
+            false => None,
         };
         Some(Glance {
             pid,
@@ -152,11 +176,8 @@ impl Proc {
                 None => process.stat().ok()?.comm,
             },
             executable,
-            container: if asks.container {
-                container::find(&cgroups, self.root().as_ref())
-            } else {
-                None
-            },
+            is_container_awaited: container.as_ref().is_some_and(|found| found.is_awaited),
+            container: container.map(|found| found.container),
             pod: self.pod(&cgroups),
             is_in_pod: cgroup::pod_uid(&cgroups).is_some(),
             command_line: asks.command_line.then(|| arguments(&process).join(" ")),
@@ -176,16 +197,12 @@ impl Proc {
     /// # Errors
     /// It has ended, or we have no right to read even what is public.
     pub fn identity(&self, pid: u32) -> Result<Identity, Unreadable> {
-        let process = Process::new_with_root(self.path.join(pid.to_string()))
-            .map_err(|error| unreadable(pid, &error))?;
+        let first = Process::new_with_root(self.path.join(pid.to_string()));
+        let stat = first.and_then(|first| first.stat());
+        let stat = stat.map_err(|error| unreadable(pid, &error))?;
         // All below is read through one descriptor, and so of one process even when its id is used again.
-        let stat = process.stat().map_err(|error| unreadable(pid, &error))?;
-        if matches!(stat.state, 'Z' | 'X' | 'x') {
-            return Err(Unreadable::Gone {
-                pid,
-                comm: Some(stat.comm),
-            });
-        }
+        let (_, process) = self.open(pid).map_err(|error| unreadable(pid, &error))?;
+        goes_on(&process, pid, &stat.comm)?;
         let executable = process.exe().ok().map(|path| without_deleted(&path));
         let arguments = arguments(&process);
         let root = root(&process);
@@ -206,6 +223,8 @@ impl Proc {
         });
         let (declared, mut sdk) = environment(&process);
         arguments.iter().for_each(|argument| sdk.note_argument(argument));
+        // Of one that gave up its memory meanwhile, some of this was read as empty, and not refused.
+        goes_on(&process, pid, &stat.comm)?;
         Ok(Identity {
             pid,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -214,7 +233,9 @@ impl Proc {
             runtime: runtime::describe(family, executable.as_deref(), root.as_ref(), || {
                 process.open_relative("exe").ok()
             }),
-            container: container::find(&cgroups, host.as_ref()),
+            container: self
+                .container(&cgroups, host.as_ref())
+                .map(|found| found.container),
             pod: self.pod(&cgroups),
             unit: cgroup::unit(&cgroups, file_name),
             name,
@@ -225,37 +246,65 @@ impl Proc {
         })
     }
 
+    /// A process, with its folder: where its first thread has ended, that of one that goes on, since what is the process's (its
+    /// executable, its memory, its descriptors) is shown by those alone.
+    fn open(&self, pid: u32) -> Result<(PathBuf, Process), ProcError> {
+        let folder = self.path.join(pid.to_string());
+        let first = Process::new_with_root(folder.clone())?;
+        // Threads of the kernel have no executable either.
+        if matches!(first.exe(), Err(ProcError::NotFound(_)))
+            && is_over(&first.stat()?)
+            && let Some(thread) = living_thread(&folder)
+        {
+            return Ok(thread);
+        }
+        Ok((folder, first))
+    }
+
     fn pod(&self, cgroups: &[String]) -> Option<Arc<Pod>> {
         self.pods.as_ref()?.find(cgroups)
     }
 
-    /// Processes of pods that have changed since this was last asked, and whether the pod is still there.
-    #[must_use]
-    pub fn changed_with_pods(&self) -> Vec<(u32, bool)> {
-        let Some(pods) = &self.pods else {
-            return Vec::new();
+    fn container(&self, cgroups: &[String], root: Option<&Root>) -> Option<container::Found> {
+        let sources = container::Sources {
+            root,
+            files: &self.files,
+            told: self.containers.as_deref(),
         };
-        let changed = pods.take_changed();
-        if changed.is_empty() {
+        container::find(cgroups, sources)
+    }
+
+    /// Processes of pods and containers that have changed since this was last asked, and whether anything is to be read anew: not
+    /// of a pod that is gone, nor of a container that nobody knows.
+    #[must_use]
+    pub fn changed(&self) -> Vec<(u32, bool)> {
+        let pods = self.pods.as_ref().map(|pods| pods.take_changed());
+        let pods = pods.unwrap_or_default();
+        let containers = self.containers.as_ref().map(|it| it.take_changed());
+        let containers = containers.unwrap_or_default();
+        if pods.is_empty() && containers.is_empty() {
             return Vec::new();
         }
         let pids = self.pids().into_iter();
         pids.filter_map(|pid| {
-            let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
-            let is_there = changed.concern(&cgroups(&process))?;
-            Some((pid, is_there))
+            let (_, process) = self.open(pid).ok()?;
+            let groups = cgroups(&process);
+            let by_pod = pods.concern(&groups);
+            let by_container = containers::concern(&containers, &groups);
+            Some((pid, by_pod.max(by_container)?))
         })
         .collect()
     }
 
     /// The executable of a process; `None` where that is gone, or we may not look.
     pub(super) fn executable(&self, pid: u32) -> Option<File> {
-        File::open(self.path.join(format!("{pid}/exe"))).ok()
+        let (folder, _) = self.open(pid).ok()?;
+        File::open(folder.join("exe")).ok()
     }
 
     /// The first library of a process whose name begins so, with its name; `None` where there is none yet.
     pub(super) fn library(&self, pid: u32, begin: &str) -> Option<(String, File)> {
-        let process = Process::new_with_root(self.path.join(pid.to_string())).ok()?;
+        let (_, process) = self.open(pid).ok()?;
         let maps = process.maps().ok()?;
         let path = maps.into_iter().find_map(|map| match map.pathname {
             MMapPath::Path(path) if file_name(&path)?.starts_with(begin) => Some(path),
@@ -267,13 +316,14 @@ impl Proc {
 
     /// The root of a process.
     pub(super) fn root_of(&self, pid: u32) -> Option<Root> {
-        root(&Process::new_with_root(self.path.join(pid.to_string())).ok()?)
+        let (_, process) = self.open(pid).ok()?;
+        root(&process)
     }
 
     /// Files in the memory of a process, each once, in the order of addresses, `most` at most.
     pub(super) fn mapped(&self, pid: u32, most: usize) -> Vec<PathBuf> {
-        let process = Process::new_with_root(self.path.join(pid.to_string()));
-        let maps = process.and_then(|process| process.maps()).ok();
+        let process = self.open(pid);
+        let maps = process.and_then(|(_, process)| process.maps()).ok();
         let mut files: Vec<PathBuf> = Vec::new();
         for map in maps.into_iter().flatten() {
             if let MMapPath::Path(path) = map.pathname
@@ -310,9 +360,34 @@ impl Proc {
     }
 }
 
-fn unreadable(pid: u32, error: &procfs::ProcError) -> Unreadable {
+/// Whether a thread is about to end, or has, and is there for its parent to ask: the first one of a process as long as others go on, too.
+const fn is_over(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X' | 'x') || stat.flags & PF_EXITING != 0
+}
+
+fn goes_on(process: &Process, pid: u32, comm: &str) -> Result<(), Unreadable> {
+    match process.stat() {
+        Ok(stat) if !is_over(&stat) => Ok(()),
+        _ => Err(Unreadable::Gone {
+            pid,
+            comm: Some(comm.to_owned()),
+        }),
+    }
+}
+
+/// A thread that goes on in a process with this folder.
+fn living_thread(folder: &Path) -> Option<(PathBuf, Process)> {
+    let threads = std::fs::read_dir(folder.join("task")).ok()?.flatten();
+    let mut threads = threads.filter_map(|thread| {
+        let thread = Process::new_with_root(thread.path()).map(|process| (thread.path(), process));
+        thread.ok()
+    });
+    threads.find(|(_, thread)| thread.stat().is_ok_and(|stat| !is_over(&stat)))
+}
+
+fn unreadable(pid: u32, error: &ProcError) -> Unreadable {
     match error {
-        procfs::ProcError::PermissionDenied(_) => Unreadable::Refused {
+        ProcError::PermissionDenied(_) => Unreadable::Refused {
             pid,
             reason: error.to_string(),
         },

@@ -1,6 +1,7 @@
 //! CPython: where the kernel half finds the context that runs, and how contexts come from one another.
 
 use super::elf::Sections;
+use super::execution;
 use super::probe::{Place, Probe};
 use spanwire_ebpf::{Runtime, unit};
 use std::fs::File;
@@ -31,6 +32,7 @@ fn context(minor: u32) -> Option<u32> {
 /// What the kernel half has to know of a file of this name, and where contexts are copied; `None` where that is no interpreter
 /// that is known.
 pub(super) fn contexts(name: &str, file: File) -> Option<(Runtime, Vec<Probe>)> {
+    execution::READS_CODE.then_some(())?;
     let context = context(minor(name)?)?;
     let sections = Sections::read(file)?;
     let [copy, kind, state, interpreter, exit] = sections.exported([

@@ -1,9 +1,12 @@
 //! Resource attributes of one process, to the letter of the semantic conventions.
 
+mod container;
+mod image;
 mod kubernetes;
 
-use super::{Host, Identity};
+use super::{Host, Identity, Runtime};
 use crate::span::{Attribute, Value};
+pub(super) use container::label;
 use kubernetes::Place;
 pub use kubernetes::service_of;
 use uuid::Uuid;
@@ -38,6 +41,27 @@ pub(super) fn named(attributes: &[Attribute], name: &str) -> Vec<Attribute> {
             key: "service.name".into(),
             value,
         }),
+    }
+    attributes
+}
+
+/// The same attributes with what has been found of its language runtime since.
+pub(super) fn running(attributes: &[Attribute], runtime: &Runtime) -> Vec<Attribute> {
+    let mut attributes = attributes.to_vec();
+    let version = runtime.version.as_deref();
+    let texts = [
+        ("process.runtime.name", Some(runtime.name)),
+        ("process.runtime.version", version),
+    ];
+    for (key, text) in texts.into_iter().filter_map(|(key, text)| Some((key, text?))) {
+        if attributes.iter().all(|attribute| attribute.key != key) {
+            let attribute = Attribute {
+                key: key.into(),
+                value: Value::Text(text.into()),
+            };
+            // Labels of containers come last.
+            attributes.insert(0, attribute);
+        }
     }
     attributes
 }
@@ -179,8 +203,11 @@ impl Merged {
         self.set(key, Value::Integer(value.into()));
     }
 
-    fn texts(&mut self, key: &'static str, one: &str) {
-        self.set(key, Value::Texts(Box::new([one.to_owned()])));
+    fn list(&mut self, key: &'static str, texts: &[&str]) {
+        if !texts.is_empty() {
+            let texts = texts.iter().map(|text| (*text).to_owned());
+            self.set(key, Value::Texts(texts.collect()));
+        }
     }
 
     /// What names the service. Its pod's annotations are its owner's word, too, if not as near to it as its environment.
@@ -194,6 +221,9 @@ impl Merged {
         self.pairs(shared);
         if let Some(place) = &place {
             place.service(self);
+        } else {
+            let project = identity.container.as_ref().and_then(|it| it.project.as_deref());
+            self.maybe("service.namespace", project);
         }
     }
 
@@ -224,6 +254,9 @@ impl Merged {
         }
         if let Some(place) = Place::of(identity) {
             place.place(self);
+        }
+        if let Some(container) = &identity.container {
+            container.describe(self);
         }
     }
 

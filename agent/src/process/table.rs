@@ -5,9 +5,10 @@ use super::execution::Programs;
 use super::sdk::{self, Evidence};
 use super::seen::Seen;
 use super::watch::Own;
-use super::{Execution, Host, Identity, Policy, Proc, Unreadable, resource};
+use super::{Execution, Host, Identity, Policy, Proc, Runtimes, Unreadable, resource};
 use crate::protocol::Protocol;
 use crate::span::{OwnRules, Resource};
+use globset::GlobMatcher;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct Table {
     proc: Proc,
     host: Host,
     shared: Vec<(String, String)>,
+    labels: Arc<[GlobMatcher]>,
+    runtimes: Option<Runtimes>,
     propagation: Policy,
     loaded: u32,
     sdk: sdk::Rules,
@@ -71,6 +74,8 @@ impl Table {
             proc,
             host,
             shared,
+            labels: Arc::default(),
+            runtimes: None,
             propagation: Policy::default(),
             loaded: 0,
             sdk: sdk::Rules::default(),
@@ -90,6 +95,45 @@ impl Table {
             propagation,
             loaded,
             ..self
+        }
+    }
+
+    /// Makes attributes of those labels of containers that one of `labels` fits.
+    #[must_use]
+    pub fn labelling(self, labels: Arc<[GlobMatcher]>) -> Self {
+        Self { labels, ..self }
+    }
+
+    /// Has versions of language runtimes looked for that take long to find out.
+    #[must_use]
+    pub fn looking(self, runtimes: Runtimes) -> Self {
+        Self {
+            runtimes: Some(runtimes),
+            ..self
+        }
+    }
+
+    /// Takes in what was found of language runtimes.
+    pub fn follow_runtimes(&mut self) {
+        let found = self.runtimes.as_ref().map(Runtimes::take);
+        for (identity, runtime) in found.into_iter().flatten() {
+            let entry = self.entries.get_mut(&identity.pid);
+            let known = entry.and_then(|entry| entry.known.as_mut());
+            // Of another program that the process runs by now, something else is found.
+            let is_it = |known: &&mut Known| {
+                known
+                    .identity
+                    .as_ref()
+                    .is_some_and(|it| Arc::ptr_eq(it, &identity))
+            };
+            if let Some(known) = known.filter(is_it) {
+                let Resource { pid, own, .. } = *known.resource;
+                known.resource = Arc::new(Resource {
+                    pid,
+                    attributes: resource::running(&known.resource.attributes, &runtime),
+                    own,
+                });
+            }
         }
     }
 
@@ -146,8 +190,8 @@ impl Table {
         Some(execution)
     }
 
-    /// A process's pod is another than it was: it is read anew when it is next asked for, with what it was seen to do.
-    pub fn on_pod(&mut self, pid: u32) {
+    /// A process's pod or container is another than it was: it is read anew when it is next asked for, with what it was seen to do.
+    pub fn on_place(&mut self, pid: u32) {
         if let Some(entry) = self.entries.get_mut(&pid).filter(|entry| !entry.ended) {
             entry.known = None;
             entry.is_instrumented = None;
@@ -212,6 +256,7 @@ impl Table {
     pub fn afresh(&self) -> Self {
         let mut table = Self::new(self.proc.clone(), self.shared.clone())
             .propagating(self.propagation, self.loaded)
+            .labelling(Arc::clone(&self.labels))
             .leaving(self.sdk.clone());
         for (pid, entry) in self
             .entries
@@ -423,10 +468,14 @@ impl Table {
             None => self.begin(pid),
         };
         entry.known = Some(known.clone());
+        if let (Some(runtimes), Some(identity)) = (&self.runtimes, &known.identity) {
+            runtimes.ask(identity);
+        }
         known
     }
 
-    /// What was given to its selection goes before what else is known of a process.
+    /// What spanwire's owner gave to a process's selection goes before what its own owner says, in annotations or in its environment,
+    /// and that before what is found.
     fn selected(&self, pid: u32, known: Known) -> Known {
         let Some(own) = self.own(pid) else {
             return known;
@@ -436,7 +485,7 @@ impl Table {
             None => known.resource.attributes.clone(),
         };
         let rules = OwnRules {
-            sample: known.resource.own.sample.or(own.sample),
+            sample: own.sample.or(known.resource.own.sample),
             redaction: own.redaction,
         };
         Known {
@@ -450,7 +499,8 @@ impl Table {
     }
 
     fn complete(&self, identity: Identity) -> Known {
-        let attributes = resource::attributes(&identity, &self.host, &self.shared);
+        let mut attributes = resource::attributes(&identity, &self.host, &self.shared);
+        resource::label(&mut attributes, identity.container.as_ref(), &self.labels);
         let wishes = identity.pod.as_deref().map(Wishes::of).unwrap_or_default();
         let own = OwnRules {
             sample: wishes.sample,
@@ -479,7 +529,11 @@ impl Table {
             Unreadable::Refused { .. } => None,
         };
         let attributes = match copy_of.and_then(|(parent, life)| self.original(parent, life)) {
-            Some(parent) => resource::of_child(pid, &parent, &self.host, &self.shared),
+            Some(parent) => {
+                let mut attributes = resource::of_child(pid, &parent, &self.host, &self.shared);
+                resource::label(&mut attributes, parent.container.as_ref(), &self.labels);
+                attributes
+            }
             None => resource::of_event(pid, left.or(comm).as_deref(), &self.host, &self.shared),
         };
         Known {

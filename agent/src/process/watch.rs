@@ -116,6 +116,8 @@ pub enum Why {
     NotByAnnotation,
     /// Not: nothing is known yet of the pod that it is in.
     UnknownPod,
+    /// Not yet: the container that it is in may be one to exclude.
+    UnknownContainer,
     /// Not: no selector fits.
     NotAskedFor,
     /// Not: the selector at this place of `watch.exclude`, from 0.
@@ -132,6 +134,7 @@ impl Display for Why {
             Self::ByDefault => formatter.write_str("kubernetes.watch_by_default"),
             Self::Own => formatter.write_str("own process"),
             Self::UnknownPod => formatter.write_str("its pod is not known yet"),
+            Self::UnknownContainer => formatter.write_str("its container is being asked for"),
             Self::NotByAnnotation => formatter.write_str("not by annotation spanwire.dev/instrument"),
             Self::NotAskedFor => formatter.write_str("not asked for"),
             Self::Excluded(place) => write!(formatter, "excluded by watch.exclude[{place}]"),
@@ -212,6 +215,10 @@ impl Filter {
         }
         if let Some(place) = self.exclude.iter().position(|selection| selection.fits(process)) {
             return because(Why::Excluded(place));
+        }
+        // Rather late than what nobody wants to be watched.
+        if process.is_container_awaited && self.exclude.iter().any(Selection::asks_for_engine) {
+            return because(Why::UnknownContainer);
         }
         let mut places = self.include.iter().enumerate();
         let included = places.find(|(_, (selection, _))| selection.fits(process));

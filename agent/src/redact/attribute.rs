@@ -85,7 +85,8 @@ pub(super) struct AttributeRules {
 pub(super) struct Applicable {
     rules: Arc<[Rule]>,
     here: Arc<[usize]>,
-    traffic: Traffic,
+    /// What the span is about; `None` where rules are to be for all.
+    traffic: Option<Traffic>,
 }
 
 impl AttributeRules {
@@ -154,7 +155,7 @@ impl AttributeRules {
         (!here.is_empty()).then(|| Applicable {
             rules: Arc::clone(&self.rules),
             here: Arc::clone(here),
-            traffic: traffic(span),
+            traffic: Some(traffic(span)),
         })
     }
 }
@@ -167,11 +168,19 @@ impl Rule {
 }
 
 impl Applicable {
+    /// Those of them that are for all protocols.
+    pub(super) fn for_all_traffic(&self) -> Self {
+        Self {
+            traffic: None,
+            ..self.clone()
+        }
+    }
+
     /// Follows the first rule that is for `key`.
     pub(super) fn apply(&self, key: &str, value: &mut Value) -> Outcome {
         let fits = |rule: &&Rule| {
-            (rule.protocols.is_empty() || rule.protocols.contains(&self.traffic))
-                && rule.attributes.is_match(key)
+            let is_of = |traffic| rule.protocols.contains(&traffic);
+            (rule.protocols.is_empty() || self.traffic.is_some_and(is_of)) && rule.attributes.is_match(key)
         };
         let Some(rule) = self.here.iter().map(|number| &self.rules[*number]).find(fits) else {
             return Outcome::GoesOn;

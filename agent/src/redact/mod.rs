@@ -1,7 +1,7 @@
 //! Redaction: the one door between building spans and everything that shows, keeps or sends them.
 //!
 //! Every text of a span that came by the wire goes through it: attributes, the span's name, what is said of an error, and
-//! `tracestate`. First the rules for single attributes, then the set of rules, by what an attribute is (`Place`).
+//! `tracestate`; and labels of containers. First the rules for single attributes, then the set of rules, by what an attribute is (`Place`).
 
 use smol_str::SmolStr;
 use std::borrow::Cow;
@@ -11,8 +11,9 @@ use crate::config::{self, RuleSet, Shape};
 use crate::span::semconv as name;
 use crate::span::sql::Memo;
 use crate::span::{Attribute, Span, Status, Value};
-use attribute::{AttributeRules, Outcome};
+use attribute::{Applicable, AttributeRules, Outcome};
 use keys::Keys;
+use labels::Labels;
 use scan::REDACTED;
 use shapes::Shapes;
 use url::Urls;
@@ -26,6 +27,7 @@ mod digits;
 mod email;
 mod iban;
 mod keys;
+mod labels;
 mod scan;
 mod shapes;
 mod sql;
@@ -183,8 +185,9 @@ const IDS: &[&str] = &[
     "x-request-id",
 ];
 
-/// What names of attributes begin with that end with the name of a header.
-const HEADERS: [&str; 5] = [
+/// What names of attributes begin with that end with the name of a header, or of a label.
+const HEADERS: [&str; 6] = [
+    name::CONTAINER_LABEL,
     name::HTTP_REQUEST_HEADER,
     name::HTTP_RESPONSE_HEADER,
     name::MESSAGING_HEADER,
@@ -251,6 +254,7 @@ impl<'a> Place<'a> {
 pub struct Redactor {
     rules: Rules,
     statements: Memo<Option<SmolStr>>,
+    labels: Labels,
     sets: Vec<(RuleSet, Self)>,
 }
 
@@ -269,6 +273,7 @@ impl Redactor {
             sets: sets.collect(),
             rules,
             statements: Memo::default(),
+            labels: Labels::default(),
         }
     }
 
@@ -289,23 +294,13 @@ impl Redactor {
                 .as_ref()
                 .map_or(Outcome::GoesOn, |rules| rules.apply(key, value))
         };
-        let redact = |this: &mut Self, attribute: &mut Attribute| {
-            let outcome = follow(&attribute.key, &mut attribute.value);
-            if outcome == Outcome::GoesOn && !matches!(attribute.value, Value::Integer(_) | Value::Boolean(_))
-            {
-                let place = match (&attribute.key, Place::of(&attribute.key)) {
-                    // Names of the conventions are ours; what else there is has come with a request.
-                    (Cow::Owned(name), Place::Text) => Place::named(name),
-                    (_, place) => place,
-                };
-                this.value(place, &mut attribute.value);
-            }
-            this.cut(&mut attribute.value);
-            outcome != Outcome::Dropped
-        };
-        span.attributes.retain_mut(|attribute| redact(self, attribute));
+        let applicable = rules.as_ref();
+        let attributes = &mut span.attributes;
+        attributes.retain_mut(|attribute| self.attribute(attribute, applicable));
         for event in &mut span.events {
-            event.attributes.retain_mut(|attribute| redact(self, attribute));
+            event
+                .attributes
+                .retain_mut(|attribute| self.attribute(attribute, applicable));
         }
         if let Some(name) = self.part(SPAN_NAME, &span.name, follow) {
             span.name = name;
@@ -321,7 +316,25 @@ impl Redactor {
                 *state = redacted;
             }
         }
+        self.resource(&mut span, rules.as_ref());
         Redacted(span)
+    }
+
+    /// Redacts an attribute; whether it is to be there.
+    fn attribute(&mut self, attribute: &mut Attribute, rules: Option<&Applicable>) -> bool {
+        let outcome = rules.map_or(Outcome::GoesOn, |rules| {
+            rules.apply(&attribute.key, &mut attribute.value)
+        });
+        if outcome == Outcome::GoesOn && !matches!(attribute.value, Value::Integer(_) | Value::Boolean(_)) {
+            let place = match (&attribute.key, Place::of(&attribute.key)) {
+                // Names of the conventions are ours; what else there is has come with a request.
+                (Cow::Owned(name), Place::Text) => Place::named(name),
+                (_, place) => place,
+            };
+            self.value(place, &mut attribute.value);
+        }
+        self.cut(&mut attribute.value);
+        outcome != Outcome::Dropped
     }
 
     /// What becomes of a part of the span itself, if it does not stay.

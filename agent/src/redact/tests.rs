@@ -273,3 +273,61 @@ fn a_key_is_read_from_a_file() {
     let expect = "170c373234e049e31ddb953c1f28840b2b7a8a3778dcbb2ef3b4edbd756ea1fa";
     assert_eq!(hashed, expect);
 }
+
+#[test]
+fn labels_of_containers_are_redacted_as_what_came_by_the_wire_and_the_rest_of_a_resource_is_not() {
+    let label = |key: &str, value: &str| Attribute {
+        key: format!("container.label.{key}").into(),
+        value: Value::Text(value.into()),
+    };
+    let mut one = span();
+    let own = |value: &str| Attribute {
+        key: "service.version".into(),
+        value: Value::Text(value.into()),
+    };
+    let mut attributes = one.resource.attributes.clone();
+    attributes.push(own("jane@example.com"));
+    attributes.extend([
+        label("team", "blue"),
+        label("db.password", "hunter2"),
+        label("owner", "jane@example.com"),
+        label("tier", "gold"),
+        label("secret-tier", "gone"),
+    ]);
+    one.resource = Arc::new(Resource {
+        own: OwnRules::default(),
+        pid: 1,
+        attributes,
+    });
+    let mut redactor = Redactor::new(rules(
+        "redaction:
+  rules:
+    - {attributes: [container.label.secret-tier], namespaces: [shop], action: drop}
+    - {attributes: [container.label.tier], protocols: [grpc], action: drop}
+    - {attributes: [container.label.tier], action: mask}
+",
+    ));
+    let Redacted(first) = redactor.span(one.clone());
+    let texts = first.resource.attributes.iter().map(|it| match &it.value {
+        Value::Text(text) => format!("{}={text}", it.key),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        texts.collect::<Vec<_>>(),
+        [
+            "service.name=cart",
+            "service.namespace=shop",
+            "service.version=jane@example.com",
+            "container.label.team=blue",
+            "container.label.db.password=REDACTED",
+            "container.label.owner=REDACTED",
+            "container.label.tier=****",
+        ]
+    );
+    // All spans of a process have one resource, before and after.
+    let Redacted(second) = redactor.span(one);
+    assert!(Arc::ptr_eq(&first.resource, &second.resource));
+    let bare = span();
+    let resource = Arc::clone(&bare.resource);
+    assert!(Arc::ptr_eq(&resource, &redactor.span(bare).0.resource));
+}

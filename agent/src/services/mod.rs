@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Most processes of an answer; those that are watched come first.
 const MOST: usize = 4_096;
 
-/// Longest that is spent on reading processes. Those that are left are told by name alone.
+/// Longest that is spent on reading processes. Those that are left then are left out.
 const READING: Duration = Duration::from_secs(4);
 
 /// What the pipeline knows at one moment.
@@ -54,7 +54,7 @@ pub struct Injection {
 pub struct Services {
     /// Processes, those that are watched first, by number.
     pub processes: Vec<Process>,
-    /// Processes that are left out, there being too many.
+    /// Processes that are left out, there being too many, or no time.
     pub left_out: usize,
 }
 
@@ -119,7 +119,7 @@ pub struct Spoken {
 pub struct Injected {
     /// Into which protocols.
     pub protocols: Vec<String>,
-    /// Connections of it that are open and followed.
+    /// Connections of it that are open, and followed or enrolled.
     pub connections: u64,
     /// Those of them that are enrolled.
     pub enrolled: u64,
@@ -131,7 +131,11 @@ pub struct Injected {
 impl Survey {
     /// What is to be told: of `all` processes, or of those that are watched.
     #[must_use]
-    pub fn services(mut self, all: bool) -> Services {
+    pub fn services(self, all: bool) -> Services {
+        self.services_until(Instant::now() + READING, all)
+    }
+
+    fn services_until(mut self, deadline: Instant, all: bool) -> Services {
         let own_asks = self.filter.asks().clone();
         let asks = Asks {
             command_line: own_asks.command_line,
@@ -140,10 +144,14 @@ impl Survey {
         let mut pids = self.table.proc().pids();
         pids.retain(|pid| all || self.watched.contains(pid));
         pids.sort_unstable_by_key(|pid| (!self.watched.contains(pid), *pid));
-        let deadline = Instant::now() + READING;
         let mut services = Services::default();
         let mut languages = Languages::default();
-        for pid in pids {
+        for (place, pid) in pids.iter().copied().enumerate() {
+            // Threads of the kernel among them, since nobody has looked.
+            if Instant::now() >= deadline {
+                services.left_out += pids.len() - place;
+                break;
+            }
             let Some(glance) = self.table.proc().glance(pid, &asks) else {
                 continue;
             };
@@ -170,18 +178,28 @@ impl Survey {
                 why: self.why(&decision, watched),
                 ..Process::default()
             };
-            if Instant::now() < deadline {
-                self.table.follow(pid, decision.own.clone());
-                process.service = self.table.resource(pid).service_name().to_owned();
-                if let Some(identity) = self.table.identity(pid) {
-                    let runtime = languages.of(self.table.proc(), &identity);
-                    process.runtime = runtime.map(|runtime| Runtime {
-                        name: runtime.name.to_owned(),
-                        version: runtime.version,
-                    });
-                    process.unit.clone_from(&identity.unit);
-                    process.injection = watched.then(|| self.injected(pid, &decision, &identity));
-                }
+            self.table.follow(pid, decision.own.clone());
+            process.service = self.table.resource(pid).service_name().to_owned();
+            if let Some(identity) = self.table.identity(pid) {
+                let runtime = languages.of(self.table.proc(), &identity);
+                process.runtime = runtime.map(|runtime| Runtime {
+                    name: runtime.name.to_owned(),
+                    version: runtime.version,
+                });
+                process.unit.clone_from(&identity.unit);
+                let (connections, enrolled) = self.connections.get(&pid).copied().unwrap_or_default();
+                process.injection = match watched {
+                    true => Some(self.injected(pid, &decision, &identity)),
+                    false if enrolled == 0 => None,
+                    false => Some(Injected {
+                        connections,
+                        enrolled,
+                        why_not: Some(
+                            "not watched any more, and its sockets are about to be left".to_owned(),
+                        ),
+                        ..Injected::default()
+                    }),
+                };
             }
             services.processes.push(process);
         }
@@ -256,4 +274,47 @@ fn spoken(seen: &Seen) -> Vec<Spoken> {
     let mut spoken: Vec<_> = spoken.collect();
     spoken.sort_unstable();
     spoken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Watch;
+    use crate::process::Proc;
+
+    fn survey() -> Survey {
+        Survey {
+            table: Table::new(Proc::host(), Vec::new()),
+            filter: Filter::new(&Watch::default(), 0),
+            descendants_only: false,
+            watched: HashSet::new(),
+            seen: HashMap::new(),
+            connections: HashMap::new(),
+            injection: Injection::default(),
+        }
+    }
+
+    #[test]
+    fn no_process_is_looked_at_once_the_time_is_over() {
+        let late = survey().services_until(Instant::now(), true);
+        assert_eq!(late.processes, []);
+        assert!(late.left_out > 0);
+        let in_time = survey().services(true);
+        let own = std::process::id();
+        assert!(in_time.processes.iter().any(|process| process.pid == own));
+    }
+
+    #[test]
+    fn what_is_still_enrolled_of_a_process_that_is_left_is_told() {
+        let own = std::process::id();
+        let told = |enrolled| {
+            let mut survey = survey();
+            survey.connections.insert(own, (3, enrolled));
+            let services = survey.services(true);
+            let process = services.processes.into_iter().find(|process| process.pid == own);
+            process.unwrap().injection.map(|it| (it.connections, it.enrolled))
+        };
+        assert_eq!(told(2), Some((3, 2)));
+        assert_eq!(told(0), None);
+    }
 }

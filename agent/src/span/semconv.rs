@@ -25,6 +25,8 @@ pub const EVENT_FIRST_BYTE: &str = "http.response.first_byte";
 
 /// Client behind all proxies, else the peer.
 pub const CLIENT_ADDRESS: &str = "client.address";
+/// What names of attributes begin with that are made of labels of containers. These come last of a resource's.
+pub const CONTAINER_LABEL: &str = "container.label.";
 /// Table or view, where the statement has one alone.
 pub const DB_COLLECTION_NAME: &str = "db.collection.name";
 /// Database of the session.

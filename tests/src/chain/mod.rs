@@ -271,7 +271,7 @@ impl Grown {
             self.seen.finished.message()
         );
         let report = self.report()?;
-        report.all_right()?;
+        report.all_right().with_context(|| self.seen.finished.message())?;
         Ok(report)
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use super::ground::{Ground, at};
-use super::{ADDRESS, kubectl, kubernetes};
+use super::{ADDRESS, flags, kubectl, kubernetes};
 use crate::child::Child;
 use crate::wait;
 
@@ -23,17 +23,8 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn start(ground: &Ground) -> Result<Self> {
         let mut etcd = ground.command(Path::new("etcd"));
-        etcd.arg("--data-dir").arg(ground.folder().join("etcd"));
-        etcd.args(["--unsafe-no-fsync", "--log-level=error"]);
-        for [flag, port] in [["client", "2379"], ["peer", "2380"]] {
-            let url = format!("http://{}", at(port.parse()?));
-            etcd.arg(format!("--listen-{flag}-urls={url}"));
-            match flag {
-                "client" => etcd.arg(format!("--advertise-client-urls={url}")),
-                _ => etcd.arg(format!("--initial-advertise-peer-urls={url}")),
-            };
-        }
-        etcd.arg(format!("--initial-cluster=default=http://{}", at(2380)));
+        let [of_clients, of_peers] = [2379, 2380].map(|port| format!("http://{}", at(port)));
+        etcd.args(flags::etcd(ground.folder(), &of_clients, &of_peers));
         let etcd = Child::spawn(etcd)?;
         let api = api(ground)?;
         Ok(Self {
@@ -101,15 +92,11 @@ impl Control {
 fn api(ground: &Ground) -> Result<Child> {
     let mut command = ground.command(&kubernetes("kube-apiserver")?);
     let file = |name: &str| ground.folder().join(name).display().to_string();
+    command.args(flags::api(ground.folder(), &format!("http://{}", at(2379))));
     command.args([
-        format!("--etcd-servers=http://{}", at(2379)),
         format!("--advertise-address={ADDRESS}"),
         format!("--tls-cert-file={}", file("server.crt")),
         format!("--tls-private-key-file={}", file("server.key")),
-        format!("--cert-dir={}", file("certificates")),
-        format!("--service-account-signing-key-file={}", file("accounts.key")),
-        format!("--service-account-key-file={}", file("accounts.key")),
-        format!("--token-auth-file={}", file("tokens.csv")),
     ]);
     command.args([
         "--bind-address=0.0.0.0",

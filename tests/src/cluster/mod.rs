@@ -4,9 +4,9 @@
 pub mod bazaar;
 mod certificates;
 mod control;
+pub(crate) mod flags;
 mod ground;
 pub mod image;
-mod names;
 mod node;
 mod programs;
 
@@ -18,17 +18,20 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::child::{self, Child};
+use crate::dns::NameServer;
 use crate::wait;
 use control::Control;
 use ground::Ground;
 pub(crate) use ground::hierarchies;
 use image::Image;
-use names::Names;
 use node::Node;
 pub use programs::{helm, kubernetes};
 
 /// The node's address. Whatever a test listens on is reached there by pods.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
+
+/// The domain of services.
+const DOMAIN: &str = ".svc.cluster.local";
 
 /// The node's name.
 pub const NODE: &str = "node-1";
@@ -38,7 +41,7 @@ pub const NODE: &str = "node-1";
 pub struct Cluster {
     node: Node,
     control: Control,
-    _names: Names,
+    names: NameServer,
     // Last: it takes away what the others stand on.
     ground: Ground,
 }
@@ -51,7 +54,11 @@ impl Cluster {
     pub fn start(images: &[Image]) -> Result<Self> {
         let ground = Ground::lay()?;
         ground.enter_network()?;
-        let names = Names::serve(ADDRESS)?;
+        let names = NameServer::serve(ADDRESS)?;
+        names.add(
+            &format!("kubernetes.default{DOMAIN}"),
+            Ipv4Addr::new(10, 96, 0, 1),
+        );
         certificates::make(&ground)?;
         let node = Node::containers(&ground)?;
         let control = Control::start(&ground)?;
@@ -59,7 +66,7 @@ impl Cluster {
         let mut cluster = Self {
             node,
             control,
-            _names: names,
+            names,
             ground,
         };
         cluster.control.ready(&cluster.ground)?;
@@ -224,7 +231,12 @@ impl Cluster {
     /// # Errors
     /// It is none.
     pub fn is_called(&self, service: &str, address: Ipv4Addr) -> Result<()> {
-        self._names.add(service, address)
+        ensure!(
+            service.split('.').count() == 2,
+            "{service} is no service.namespace"
+        );
+        self.names.add(&format!("{service}{DOMAIN}"), address);
+        Ok(())
     }
 
     /// What is left of a part's words, for a message.

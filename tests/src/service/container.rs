@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::child::{self, Child};
-use crate::service::Service;
+use crate::service::{Service, python};
 use crate::{port, workload};
 
 /// A running container: process and mount namespace and control group of its own, the host's network and programs.
@@ -59,16 +59,7 @@ impl Drop for Container {
 /// <https://github.com/opencontainers/runtime-spec>
 fn specification(name: &str, port: u16) -> Value {
     let port = port.to_string();
-    let server = [
-        "-m",
-        "http.server",
-        "--bind",
-        "127.0.0.1",
-        "--protocol",
-        "HTTP/1.1",
-        &port,
-    ];
-    let arguments: Vec<&str> = [workload::PYTHON].into_iter().chain(server).collect();
+    let arguments = [&[workload::PYTHON], &python::FILE_SERVER[..], &[&port]].concat();
     let mut mounts = vec![json!({"destination": "/proc", "type": "proc", "source": "proc"})];
     mounts.extend(["/usr", "/lib", "/lib64"].map(
         |path| json!({"destination": path, "type": "bind", "source": path, "options": ["rbind", "ro"]}),

@@ -10,6 +10,16 @@ use crate::child::{self, Child};
 use crate::service::Service;
 use crate::{port, workload};
 
+/// Arguments of Python by which it serves files on 127.0.0.1, speaking HTTP/1.1; the port is to come.
+pub const FILE_SERVER: [&str; 6] = [
+    "-m",
+    "http.server",
+    "--bind",
+    "127.0.0.1",
+    "--protocol",
+    "HTTP/1.1",
+];
+
 /// `python3 -m http.server` over `folder`, speaking HTTP/1.1.
 ///
 /// # Errors
@@ -25,14 +35,7 @@ pub fn files(folder: &Path) -> Result<Service> {
 pub fn files_at(port: u16, folder: &Path, options: &[&str]) -> Result<Service> {
     let mut command = child::command(workload::PYTHON);
     command
-        .args([
-            "-m",
-            "http.server",
-            "--bind",
-            "127.0.0.1",
-            "--protocol",
-            "HTTP/1.1",
-        ])
+        .args(FILE_SERVER)
         .args(options)
         .arg("-d")
         .arg(folder)

@@ -5,6 +5,7 @@
 //! same. All load is on loopback, and bounded in count and time.
 
 mod agent;
+mod annotations;
 mod causality;
 mod collector;
 mod goal;
@@ -46,6 +47,9 @@ pub(crate) struct Arguments {
     /// Seconds of each run of `outage`.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
+    /// How often a pod is annotated in `annotations`.
+    #[arg(long, default_value_t = 20)]
+    flips: usize,
     /// Runtimes to load in `causality`; all when none is named.
     #[arg(long, value_delimiter = ',')]
     runtimes: Vec<String>,
@@ -71,12 +75,15 @@ enum Part {
     Replay,
     /// Requests of each runtime whose trees are known: how many come out right, at 1 to 200 at a time.
     Causality,
+    /// A pod's annotation: how soon it is followed, both ways.
+    Annotations,
 }
 
 /// Measures what was asked for, prints tables, and writes `target/bench/*.json`.
 pub(crate) fn command(arguments: &Arguments) -> Result<()> {
-    // An outage is about counts, not costs: it runs as this is built.
-    let is_counted = arguments.parts == [Part::Outage];
+    // These are not about costs: they run as this is built.
+    let as_built = [Part::Outage, Part::Annotations];
+    let is_counted = !arguments.parts.is_empty() && arguments.parts.iter().all(|it| as_built.contains(it));
     if cfg!(debug_assertions) && !is_counted {
         return again_optimised();
     }
@@ -118,6 +125,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             Part::Protocols => protocols::measure(arguments.rounds)?,
             Part::Injection => injection::measure(arguments.rounds)?,
             Part::Replay => replay::measure(arguments.rounds)?,
+            Part::Annotations => annotations::measure(arguments.flips)?,
         };
         report.print();
         report.write(&folder)?;

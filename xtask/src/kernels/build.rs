@@ -1,15 +1,10 @@
 //! spanwire and the test programs, linked statically: the guest has no library.
 
+use crate::machine::Machine;
 use crate::{setup, shell, workspace};
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-
-/// What it runs on. Named, flags hold for it alone and not for build scripts.
-pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// Flags by which a program needs no library.
-pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
 
 /// Where they are built.
 pub(crate) fn folder() -> PathBuf {
@@ -20,14 +15,12 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) struct Programs {
     pub(crate) spanwire: PathBuf,
     pub(super) guest: PathBuf,
-    pub(super) peer: PathBuf,
 }
 
 /// Builds them.
-pub(crate) fn programs() -> Result<Programs> {
+pub(crate) fn programs(machine: Machine) -> Result<Programs> {
     let folder = folder();
-    let mut cargo = setup::cargo()?;
-    cargo.env("RUSTFLAGS", STATIC);
+    let mut cargo = setup::cross::cargo(machine)?;
     cargo.args([
         "build",
         "--release",
@@ -49,21 +42,31 @@ pub(crate) fn programs() -> Result<Programs> {
     ] {
         cargo.args(["--config", &format!("profile.release.{setting}")]);
     }
-    shell::run(cargo.args(["--target", TARGET, "--target-dir"]).arg(&folder))?;
-    let built = folder.join(TARGET).join("release");
+    let target = machine.target();
+    shell::run(cargo.args(["--target", target, "--target-dir"]).arg(&folder))?;
+    let built = folder.join(target).join("release");
     Ok(Programs {
         spanwire: built.join("spanwire"),
         guest: built.join("guest"),
-        peer: peer(&folder)?,
     })
 }
 
 /// The live tests' `peer.c`.
-fn peer(folder: &Path) -> Result<PathBuf> {
-    let program = folder.join("peer");
-    let mut gcc = Command::new("gcc");
+pub(super) fn peer(machine: Machine) -> Result<PathBuf> {
+    let program = folder().join(machine.target()).join("peer");
+    let mut gcc = Command::new(machine.compiler());
     gcc.args(["-static", "-O1", "-Wall", "-Werror", "-o"])
         .arg(&program);
     shell::run(gcc.arg(workspace::root().join("tests/workloads/peer.c")))?;
+    Ok(program)
+}
+
+/// `relay.go`, which Go builds for any machine without more.
+pub(super) fn relay(machine: Machine) -> Result<PathBuf> {
+    let program = folder().join(machine.target()).join("relay");
+    let mut go = Command::new("go");
+    go.current_dir(workspace::root().join("tests/workloads"));
+    go.env("GOARCH", machine.debian()).env("CGO_ENABLED", "0");
+    shell::run(go.args(["build", "-o"]).arg(&program).arg("relay.go"))?;
     Ok(program)
 }

@@ -1,7 +1,8 @@
-//! Kernels out of Debian's packages, by apt with sources and state of our own: the machine's stay as they are.
+//! Kernels out of Debian's packages.
 
 use super::Kernel;
-use crate::shell;
+use crate::apt::Apt;
+use crate::machine::Machine;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,13 @@ use std::time::{Duration, SystemTime};
 /// After this, a newer one of the same line is looked for.
 const FRESH: Duration = Duration::from_secs(30 * 24 * 3600);
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// A kernel that can be booted.
 pub(super) struct Image {
     /// Such as `6.1.0-40-cloud-amd64`.
     pub(super) version: String,
     pub(super) path: PathBuf,
+    /// What it runs on.
+    pub(super) machine: Machine,
     /// Hook sets that must load there, with commas between.
     pub(super) must: &'static str,
 }
@@ -26,7 +27,7 @@ pub(super) struct Image {
 pub(super) fn images(kernels: &[&Kernel], cache: &Path) -> Result<Vec<Image>> {
     let mut images = Vec::new();
     for kernel in kernels {
-        let folder = cache.join(kernel.line.trim_end_matches('.'));
+        let folder = cache.join(kernel.name());
         let old = cached(&folder);
         let image = match &old {
             Some((path, age)) if *age < FRESH => Ok(Some(path.clone())),
@@ -54,6 +55,7 @@ pub(super) fn images(kernels: &[&Kernel], cache: &Path) -> Result<Vec<Image>> {
         images.push(Image {
             version,
             path,
+            machine: kernel.machine,
             must: kernel.must,
         });
     }
@@ -78,28 +80,25 @@ fn cached(folder: &Path) -> Option<(PathBuf, Duration)> {
 /// Downloads the newest of the line and keeps its image alone; `None` when there is none.
 fn fetch(kernel: &Kernel, cache: &Path, folder: &Path) -> Result<Option<PathBuf>> {
     println!(
-        "  fetching the newest kernel {}x of {}",
-        kernel.line, kernel.suite
+        "  fetching the newest kernel {}x of {}, for {}",
+        kernel.line,
+        kernel.suite,
+        kernel.machine.name()
     );
-    let apt = Apt::new(&cache.join("apt").join(kernel.suite), kernel.suite)?;
-    let names = apt.names("cloud-amd64$")?;
+    let machine = kernel.machine;
+    let state = match machine {
+        Machine::X86 => kernel.suite.to_owned(),
+        Machine::Arm => format!("{}-{}", kernel.suite, machine.debian()),
+    };
+    let apt = Apt::suite(&cache.join("apt").join(state), machine, kernel.suite)?;
+    let names = apt.names(&format!("cloud-{}$", machine.debian()))?;
     let Some((version, packages)) = newest(&names, kernel.line) else {
         return Ok(None);
     };
     let download = cache.join("download");
     for package in packages {
-        if download.exists() {
-            fs::remove_dir_all(&download)?;
-        }
-        fs::create_dir_all(&download)?;
-        apt.download(&package, &download)?;
-        let files: Vec<_> = fs::read_dir(&download)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        let [file] = files.as_slice() else {
-            bail!("apt-get download {package} left {} files", files.len())
-        };
-        let image = extract(file, &version)?;
+        let file = apt.download(&package, &download)?;
+        let image = extract(&file, &version)?;
         fs::remove_dir_all(&download)?;
         if let Some(image) = image {
             if folder.exists() {
@@ -167,78 +166,6 @@ fn numbers(version: &str) -> Vec<u32> {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|number| number.parse().ok())
         .collect()
-}
-
-/// apt on a folder of its own.
-struct Apt {
-    configuration: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path, suite: &str) -> Result<Self> {
-        for inner in ["state/lists/partial", "cache/archives/partial"] {
-            let inner = folder.join(inner);
-            fs::create_dir_all(&inner).with_context(|| format!("making {}", inner.display()))?;
-        }
-        let sources = folder.join("sources.list");
-        fs::write(
-            &sources,
-            format!(
-                "deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n",
-                mirror()?
-            ),
-        )?;
-        let configuration = folder.join("apt.conf");
-        let folder = folder.display();
-        let text = format!(
-            "Dir::State \"{folder}/state\";\nDir::State::status \"/dev/null\";\nDir::Cache \"{folder}/cache\";\n\
-             Dir::Etc::SourceList \"{}\";\nDir::Etc::SourceParts \"/dev/null\";\n\
-             APT::Architecture \"amd64\";\nAPT::Sandbox::User \"root\";\n\
-             Acquire::Languages \"none\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n",
-            sources.display()
-        );
-        fs::write(&configuration, text)?;
-        let apt = Self { configuration };
-        shell::run_silently(apt.command("apt-get").args(["-qq", "update"]))?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("APT_CONFIG", &self.configuration);
-        command
-    }
-
-    /// Names of packages that match a regular expression.
-    fn names(&self, pattern: &str) -> Result<Vec<String>> {
-        let found = shell::output(
-            self.command("apt-cache")
-                .args(["search", "--names-only", pattern]),
-        )?;
-        Ok(found
-            .lines()
-            .filter_map(|line| Some(line.split_once(" - ")?.0.to_owned()))
-            .collect())
-    }
-
-    fn download(&self, package: &str, folder: &Path) -> Result<()> {
-        shell::run(
-            self.command("apt-get")
-                .current_dir(folder)
-                .args(["-qq", "download", package]),
-        )
-    }
-}
-
-/// Where this machine has its Debian from: the same place has the other suites.
-fn mirror() -> Result<String> {
-    let format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)";
-    let mut targets = Command::new("apt-get");
-    let known = shell::output(targets.args(["indextargets", "--format", format, "Created-By: Packages"]))?;
-    let mirror = known.lines().find_map(|line| line.strip_prefix("Debian|Debian|"));
-    let missing =
-        "apt knows no Debian mirror here (other distributions: run this part on Debian, or in its container)";
-    Ok(mirror.context(missing)?.to_owned())
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
-//! The guest's only file system: busybox, spanwire, the test programs, two proxies with the libraries that they are linked
-//! with, and an init that runs the test.
+//! The guest's only file system: busybox, spanwire, the test programs, and an init that runs the test. A guest of this machine's
+//! kind has two proxies with the libraries that they are linked with, another a program in Go: its kernel half is the one
+//! that no live test sees.
 
-use super::build::Programs;
+use super::build;
+use crate::apt::Apt;
+use crate::machine::Machine;
 use crate::shell;
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -42,9 +45,10 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Debian's, which are linked dynamically.
 const PROXIES: &[&str] = &["nginx", "haproxy"];
 
-/// Packs `initramfs.cpio.gz` in `folder`.
-pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
-    let root = folder.join("root");
+/// Builds what it has, and packs it in `folder`; what has to be fetched for it is kept in `cache`.
+pub(super) fn pack(machine: Machine, folder: &Path, cache: &Path) -> Result<PathBuf> {
+    let programs = build::programs(machine)?;
+    let root = folder.join(format!("root-{}", machine.name()));
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
@@ -54,11 +58,14 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     let copy = |from: &Path, to: &str| {
         fs::copy(from, root.join(to)).with_context(|| format!("copying {} for the guest", from.display()))
     };
-    copy(Path::new(BUSYBOX), "bin/busybox")?;
+    copy(&busybox(machine, cache)?, "bin/busybox")?;
     copy(&programs.spanwire, "bin/spanwire")?;
     copy(&programs.guest, "bin/guest")?;
-    copy(&programs.peer, "bin/peer")?;
-    for name in PROXIES {
+    copy(&build::peer(machine)?, "bin/peer")?;
+    if !machine.is_this() {
+        copy(&build::relay(machine)?, "bin/relay")?;
+    }
+    for name in PROXIES.iter().filter(|_| machine.is_this()) {
         let program = Path::new("/usr/sbin").join(name);
         copy(&program, &format!("bin/{name}"))?;
         for library in libraries(&program)? {
@@ -72,7 +79,7 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
     let init = root.join("init");
     fs::write(&init, INIT)?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    let archive = folder.join("initramfs.cpio.gz");
+    let archive = folder.join(format!("initramfs-{}.cpio.gz", machine.name()));
     let mut pack = Command::new("sh");
     pack.current_dir(&root).args(["-e", "-c"]);
     // --owner: who builds may be anyone, and the guest knows only root.
@@ -81,8 +88,27 @@ pub(super) fn pack(folder: &Path, programs: &Programs) -> Result<PathBuf> {
         .arg(&archive);
     shell::run_silently(&mut pack)?;
     let size = fs::metadata(&archive)?.len();
-    println!("  initramfs: {} MB", size / 1_000_000);
+    println!("  initramfs for {}: {} MB", machine.name(), size / 1_000_000);
     Ok(archive)
+}
+
+/// This machine's own, or the same package of another.
+fn busybox(machine: Machine, cache: &Path) -> Result<PathBuf> {
+    const PACKAGE: &str = "busybox-static";
+    if machine.is_this() {
+        return Ok(PathBuf::from(BUSYBOX));
+    }
+    let folder = cache.join(format!("{PACKAGE}-{}", machine.debian()));
+    let program = folder.join("bin/busybox");
+    if !program.exists() {
+        println!("  fetching {PACKAGE} for {}", machine.name());
+        let state = cache.join("apt").join(format!("this-{}", machine.debian()));
+        let download = cache.join("download");
+        let package = Apt::beside_this(&state, machine)?.download(PACKAGE, &download)?;
+        shell::run_silently(Command::new("dpkg-deb").arg("-x").args([&package, &folder]))?;
+        fs::remove_dir_all(&download)?;
+    }
+    Ok(program)
 }
 
 /// What a program is linked with, and what links it: each path that ldd(1) prints.

@@ -1,16 +1,18 @@
-//! `cargo xtask test kernels`: capture on the kernels that Debian ships, each booted under qemu.
+//! `cargo xtask test kernels`: capture on the kernels that Debian ships, each booted under qemu, for x86-64 and for aarch64.
 //!
 //! No KVM, no root, no disk image: a Debian cloud kernel, an initramfs with busybox, spanwire and a test program
 //! (tests/src/bin/guest), and an emulated machine for each, as many at once as there are cores.
-//! `SPANWIRE_KERNELS=5.10,7` boots only these, `SPANWIRE_GUESTS=1` one at a time.
+//! `SPANWIRE_KERNELS=5.10,6.1-arm64` boots only these, `SPANWIRE_GUESTS=1` one at a time.
 
 mod boot;
 pub(crate) mod build;
 mod fetch;
 mod initramfs;
 
+use crate::machine::Machine;
 use crate::workspace;
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 use std::env;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,9 +22,11 @@ use std::thread;
 struct Kernel {
     /// Beginning of the version, such as `6.1.`; of those that are to be had, the newest is taken.
     line: &'static str,
+    /// What it runs on.
+    machine: Machine,
     /// Debian suite that has it.
     suite: &'static str,
-    /// Hook sets that must load there. A set that is not named is run all the same where it loads.
+    /// Hook sets that must load there. A set that is not named is run all the same where it loads, on this machine's kind.
     must: &'static str,
     /// Whether Debian keeps it for years. Backports come and go: one that is gone is said, and is no failure.
     kept: bool,
@@ -32,35 +36,65 @@ struct Kernel {
 const KERNELS: &[Kernel] = &[
     Kernel {
         line: "5.10.",
+        machine: Machine::X86,
         suite: "bullseye",
         must: "trampoline,syscall",
         kept: true,
     },
     Kernel {
         line: "6.1.",
+        machine: Machine::X86,
         suite: "bookworm",
         must: "trampoline,syscall",
         kept: true,
     },
     Kernel {
         line: "6.12.",
+        machine: Machine::X86,
         suite: "trixie",
         must: "trampoline,syscall",
         kept: true,
     },
     Kernel {
         line: "6.18.",
+        machine: Machine::X86,
         suite: "trixie-backports",
         must: "socket,trampoline,syscall",
         kept: false,
     },
     Kernel {
         line: "7.",
+        machine: Machine::X86,
         suite: "trixie-backports",
         must: "socket,trampoline,syscall",
         kept: false,
     },
+    Kernel {
+        line: "6.1.",
+        machine: Machine::Arm,
+        suite: "bookworm",
+        must: "syscall",
+        kept: true,
+    },
+    Kernel {
+        line: "6.18.",
+        machine: Machine::Arm,
+        suite: "trixie-backports",
+        must: "socket,trampoline",
+        kept: false,
+    },
 ];
+
+impl Kernel {
+    /// Such as `6.1`, or `6.1-arm64`.
+    fn name(&self) -> String {
+        let line = self.line.trim_end_matches('.');
+        match self.machine {
+            Machine::X86 => line.to_owned(),
+            Machine::Arm => format!("{line}-{}", self.machine.debian()),
+        }
+    }
+}
 
 /// How one guest ended.
 struct Outcome {
@@ -74,20 +108,22 @@ struct Outcome {
 pub(crate) fn command() -> Result<()> {
     if env::consts::ARCH != "x86_64" {
         bail!(
-            "the kernels are x86-64 ones, and this machine is not: emulating both is too slow to be of use"
+            "most kernels are x86-64 ones, and this machine is not: emulating all of them is too slow to be of use"
         );
     }
-    let images = fetch::images(
-        &wanted(env::var("SPANWIRE_KERNELS").ok().as_deref())?,
-        &workspace::test_cache().join("kernels"),
-    )?;
+    let cache = workspace::test_cache().join("kernels");
+    let images = fetch::images(&wanted(env::var("SPANWIRE_KERNELS").ok().as_deref())?, &cache)?;
     if images.is_empty() {
         bail!("no kernel could be had");
     }
     let folder = workspace::target().join("kernels");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let programs = build::programs()?;
-    let initramfs = initramfs::pack(&folder, &programs)?;
+    let mut initramfs = Vec::new();
+    for machine in Machine::value_variants() {
+        if images.iter().any(|image| image.machine == *machine) {
+            initramfs.push((*machine, initramfs::pack(*machine, &folder, &cache)?));
+        }
+    }
     println!(
         "  booting {}",
         images
@@ -103,7 +139,12 @@ pub(crate) fn command() -> Result<()> {
             let images = std::iter::from_fn(|| images.get(next.fetch_add(1, Ordering::Relaxed)));
             let boot = |image: &fetch::Image| {
                 let log = folder.join(format!("{}.log", image.version));
-                outcome(image, boot::run(image, &initramfs, &log))
+                let packed = initramfs.iter().find(|(machine, _)| *machine == image.machine);
+                let packed = packed.context("nothing was packed for it");
+                outcome(
+                    image,
+                    packed.and_then(|(_, packed)| boot::run(image, packed, &log)),
+                )
             };
             images.map(boot).collect::<Vec<_>>()
         };
@@ -130,13 +171,8 @@ fn wanted(only: Option<&str>) -> Result<Vec<&'static Kernel>> {
         return Ok(KERNELS.iter().collect());
     };
     let line = |name: &str| {
-        let kernel = KERNELS
-            .iter()
-            .find(|kernel| kernel.line.trim_end_matches('.') == name);
-        let known = KERNELS
-            .iter()
-            .map(|kernel| kernel.line.trim_end_matches('.'))
-            .collect::<Vec<_>>();
+        let kernel = KERNELS.iter().find(|kernel| kernel.name() == name);
+        let known = KERNELS.iter().map(Kernel::name).collect::<Vec<_>>();
         kernel.with_context(|| format!("SPANWIRE_KERNELS: no `{name}` among {}", known.join(", ")))
     };
     only.split(',').map(line).collect()
@@ -204,6 +240,10 @@ mod tests {
         assert_eq!(wanted(None)?.len(), KERNELS.len());
         let lines: Vec<_> = wanted(Some("7,5.10"))?.iter().map(|kernel| kernel.line).collect();
         assert_eq!(lines, ["7.", "5.10."]);
+        let [other] = wanted(Some("6.1-arm64"))?[..] else {
+            bail!("not one")
+        };
+        assert_eq!((other.line, other.machine), ("6.1.", Machine::Arm));
         assert!(wanted(Some("4.19")).is_err());
         Ok(())
     }

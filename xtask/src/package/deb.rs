@@ -1,6 +1,6 @@
 //! The Debian package, by cargo-deb; what is in it is said in agent/Cargo.toml.
 
-use crate::kernels::build;
+use crate::machine::Machine;
 use crate::setup::tool;
 use crate::{shell, workspace};
 use anyhow::Result;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packs what was built into `target`.
-pub(super) fn make(target: &Path, folder: &Path) -> Result<PathBuf> {
+pub(super) fn make(machine: Machine, target: &Path, folder: &Path) -> Result<PathBuf> {
     tool::DEB.ensure()?;
     let mut deb = Command::new(tool::DEB.program());
     deb.current_dir(workspace::root()).env("CARGO_TARGET_DIR", target);
@@ -18,7 +18,7 @@ pub(super) fn make(target: &Path, folder: &Path) -> Result<PathBuf> {
         "--no-build",
         "--no-strip",
         "--target",
-        build::TARGET,
+        machine.target(),
     ]);
     // What was written into it stays a path of this machine.
     deb.arg("--output").arg(folder).args(["--quiet"]);

@@ -1,5 +1,6 @@
 //! The image, by buildah: no engine has to run, and nobody has to be root.
 
+use crate::machine::Machine;
 use crate::{shell, workspace};
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -14,7 +15,7 @@ const CERTIFICATES: &[&str] = &[
 ];
 
 /// Builds it, and leaves it as an archive in `folder`.
-pub(super) fn make(binary: &Path, folder: &Path) -> Result<PathBuf> {
+pub(super) fn make(machine: Machine, binary: &Path, folder: &Path) -> Result<PathBuf> {
     let context = folder.join("image");
     if context.exists() {
         fs::remove_dir_all(&context)?;
@@ -42,6 +43,8 @@ pub(super) fn make(binary: &Path, folder: &Path) -> Result<PathBuf> {
         "build",
         "--isolation",
         "chroot",
+        "--arch",
+        machine.debian(),
         "--timestamp",
         "0",
         "--tag",
@@ -51,7 +54,11 @@ pub(super) fn make(binary: &Path, folder: &Path) -> Result<PathBuf> {
     build.arg("--ignorefile").arg(deploy.join("ignore"));
     build.arg("--file").arg(deploy.join("Containerfile"));
     shell::run(build.arg(&context))?;
-    let archive = folder.join("spanwire.oci.tar");
+    let archive = folder.join(if machine.is_this() {
+        "spanwire.oci.tar".to_owned()
+    } else {
+        format!("spanwire-{}.oci.tar", machine.name())
+    });
     if archive.exists() {
         fs::remove_file(&archive)?;
     }

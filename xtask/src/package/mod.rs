@@ -4,6 +4,7 @@ mod deb;
 mod image;
 
 use crate::kernels::build;
+use crate::machine::Machine;
 use crate::{setup, shell, workspace};
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -17,10 +18,14 @@ pub(crate) struct Build {
     /// Without link-time optimisation and debug information, as for guests: for tests
     #[arg(long)]
     quick: bool,
+    /// The machine that it is for: this one unless another is named
+    #[arg(long, value_name = "MACHINE")]
+    target: Option<Machine>,
 }
 
 /// The binary, and the folder that cargo takes for its target folder.
 struct Built {
+    machine: Machine,
     binary: PathBuf,
     target: PathBuf,
 }
@@ -28,16 +33,17 @@ struct Built {
 /// Builds it.
 fn build(options: &Build) -> Result<Built> {
     setup::kernel_object()?;
+    let machine = options.target.map_or_else(Machine::this, Ok)?;
     if options.quick {
-        let programs = build::programs()?;
+        let programs = build::programs(machine)?;
         return Ok(Built {
+            machine,
             binary: programs.spanwire,
             target: build::folder(),
         });
     }
     let target = workspace::target().join("static");
-    let mut cargo = setup::cargo()?;
-    cargo.env("RUSTFLAGS", build::STATIC);
+    let mut cargo = setup::cross::cargo(machine)?;
     cargo.args([
         "build",
         "--release",
@@ -45,13 +51,20 @@ fn build(options: &Build) -> Result<Built> {
         "-p",
         "spanwire",
         "--target",
-        build::TARGET,
+        machine.target(),
     ]);
     shell::run(cargo.arg("--target-dir").arg(&target))?;
     Ok(Built {
-        binary: target.join(build::TARGET).join("release/spanwire"),
+        machine,
+        binary: target.join(machine.target()).join("release/spanwire"),
         target,
     })
+}
+
+/// `cargo xtask build`: `target/static/TARGET/release/spanwire`.
+pub(crate) fn binary(options: &Build) -> Result<()> {
+    println!("{}", build(options)?.binary.display());
+    Ok(())
 }
 
 /// `cargo xtask package`: `target/package/spanwire_VERSION-1_ARCHITECTURE.deb`.
@@ -62,8 +75,14 @@ pub(crate) fn package(options: &Build) -> Result<()> {
 
 fn packed(built: &Built) -> Result<PathBuf> {
     let folder = folder()?;
-    describe(&built.binary, &folder)?;
-    deb::make(&built.target, &folder)
+    if built.machine.is_this() {
+        describe(&built.binary, &folder)?;
+    } else {
+        // It says the same here, where the other does not run.
+        shell::run(setup::cargo()?.args(["build", "-p", "spanwire"]))?;
+        describe(&workspace::target().join("debug/spanwire"), &folder)?;
+    }
+    deb::make(built.machine, &built.target, &folder)
 }
 
 /// Both, for tests.
@@ -74,17 +93,20 @@ pub(crate) struct Made {
 
 /// Makes both quickly.
 pub(crate) fn all() -> Result<Made> {
-    let built = build(&Build { quick: true })?;
+    let built = build(&Build {
+        quick: true,
+        target: None,
+    })?;
     Ok(Made {
         package: packed(&built)?,
-        image: image::make(&built.binary, &folder()?)?,
+        image: image::make(built.machine, &built.binary, &folder()?)?,
     })
 }
 
-/// `cargo xtask image`: `target/package/spanwire.oci.tar`.
+/// `cargo xtask image`: `target/package/spanwire.oci.tar`, of another machine with its name.
 pub(crate) fn image(options: &Build) -> Result<()> {
     let built = build(options)?;
-    let archive = image::make(&built.binary, &folder()?)?;
+    let archive = image::make(built.machine, &built.binary, &folder()?)?;
     println!("{}", archive.display());
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Everything goes to the system's package manager or to a cache folder of our own. Defaults that the user
 //! chose (rustup's toolchain, PATH, services) stay as they are.
 
+pub(crate) mod cross;
 mod debian;
 pub(crate) mod deny;
 mod linker;
@@ -169,6 +170,15 @@ fn instead(has_debian: bool, offers_debian: bool) -> Choice {
 pub(crate) fn cargo() -> Result<Command> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root());
+    forget_description(&mut cargo);
+    if toolchain()? == Toolchain::Distribution && Toolchain::installed() == Some(Toolchain::Nightly) {
+        cargo.env("PATH", Toolchain::Distribution.search_path()?);
+        forget_toolchain(&mut cargo);
+    }
+    Ok(cargo)
+}
+
+fn forget_description(cargo: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let told = ["CARGO_PKG_", "CARGO_MANIFEST_"];
         if name
@@ -178,13 +188,13 @@ pub(crate) fn cargo() -> Result<Command> {
             cargo.env_remove(name);
         }
     }
-    if toolchain()? == Toolchain::Distribution && Toolchain::installed() == Some(Toolchain::Nightly) {
-        cargo.env("PATH", Toolchain::Distribution.search_path()?);
-        for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO"] {
-            cargo.env_remove(name);
-        }
+}
+
+/// This process's own toolchain, set by rustup's cargo, is not meant for another.
+fn forget_toolchain(cargo: &mut Command) {
+    for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO"] {
+        cargo.env_remove(name);
     }
-    Ok(cargo)
 }
 
 /// The toolchain that the kernel object is built with.

@@ -68,6 +68,7 @@ pub(crate) const TESTS: &[Need] = &[
     program("curl", "curl"),
     program("openssl", "openssl"),
     program("runc", "runc"),
+    program("podman", "podman"),
     // Network namespaces, and translation of addresses between them.
     program("ip", "iproute2"),
     program("nft", "nftables"),
@@ -85,11 +86,26 @@ pub(crate) const TESTS: &[Need] = &[
     // Kernels under qemu.
     program("qemu-system-x86_64", "qemu-system-x86"),
     package("seabios"),
+    program("qemu-system-aarch64", "qemu-system-arm"),
+    program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    package("libc6-dev-arm64-cross"),
     package("busybox-static"),
     program("cpio", "cpio"),
     program("dpkg-deb", "dpkg"),
     // Debian's keys: they sign the suites that the kernels come from.
     package("debian-archive-keyring"),
+];
+
+/// What makes programs for aarch64.
+pub(crate) const FOR_AARCH64: &[Need] = &[
+    program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    package("libc6-dev-arm64-cross"),
+];
+
+/// What makes programs for x86-64.
+pub(crate) const FOR_X86_64: &[Need] = &[
+    program("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
+    package("libc6-dev-amd64-cross"),
 ];
 
 /// What runs a cluster of one node, beside Kubernetes itself.

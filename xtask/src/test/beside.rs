@@ -1,4 +1,4 @@
-//! A suite that is run beside others.
+//! Suites that are run beside others.
 
 use super::Suite;
 use crate::{shell, workspace};
@@ -12,22 +12,22 @@ use std::process::{Child, Command, Stdio};
 /// How much it stands back behind the others: they wait for processors less than it does.
 const NICENESS: &str = "15";
 
-/// A suite in a process of its own, whose output is kept until it is asked for.
+/// Suites in a process of their own, whose output is kept until it is asked for.
 pub(super) struct Beside {
     process: Child,
     log: PathBuf,
 }
 
 impl Beside {
-    /// Starts it.
-    pub(super) fn start(suite: Suite) -> Result<Self> {
-        let name = suite.to_possible_value().context("every suite has a name")?;
-        let name = name.get_name();
-        let log = workspace::target().join(format!("{name}.log"));
+    /// Starts them.
+    pub(super) fn start(suites: &[Suite]) -> Result<Self> {
+        let values = suites.iter().filter_map(Suite::to_possible_value);
+        let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
+        let log = workspace::target().join("beside.log");
         let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let mut command = Command::new("nice");
         command.args(["-n", NICENESS]).arg(env::current_exe()?);
-        command.args(["test", name]).env("SPANWIRE_GUESTS", "1");
+        command.arg("test").args(names).env("SPANWIRE_GUESTS", "1");
         println!(
             "\n== beside what follows, until its own turn\n  $ {}",
             shell::line(&command)
@@ -40,7 +40,7 @@ impl Beside {
         Ok(Self { process, log })
     }
 
-    /// Waits for its end, and shows what it said.
+    /// Waits for their end, and shows what they said.
     pub(super) fn finish(mut self) -> Result<()> {
         let status = self.process.wait()?;
         print!("{}", String::from_utf8_lossy(&fs::read(&self.log)?));

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every check there is, each with its time: one after the other, but for guests, which meet nobody and
-//! are run beside the rest.
+//! `cargo xtask test`: every check there is, each with its time: one after the other, but for guests and replays, which meet
+//! nobody and are run beside the rest.
 
 mod beside;
 mod stages;
@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 pub(crate) enum Suite {
     /// What needs no kernel: house rules, format, lints, licences, documentation, unit tests.
     Unit,
-    /// Real servers and clients on this machine's kernel, and captures of them; as root.
+    /// Real servers and clients on this machine's kernel; as root.
     Live,
+    /// Captures of real servers and clients; as root.
+    Replay,
     /// A real cluster of one node, and spanwire in it by the shipped manifests; as root.
     Kubernetes,
     /// Capture on other kernels, under qemu.
@@ -41,12 +43,15 @@ const STAGES: &[Stage] = &[
     ),
     ("doc", Suite::Unit, stages::doc),
     ("unit tests", Suite::Unit, stages::unit),
-    ("replay tests", Suite::Live, stages::replay),
     ("live tests", Suite::Live, stages::live),
     ("kubernetes", Suite::Kubernetes, stages::kubernetes),
     ("kernels", Suite::Kernels, kernels::command),
+    ("replay tests", Suite::Replay, stages::replay),
     ("packages", Suite::Packages, stages::packages),
 ];
+
+/// Those that are run one after the other beside the rest, where all are run.
+const BESIDE: &[Suite] = &[Suite::Kernels, Suite::Replay];
 
 /// How one stage went.
 struct Outcome {
@@ -55,27 +60,33 @@ struct Outcome {
     result: Result<()>,
 }
 
-/// Runs all stages of `suite`, or of every suite. One that fails does not keep the others from being run.
-pub(crate) fn command(suite: Option<Suite>) -> Result<()> {
+/// Runs all stages of `suites`; where none is named, of all but the packages. One that fails does not keep the others from being
+/// run.
+pub(crate) fn command(suites: &[Suite]) -> Result<()> {
     let started = Instant::now();
     header("set-up");
     setup::kernel_object()?;
     setup::tests()?;
     println!("-- set-up: {:.0} s", started.elapsed().as_secs_f64());
+    let all = suites.is_empty();
     let mut outcomes = Vec::new();
-    let mut guests = None;
+    let mut beside = None;
     for (name, of, run) in STAGES {
-        if suite.map_or(*of == Suite::Packages, |suite| suite != *of) {
+        let here = match all {
+            true => *of != Suite::Packages && !BESIDE.contains(of),
+            false => suites.contains(of),
+        };
+        if !here {
             continue;
         }
         // What is wrong with a name or a parser should be found before anybody waits for a guest.
-        if suite.is_none() && *of == Suite::Live && guests.is_none() {
-            guests = Some(Beside::start(Suite::Kernels)?);
+        if all && *of == Suite::Live {
+            beside = Some(Beside::start(BESIDE)?);
         }
-        outcomes.push(match guests.take_if(|_| *of == Suite::Kernels) {
-            Some(guests) => stage(name, || guests.finish()),
-            None => stage(name, run),
-        });
+        outcomes.push(stage(name, run));
+    }
+    if let Some(beside) = beside {
+        outcomes.push(stage("kernels and replay tests", || beside.finish()));
     }
     println!("\n== all stages, {:.0} s", started.elapsed().as_secs_f64());
     conclude(&outcomes)

@@ -1,5 +1,6 @@
 //! What each stage of the tests runs.
 
+use crate::machine::Machine;
 use crate::{package, run, setup, shell, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
@@ -51,10 +52,14 @@ pub(crate) fn clippy() -> Result<()> {
     ])?)
 }
 
-/// With the compiler, target and flags that build it; once for each of the two objects.
+/// With the compiler, target and flags that build it; once for each of the two objects, and for each machine.
 pub(crate) fn clippy_kernel_object() -> Result<()> {
     let toolchain = setup::toolchain()?;
-    for features in ["", "bounded-loops"] {
+    for (machine, features) in [
+        (Machine::X86, ""),
+        (Machine::X86, "bounded-loops"),
+        (Machine::Arm, ""),
+    ] {
         // By its own name: `cargo clippy` prefers the proxy in ~/.cargo/bin, which is another toolchain's.
         let mut cargo = toolchain.command("cargo-clippy");
         cargo
@@ -65,7 +70,7 @@ pub(crate) fn clippy_kernel_object() -> Result<()> {
             .env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("RUSTC")
             .env_remove("CARGO");
-        let flags = format!("--cfg=bpf_target_arch=\"{}\"\x1f-Dwarnings", env::consts::ARCH);
+        let flags = format!("--cfg=bpf_target_arch=\"{}\"\x1f-Dwarnings", machine.name());
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).arg("clippy");
         cargo.args([
             "-p",

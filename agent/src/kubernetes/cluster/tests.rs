@@ -281,6 +281,29 @@ fn who_owns_a_controller_is_guessed_only_from_what_controllers_write() {
     check(Job, "report", None, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_not_told_is_asked_for_again_after_a_while_and_not_at_each_change() {
+    let mut case = case();
+    let owners = |case: &mut Case| {
+        let wanted = case.cluster.take_wanted().into_iter();
+        wanted.filter(|it| matches!(it, Wanted::Owner(_))).count()
+    };
+    case.cluster.put_pod(pod(&json!({})));
+    assert_eq!(owners(&mut case), 1);
+    case.cluster.refuse_owner("u1");
+    for _ in 0..3 {
+        case.cluster.put_pod(pod(&json!({})));
+        assert_eq!(owners(&mut case), 0);
+    }
+    tokio::time::advance(REFUSED_FOR).await;
+    case.cluster.put_pod(pod(&json!({})));
+    assert_eq!(owners(&mut case), 1);
+    for number in 0..3 * MAX_OWNERS {
+        case.cluster.refuse_owner(&number.to_string());
+    }
+    assert!(case.cluster.refused_owners.len() <= MAX_OWNERS + 1);
+}
+
 #[test]
 fn what_is_kept_for_pods_that_are_gone_is_bounded() {
     let mut case = case();

@@ -117,7 +117,7 @@ pub(super) fn hand_overs(version: &str, executable: File) -> Option<(Runtime, Ve
         // Where a function does not begin as it should, it is not there: the text is another.
         let probed = |function: &Option<Range<u64>>| {
             let start = text.checked_add(function.as_ref()?.start)?;
-            Some(start + prologue::push(&sections.at(start, prologue::LONGEST)?)?)
+            Some(start + prologue::behind(&sections.at(start, prologue::LONGEST)?)?)
         };
         let mut runtime = runtime(version);
         runtime.descriptor = layout.descriptor;

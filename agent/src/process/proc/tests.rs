@@ -59,6 +59,7 @@ fn all_that_is_known_of_a_process() {
             id: ID.into(),
             name: Some("web".into()),
             service: None,
+            runtime: Some("docker".into()),
             ..Container::default()
         }),
         pod: None,
@@ -77,6 +78,7 @@ fn all_that_is_known_of_a_process() {
         executable: expect.executable.clone(),
         name: "python3.11".into(),
         container,
+        is_container_awaited: false,
         pod: None,
         is_in_pod: false,
         command_line: None,
@@ -122,6 +124,7 @@ fn what_is_missing_is_left_out() {
         executable: None,
         name: "server".into(),
         container: None,
+        is_container_awaited: false,
         pod: None,
         is_in_pod: false,
         command_line: None,
@@ -333,4 +336,40 @@ fn a_real_go_program_says_its_version() {
     let (version, root) = output.trim().split_once('\n').unwrap();
     let file = File::open(Path::new(root).join("bin/go")).unwrap();
     assert_eq!(super::super::elf::go_version(file).as_deref(), Some(version));
+}
+
+/// A server whose first thread is over (`pthread_exit` in `main`) serves on.
+#[test]
+fn a_process_whose_first_thread_has_ended_is_known_as_before() {
+    let script = "
+import ctypes, socket, threading, time
+listener = socket.socket()
+listener.bind(('127.0.0.1', 0))
+listener.listen()
+threading.Thread(target=lambda: time.sleep(1000)).start()
+print('ready', flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+";
+    let child = Running::start(
+        Command::new("python3")
+            .args(["-c", script])
+            .env("OTEL_SERVICE_NAME", "shop"),
+    );
+    let pid = child.0.id();
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    while !stat().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let proc = Proc::host();
+    let glance = proc.glance(pid, &Asks::everything()).unwrap();
+    assert!(glance.name.starts_with("python3"), "{glance:?}");
+    assert!(glance.command_line.as_ref().unwrap().contains("pthread_exit"));
+    assert_eq!(glance.ports.len(), 1, "{glance:?}");
+    let identity = proc.identity(pid).unwrap();
+    assert_eq!(identity.pid, pid);
+    assert_eq!(identity.executable, glance.executable);
+    assert_eq!(identity.declared.service_name.as_deref(), Some("shop"));
+    assert!(proc.executable(pid).is_some());
+    drop(child);
+    assert!(proc.glance(pid, &Asks::default()).is_none());
 }

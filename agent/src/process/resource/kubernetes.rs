@@ -7,6 +7,7 @@ use super::super::annotation::{RESOURCE, Wishes};
 use super::super::declared::MAX_ATTRIBUTES;
 use super::super::{Identity, Pod, PodContainer};
 use super::Merged;
+use super::image::Image;
 use crate::span::Value;
 
 /// Kinds of controllers with their attributes, in the order in which they name a service.
@@ -123,12 +124,12 @@ impl<'a> Place<'a> {
         let image = Image::of(&container.image);
         merged.text("container.image.name", image.name);
         if let Some(tag) = image.tag {
-            merged.texts("container.image.tags", tag);
+            merged.list("container.image.tags", &[tag]);
         }
         merged.maybe("container.image.id", container.image_id.as_deref());
         let digest = container.image_id.as_deref().filter(|id| id.contains('@'));
         if let Some(digest) = digest {
-            merged.texts("container.image.repo_digests", digest);
+            merged.list("container.image.repo_digests", &[digest]);
         }
     }
 }
@@ -148,36 +149,6 @@ pub fn service_of(pod: &Pod) -> (String, String) {
         .annotation("service.namespace")
         .unwrap_or(&pod.namespace.name);
     (name, namespace.to_owned())
-}
-
-/// A reference to an image: `NAME[:TAG][@DIGEST]` (<https://github.com/distribution/reference>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Image<'a> {
-    name: &'a str,
-    tag: Option<&'a str>,
-    digest: Option<&'a str>,
-}
-
-impl<'a> Image<'a> {
-    fn of(reference: &'a str) -> Self {
-        let (rest, digest) = match reference.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest)),
-            None => (reference, None),
-        };
-        // Before the last slash, a colon is that of a registry's port.
-        let (name, tag) = match rest.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-            _ => (rest, None),
-        };
-        Self { name, tag, digest }
-    }
-
-    fn version(&self) -> Option<String> {
-        match (self.tag, self.digest) {
-            (Some(tag), Some(digest)) => Some(format!("{tag}@{digest}")),
-            (one, other) => other.or(one).map(str::to_owned),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -181,3 +181,66 @@ fn shared_attributes_are_everyone_s() {
     assert_eq!(text(&table.resource(100), "zone"), "a");
     assert_eq!(text(&table.resource(101), "zone"), "a");
 }
+
+#[test]
+fn what_a_selector_says_goes_before_annotations_and_those_before_the_environment() {
+    use super::super::{Namespace, Pod, Pods};
+    const UID: &str = "3f0c2a8e-7f5b-4a57-9f57-3a8c3d6f1b2a";
+    let fake = FakeProc::new();
+    fake.add(&FakeProcess {
+        cgroup: &format!("0::/kubepods/burstable/pod{UID}\n"),
+        environment: &["OTEL_SERVICE_NAME=declared"],
+        ..server()
+    });
+    let pods = Arc::new(Pods::default());
+    let proc = Proc::at(fake.path()).knowing(Arc::clone(&pods));
+    let mut table = Table::new(proc, vec![]).propagating(
+        Policy {
+            protocols: 0b11,
+            breaks_fionread: false,
+        },
+        0b11,
+    );
+    let annotate = |annotations: &[(&str, &str)]| {
+        let annotations = annotations
+            .iter()
+            .map(|(key, value)| (format!("spanwire.dev/{key}"), (*value).to_owned()));
+        pods.put(Pod {
+            uid: UID.into(),
+            namespace: Arc::new(Namespace::default()),
+            annotations: annotations.collect(),
+            ..Pod::default()
+        });
+    };
+    let mut found = |own: Option<Own>| {
+        table.on_place(100);
+        table.follow(100, own.map(Arc::new));
+        let resource = table.resource(100);
+        let name = text(&resource, "service.name");
+        (name, resource.own.sample, table.propagates(100))
+    };
+    let own = Own {
+        service_name: Some("selected".into()),
+        sample: Some(0.25),
+        propagate: Some(0b01),
+        redaction: None,
+    };
+    let silent = Own {
+        service_name: None,
+        sample: None,
+        propagate: None,
+        redaction: Some(crate::config::RuleSet::Strict),
+    };
+    annotate(&[]);
+    assert_eq!(found(None), ("declared".into(), None, 0b11));
+    assert_eq!(found(Some(own.clone())), ("selected".into(), Some(0.25), 0b01));
+    annotate(&[
+        ("service-name", "annotated"),
+        ("sample", "0.5"),
+        ("propagate", "false"),
+    ]);
+    assert_eq!(found(None), ("annotated".into(), Some(0.5), 0));
+    assert_eq!(found(Some(silent)), ("annotated".into(), Some(0.5), 0));
+    // Nobody has more done to a service than its owner lets.
+    assert_eq!(found(Some(own)), ("selected".into(), Some(0.25), 0));
+}

@@ -54,8 +54,12 @@ impl Selection {
     }
 
     pub(super) fn asks_for_container(&self) -> bool {
+        self.asks_for_engine() || self.kubernetes.is_some()
+    }
+
+    /// Whether it takes what an engine says of a container.
+    pub(super) const fn asks_for_engine(&self) -> bool {
         !(self.containers.is_empty() && self.images.is_empty() && self.container_labels.is_empty())
-            || self.kubernetes.is_some()
     }
 
     pub(super) const fn asks_for_command_line(&self) -> bool {

@@ -15,6 +15,7 @@ fn process(pid: u32, executable: Option<&str>) -> Glance {
         executable: executable.map(Into::into),
         name: name.unwrap_or("short").into(),
         container: None,
+        is_container_awaited: false,
         pod: None,
         is_in_pod: false,
         command_line: None,
@@ -436,4 +437,20 @@ fn a_pod_of_which_nothing_is_known_is_not_watched() {
     }
     // Without a cluster nobody will ever know.
     assert_eq!(filter("").decide(&unknown).why, Why::Everything);
+}
+
+#[test]
+fn what_may_be_excluded_waits_until_its_container_is_known() {
+    let awaited = Glance {
+        is_container_awaited: true,
+        ..in_container(None, None, &[])
+    };
+    let watch = "exclude: [{container_labels: {team: red}}]";
+    check(watch, &awaited, &Why::UnknownContainer);
+    check(watch, &in_container(None, None, &[]), &Why::Everything);
+    let red = in_container(Some("web"), None, &[("team", "red")]);
+    check(watch, &red, &Why::Excluded(0));
+    // Where no exclusion depends on it, nobody waits.
+    check("exclude: [{executables: [sshd]}]", &awaited, &Why::Everything);
+    check("include: [{executables: [web]}]", &awaited, &Why::Included(0));
 }

@@ -185,7 +185,8 @@ impl Host {
             late: false,
             peer: None,
             aligned: false,
-            unenrolled: None,
+            client: None,
+            enrolled: false,
         };
         let began = Began {
             ids: Ids {

@@ -22,6 +22,7 @@ use globset::GlobSet;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use spanwire_ebpf::sampling::{self, GENERATIONS, SLOTS};
+use std::collections::HashSet;
 
 /// Of what was seen in a second, the part that counts where the seconds before had more: limits are kept at once, and let go
 /// over some seconds.
@@ -181,6 +182,8 @@ pub struct Sampler {
     policy: Policy,
     slots: Vec<Slot>,
     by_service: HashMap<Service, u32>,
+    /// Slots that were given back.
+    free: Vec<u32>,
     /// Slots whose words the kernel half has not been told yet.
     changed: Vec<u32>,
     /// When rates were last looked at, in nanoseconds of the kernel's clock.
@@ -201,6 +204,7 @@ impl Sampler {
             policy,
             slots: vec![Slot::default()],
             by_service: HashMap::new(),
+            free: Vec::new(),
             changed: Vec::new(),
             turned: None,
         };
@@ -237,20 +241,50 @@ impl Sampler {
         if let Some(slot) = self.by_service.get(&service) {
             return *slot;
         }
-        let slot = u32::try_from(self.slots.len()).unwrap_or(SLOTS);
-        if slot >= SLOTS {
-            return 0;
-        }
-        let mut made = Slot {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = u32::try_from(self.slots.len()).unwrap_or(SLOTS);
+                if slot >= SLOTS {
+                    return 0;
+                }
+                self.slots.push(Slot::default());
+                slot
+            }
+        };
+        let made = &mut self.slots[slot as usize];
+        // Of one that was given back, the last words stay: by those, traces may have begun that go on.
+        *made = Slot {
             ratio: self.policy.ratio_of(&service),
             service: service.clone(),
+            generation: made.generation,
+            words: std::mem::take(&mut made.words),
             ..Slot::default()
         };
         made.put(Threshold::of_ratio(made.ratio), !self.policy.parent_based);
-        self.slots.push(made);
         self.by_service.insert(service, slot);
         self.changed.push(slot);
         slot
+    }
+
+    /// Whether services that come now get no slot.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.free.is_empty() && self.slots.len() >= SLOTS as usize
+    }
+
+    /// Takes back the slots of all services but those whose slots are `in_use`: no process is decided of by the others.
+    pub fn give_back(&mut self, in_use: &HashSet<u32>) {
+        let (free, slots) = (&mut self.free, &mut self.slots);
+        self.by_service.retain(|_, slot| {
+            let stays = in_use.contains(slot);
+            if !stays {
+                let given = &mut slots[*slot as usize];
+                (given.traces, given.spans) = Default::default();
+                free.push(*slot);
+            }
+            stays
+        });
     }
 
     /// Words that the kernel half has not been told yet.

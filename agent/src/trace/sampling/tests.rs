@@ -368,3 +368,45 @@ fn time_that_stands_still_changes_nothing() {
     sampler.turn(SECOND);
     assert!(Threshold::of_word(sampler.common_word()) > Threshold::ALWAYS);
 }
+
+#[test]
+fn slots_of_services_that_are_gone_are_others_and_what_was_decided_by_them_holds() {
+    let half = Policy {
+        ratio: 0.5,
+        rules: vec![Rule {
+            services: globs("late*"),
+            namespaces: GlobSet::default(),
+            ratio: 0.25,
+        }],
+        ..Policy::default()
+    };
+    let mut sampler = Sampler::new(half);
+    let slots: Vec<u32> = (1..SLOTS)
+        .map(|number| sampler.slot(&resource(&format!("s{number}"), None)))
+        .collect();
+    assert!(sampler.is_full());
+    assert_eq!(sampler.slot(&resource("late", None)), 0);
+    let (stays, goes) = (slots[6], slots[0]);
+    let begun = decided(&sampler, goes, u64::from_be(sampling::NEVER - 1));
+    let before = sampler.begins(begun);
+    assert_eq!(before.1, "ot=th:8");
+    // All are there yet.
+    sampler.give_back(&slots.iter().copied().collect());
+    assert_eq!(sampler.slot(&resource("late", None)), 0);
+    sampler.give_back(&HashSet::from([0, stays]));
+    assert!(!sampler.is_full());
+    sampler.changes();
+    for number in 2..SLOTS {
+        let slot = sampler.slot(&resource(&format!("late{number}"), None));
+        assert!(slot != 0 && slot != stays, "{number}");
+        let kept = decided(&sampler, slot, u64::from_be(sampling::NEVER / 4 * 3));
+        assert!(kept.is_sampled);
+        assert!(!decided(&sampler, slot, u64::from_be(sampling::NEVER / 4 * 3 - 1)).is_sampled);
+    }
+    assert!(sampler.is_full());
+    assert_eq!(sampler.changes().len(), SLOTS as usize - 2);
+    assert_eq!(sampler.slot(&resource("s7", None)), stays);
+    assert_eq!(sampler.slot(&resource("s1", None)), 0);
+    // A trace that began in the service that is gone, and goes on.
+    assert_eq!(sampler.begins(begun), before);
+}

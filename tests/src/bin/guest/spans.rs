@@ -89,6 +89,33 @@ pub(crate) fn joined(near: &Ended, far: &Ended) -> Result<usize> {
     Ok(joined.len())
 }
 
+/// How many client spans have a server span of the same process and path as their parent; none may have another.
+pub(crate) fn within(ended: &Ended) -> Result<usize> {
+    let spans = read(&ended.output)?;
+    let text = |span: &Span, key| span.span[key].as_str().unwrap_or_default().to_owned();
+    let served: BTreeMap<_, _> = spans
+        .iter()
+        .filter(|span| span.kind() == SERVER)
+        .map(|span| (text(span, "spanId"), span))
+        .collect();
+    let asked = spans.iter().filter(|span| span.kind() == CLIENT);
+    let mut told = 0;
+    for span in asked.filter(|span| !text(span, "parentSpanId").is_empty()) {
+        let parent = served.get(&text(span, "parentSpanId"));
+        let parent = parent.with_context(|| format!("an orphan: {:?}", span.path()))?;
+        ensure!(
+            parent.path() == span.path()
+                && parent.pid == span.pid
+                && text(parent, "traceId") == text(span, "traceId"),
+            "{:?} is said to be for {:?}",
+            span.path(),
+            parent.path()
+        );
+        told += 1;
+    }
+    Ok(told)
+}
+
 /// Asserts that each request gave one server span and one client span with the right attributes, or a counted gap where
 /// that will do, and that nothing else was made up. A hook that the kernel skipped, one having been preempted on that
 /// processor, is counted and may cost one span: emulated, that happens a hundred times as often.
