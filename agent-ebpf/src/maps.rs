@@ -75,9 +75,6 @@ pub(crate) static PROMISES: LruHashMap<Promise, Exchange> = LruHashMap::with_max
 /// What requests that are being handled carried beside their context, by their span.
 #[map]
 pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(1_024, 0);
-/// What is told of a trace that begins here, while it is written: of the operation with the same number.
-#[map]
-pub(crate) static OWN_STATES: PerCpuArray<State> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// `baggage` of such requests, by their span. The agent sets the size.
 #[map]

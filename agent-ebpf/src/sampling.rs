@@ -82,52 +82,34 @@ pub const fn decide(word: u64, slot: u32, low: u64) -> u64 {
     is_sampled(randomness(low), threshold) as u64 | slot << SLOT | generation << GENERATION
 }
 
-/// The generation of a slot's word.
+/// The threshold by which a trace was kept, by its slot's word; `None` where that has changed since.
 #[inline(always)]
 #[must_use]
-pub const fn generation(word: u64) -> u32 {
-    ((word >> WORD_GENERATION) & GENERATIONS as u64) as u32
+pub const fn kept_by(word: u64, by: By) -> Option<u64> {
+    let generation = (word >> WORD_GENERATION) & GENERATIONS as u64;
+    if generation == by.generation as u64 {
+        Some(word & (2 * NEVER - 1))
+    } else {
+        None
+    }
 }
 
-/// What `tracestate` says of a trace that was kept by a slot's word, in three words, and how long it is: 0 where there is nothing to
-/// say, since all are kept, or none. Zeroes at the end of a threshold are left out.
+/// What `tracestate` says of a trace that was kept by a threshold: [`MEMBER`] bytes. All digits are told, zeroes at the end, too,
+/// which may be left out: what is always as long needs no loop to be written.
 #[inline(always)]
 #[must_use]
-pub const fn member(word: u64) -> ([u64; 3], u32) {
-    /// Digits of a threshold.
-    const DIGITS: u32 = 14;
-    let threshold = word & (2 * NEVER - 1);
-    if threshold == ALWAYS || threshold >= NEVER {
-        return ([0; 3], 0);
-    }
+pub const fn member(threshold: u64) -> (u64, u64, u32) {
     let bytes = (threshold << 8).swap_bytes();
     let (first, second) = (hex(bytes as u32), hex((bytes >> 32) as u32));
-    let (mut rest, mut zeroes) = (threshold, 0);
-    if rest as u32 == 0 {
-        rest >>= 32;
-        zeroes += 8;
-    }
-    if rest as u16 == 0 {
-        rest >>= 16;
-        zeroes += 4;
-    }
-    if rest as u8 == 0 {
-        rest >>= 8;
-        zeroes += 2;
-    }
-    if rest & 0xf == 0 {
-        zeroes += 1;
-    }
-    let words = [
+    (
         pattern(b"ot=th:") | first << 48,
         first >> 16 | second << 48,
-        second >> 16,
-    ];
-    (words, MEMBER_BEGINS + DIGITS - zeroes)
+        (second >> 16) as u32,
+    )
 }
 
-/// Length of `ot=th:`.
-const MEMBER_BEGINS: u32 = 6;
+/// Length of `ot=th:` and of a threshold's 14 digits.
+pub const MEMBER: u32 = 20;
 
 /// By what a trace was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +121,7 @@ pub struct By {
 }
 
 /// By what a trace was decided that has these flags, or whose record has this cause; `None` where it was not decided here.
+#[inline(always)]
 #[must_use]
 pub const fn by(flags: u64) -> Option<By> {
     let by = By {
@@ -159,30 +142,32 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_is_told_without_the_zeroes_at_its_end() {
+    fn a_threshold_is_told_with_all_its_digits() {
         for (threshold, expected) in [
-            (ALWAYS, ""),
-            (NEVER, ""),
-            (NEVER / 2, "ot=th:8"),
-            (NEVER / 4 * 3, "ot=th:c"),
-            (NEVER / 16, "ot=th:1"),
-            (NEVER / 256, "ot=th:01"),
+            (NEVER / 2, "ot=th:80000000000000"),
             (1, "ot=th:00000000000001"),
             (NEVER - 1, "ot=th:ffffffffffffff"),
-            (0x00fd_70a0_0000_0000, "ot=th:fd70a"),
+            (0x00fd_70a0_0000_0000, "ot=th:fd70a000000000"),
             (0x0012_3456_789a_bcde, "ot=th:123456789abcde"),
-            (0x0010_0000_0100_0000, "ot=th:10000001"),
         ] {
-            for (generation, alone) in [(1, false), (63, true)] {
-                let (words, length) = member(word(threshold, generation, alone));
-                let mut bytes = [0; 24];
-                for (place, word) in bytes.chunks_mut(8).zip(words) {
-                    place.copy_from_slice(&word.to_le_bytes());
-                }
-                assert_eq!(&bytes[..length as usize], expected.as_bytes());
-            }
+            let (first, second, third) = member(threshold);
+            let bytes = [
+                &first.to_le_bytes()[..],
+                &second.to_le_bytes(),
+                &third.to_le_bytes(),
+            ]
+            .concat();
+            assert_eq!(bytes, expected.as_bytes());
+            assert_eq!(bytes.len(), MEMBER as usize);
         }
-        assert_eq!(generation(word(5, 63, true)), 63);
+    }
+
+    #[test]
+    fn a_threshold_holds_as_long_as_its_generation() {
+        let now = word(NEVER / 2, 63, true);
+        let by = |generation| By { slot: 1, generation };
+        assert_eq!(kept_by(now, by(63)), Some(NEVER / 2));
+        assert_eq!(kept_by(now, by(62)), None);
     }
 
     #[test]

@@ -411,12 +411,19 @@ pub(crate) extern "C" fn carried_lines(sock: u64, slot: u32) -> u32 {
     let mut written = 0;
     http1::write(operation.window.as_mut_ptr(), &sending.exchange.ids);
     let mut at = LINE;
-    if sending.marks & marked::OWN_STATE == 0
-        && let Some((state, length)) = tracestate::of(sending, slot)
-    {
-        let text = state.text.as_ptr();
-        at = header::<BEFORE_STATE, STATE_LIMIT>(operation, at, &STATE, text, length);
-        written |= written::STATE;
+    if sending.marks & marked::OWN_STATE == 0 {
+        let ids = &sending.exchange.ids;
+        if let Some((state, length)) = tracestate::of(sending) {
+            let text = state.text.as_ptr();
+            at = header::<BEFORE_STATE, STATE_LIMIT>(operation, at, &STATE, text, length);
+        } else {
+            let threshold = tracestate::threshold(ids.flags);
+            if threshold != 0 {
+                http1::tell(operation.window.as_mut_ptr(), ids, threshold);
+                at = http1::TELLING;
+            }
+        }
+        written |= if at != LINE { written::STATE } else { 0 };
     }
     // Who is not believed is not told either.
     if connection::is_refused(sock) {

@@ -14,6 +14,7 @@ use aya_ebpf::bindings::sk_msg_md;
 use core::ptr::write_volatile;
 use spanwire_ebpf::frame::{amqp, http2};
 use spanwire_ebpf::protocol::{AMQP, HTTP2};
+use spanwire_ebpf::sampling::MEMBER;
 use spanwire_ebpf::traceparent::{Field, LENGTH, LINE, NAME_BYTES, field};
 use spanwire_ebpf::word::{SEVEN, bytes_before, find_in, no_digits, number, pattern};
 use spanwire_ebpf::{Counter, SENT, propagate};
@@ -217,13 +218,8 @@ fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
     } else {
         0
     };
-    if put == 0
-        && sending.marks & marked::OWN_STATE == 0
-        && let Some(state) = tracestate::of(sending, operation.slot)
-        && tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line)
-    {
-        put = LINE + STATE + state.1 + 2;
-        count(Counter::StatesInjected, 1);
+    if put == 0 && sending.marks & marked::OWN_STATE == 0 {
+        put = with_state(context, sending, at);
     }
     if put == 0 && message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
         put = LINE;
@@ -236,6 +232,31 @@ fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
     sending.add(put, at + put);
     put
 }
+
+/// Puts the header and a `tracestate` at a byte, where there is one to tell; how many bytes that were.
+#[inline(always)]
+fn with_state(context: *mut sk_msg_md, sending: &Sending, at: u32) -> u32 {
+    let ids = &sending.exchange.ids;
+    let put = if let Some(state) = tracestate::of(sending) {
+        let put =
+            tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line);
+        if put { LINE + STATE + state.1 + 2 } else { 0 }
+    } else {
+        let threshold = tracestate::threshold(ids.flags);
+        if threshold != 0 && message::put::<TELLING, TELLING>(context, at, |to| tell(to, ids, threshold)) {
+            TELLING
+        } else {
+            0
+        }
+    };
+    if put != 0 {
+        count(Counter::StatesInjected, 1);
+    }
+    put
+}
+
+/// Length of the header and of a `tracestate` that tells a threshold.
+pub(super) const TELLING: u32 = LINE + STATE + MEMBER + 2;
 
 /// Writes the header: [`LINE`] bytes.
 #[inline(always)]
@@ -261,6 +282,17 @@ fn write_both(to: *mut u8, ids: &Ids) {
         let to = to.add(LINE as usize);
         write_volatile(to.cast::<u64>(), pattern(b"tracesta"));
         write_volatile(to.add(8).cast::<u32>(), pattern(b"te: ") as u32);
+    }
+}
+
+/// Writes the header, and a `tracestate` that tells a threshold: [`TELLING`] bytes.
+#[inline(always)]
+pub(super) fn tell(to: *mut u8, ids: &Ids, threshold: u64) {
+    write_both(to, ids);
+    // SAFETY: as above.
+    unsafe {
+        tracestate::tell(to.add((LINE + STATE) as usize), threshold);
+        end_line(to.add((LINE + STATE + MEMBER) as usize));
     }
 }
 

@@ -14,7 +14,7 @@ use super::{message, number};
 use crate::connection::{Dialogue, Sending};
 use crate::frames::operands;
 use crate::globals::global;
-use crate::maps::{OPERATIONS, OWN_STATES, STATES, THRESHOLDS, count};
+use crate::maps::{OPERATIONS, STATES, THRESHOLDS, count};
 use crate::operation::{Operation, WINDOW};
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_push_data, bpf_probe_read_kernel};
@@ -202,39 +202,45 @@ pub(crate) fn continues(dialogue: &mut Dialogue) {
     }
 }
 
-/// What goes with a request that is sent, and how long it is.
-#[inline(always)]
-pub(super) fn of(sending: &Sending, slot: u32) -> Option<(&State, u32)> {
-    came_with(sending).or_else(|| begins_with(sending, slot))
+/// The threshold by which the trace of a request with these flags is kept, that was decided of here; 0 where there is none to tell,
+/// or what came with the trace goes on. A global function, which the verifier looks at once and not for each protocol.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn threshold(flags: u64) -> u64 {
+    let Some(by) = sampling::by(flags) else {
+        return 0;
+    };
+    let Some(word) = THRESHOLDS.get(by.slot) else {
+        return 0;
+    };
+    if flags & sampling::SAMPLED == 0 {
+        return 0;
+    }
+    match sampling::kept_by(*word, by) {
+        Some(threshold) if threshold < sampling::NEVER => threshold,
+        Some(_) => 0,
+        None => {
+            count(Counter::StatesOutdated, 1);
+            0
+        }
+    }
 }
 
-/// What says by which threshold a trace is kept that was decided of here, made in a place of the operation's own.
+/// Writes what `tracestate` says of a threshold: [`sampling::MEMBER`] bytes.
 #[inline(always)]
-fn begins_with(sending: &Sending, slot: u32) -> Option<(&State, u32)> {
-    let flags = sending.exchange.ids.flags;
-    let by = sampling::by(flags).filter(|_| flags & sampling::SAMPLED != 0)?;
-    let word = *THRESHOLDS.get(by.slot)?;
-    let (words, length) = sampling::member(word);
-    if length == 0 {
-        return None;
+pub(super) fn tell(to: *mut u8, threshold: u64) {
+    let (first, second, third) = sampling::member(threshold);
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(to.cast::<u64>(), first);
+        write_volatile(to.add(8).cast::<u64>(), second);
+        write_volatile(to.add(16).cast::<u32>(), third);
     }
-    if sampling::generation(word) != by.generation {
-        count(Counter::StatesOutdated, 1);
-        return None;
-    }
-    // SAFETY: a map value, and this program's own, as the operation is.
-    let state = unsafe { &mut *OWN_STATES.get_ptr_mut(slot)? };
-    let text = state.text.as_mut_ptr().cast::<u64>();
-    for (place, word) in words.into_iter().enumerate() {
-        // SAFETY: there is room for as much.
-        unsafe { write_volatile(text.add(place), word) };
-    }
-    Some((state, length))
 }
 
-/// What came with the one that it is sent for.
+/// What goes with a request that is sent, since it came with the one that it is sent for, and how long it is.
 #[inline(always)]
-fn came_with(sending: &Sending) -> Option<(&State, u32)> {
+pub(super) fn of(sending: &Sending) -> Option<(&State, u32)> {
     // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.
     let state = unsafe { &*STATES.get_ptr(&sending.exchange.parent)? };
     // SAFETY: of a reference; once, since it may change.

@@ -16,6 +16,9 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 2] = [
     ("SPANWIRE_CORRELATION", "x-request-id"),
 ];
 
+/// What each request continues.
+const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// Requests of each kind.
 const EACH: usize = 5;
 
@@ -88,10 +91,12 @@ pub(crate) fn through(agent: &Agent, name: &str) -> Result<()> {
     service.stop()
 }
 
-/// Asks with this header line; the header lines that came to whom the service asks.
+/// Asks with this header line, and a context: where nobody was told of a trace that begins here, nobody is told what it goes on
+/// with. The header lines that came to whom the service asks.
 fn ask(field: &str) -> Result<Vec<String>> {
     let mut stream = BufReader::new(connect(SERVICE)?);
-    let request = format!("GET /carried HTTP/1.1\r\nHost: guest.test\r\n{field}\r\n\r\n");
+    let request =
+        format!("GET /carried HTTP/1.1\r\nHost: guest.test\r\ntraceparent: {CONTEXT}\r\n{field}\r\n\r\n");
     write(stream.get_mut(), request.as_bytes(), Writes::Whole)?;
     let (status, body) = read_response(&mut stream)?;
     ensure!(status == 200, "{status}");
