@@ -60,6 +60,7 @@ static GLOBALS: Globals = Globals {
     broker_spans: 0,
     propagates: 0,
     refuses: 0,
+    carries: 0,
     instance: 0,
     parent_of_watched: 0,
     wake_at: 0,

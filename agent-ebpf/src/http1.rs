@@ -17,6 +17,7 @@ use crate::frames::Step;
 use crate::log;
 use crate::maps::{COUNTERS, add, count};
 use crate::operation::{LOOK, Operation, mark};
+use crate::propagate::carried;
 use crate::state;
 use spanwire_ebpf::word::{SEVEN, bytes_before, digit, equal, find, find_in, pattern};
 use spanwire_ebpf::{Counter, SENT, kind};
@@ -111,6 +112,7 @@ pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
         state::LINE => line(operation, half),
         state::LENGTH => length(operation, half),
         state::CODING => coding(operation, half),
+        state::CARRIED if carried::is_wanted() => carried::step(operation, half),
         state::CHUNK_SIZE => chunk_size(operation, half),
         state::CHUNK_END => Step::Lost,
         state::TRAILER => {

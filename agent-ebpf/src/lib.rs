@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod carried;
 pub mod frame;
 pub mod hpack;
 pub mod sampling;
@@ -425,6 +426,8 @@ pub struct Globals {
     pub propagates: u32,
     /// 1: contexts from some addresses are not taken over.
     pub refuses: u32,
+    /// Bits of [`carried::carries`]: what goes on with a request beside its context.
+    pub carries: u32,
     /// A number that other hosts hardly have: that of this spanwire in options of TCP.
     pub instance: u32,
     /// Process whose children are watched from their first instruction (spanwire itself, with `-- COMMAND`); else 0.
@@ -510,6 +513,22 @@ counters! {
     StatesMalformed => "kernel.propagation.states.malformed",
     /// Values of `tracestate` that were received in parts, and are not carried on.
     StatesCut => "kernel.propagation.states.cut",
+    /// Requests without the threshold by which their trace is kept, since it has changed since it was decided.
+    StatesOutdated => "kernel.propagation.states.outdated",
+    /// Requests with an injected context that also carry on `baggage`.
+    BaggageInjected => "kernel.propagation.baggage.injected",
+    /// Requests whose `baggage` has more bytes or members than are carried on: its last ones are left out.
+    BaggageCut => "kernel.propagation.baggage.cut",
+    /// Requests whose `baggage` is not as it should be, and is not carried on.
+    BaggageMalformed => "kernel.propagation.baggage.malformed",
+    /// Requests with an injected context that also carry on an id, or one that was made.
+    CorrelationInjected => "kernel.propagation.correlation.injected",
+    /// Requests whose id is too long or not as it should be, and is not carried on.
+    CorrelationMalformed => "kernel.propagation.correlation.malformed",
+    /// Requests with an injected context alone, since there was no room for what else would have been carried on.
+    CarriedFull => "kernel.propagation.carried.full",
+    /// `baggage` and ids that are not carried on, since those of other requests took their place while they were read.
+    CarriedReplaced => "kernel.propagation.carried.replaced",
     /// Requests that carry a context of the application's own.
     InjectionOwn => "kernel.propagation.own",
     /// Requests without an injected context, since a send cut their head where that could not be borne, or it is too long; once for

@@ -6,6 +6,7 @@ use crate::flow;
 use crate::operation::{Operation, SLOTS};
 use crate::promise::Promise;
 use crate::propagate::Connecting;
+use crate::propagate::carried::{Baggage, Correlation};
 use crate::propagate::tcp_option::{self, Offer};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
@@ -74,6 +75,15 @@ pub(crate) static PROMISES: LruHashMap<Promise, Exchange> = LruHashMap::with_max
 /// What requests that are being handled carried beside their context, by their span.
 #[map]
 pub(crate) static STATES: LruHashMap<u64, State> = LruHashMap::with_max_entries(1_024, 0);
+
+/// `baggage` of such requests, by their span. The agent sets the size.
+#[map]
+pub(crate) static BAGGAGE: LruHashMap<u64, Baggage> = LruHashMap::with_max_entries(1, 0);
+
+/// The ids by which people find them, by their span. The agent sets the size.
+#[map]
+pub(crate) static CORRELATIONS: LruHashMap<u64, Correlation> = LruHashMap::with_max_entries(1, 0);
+
 /// What requests are part of that were sent on this host, until they are received.
 #[map]
 pub(crate) static FLOWS: LruHashMap<flow::Place, Ids> = LruHashMap::with_max_entries(16_384, 0);

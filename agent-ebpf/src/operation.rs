@@ -18,7 +18,13 @@ pub(crate) const ROOM: u64 = (WINDOW - CARRY) as u64;
 
 /// Room behind the window. Nothing is ever there, but the verifier knows an index and a length each by its own bounds,
 /// not that their sum stays inside; and reads of whole words may touch a little of it.
-const SLACK: usize = WINDOW + LOOK;
+const SLACK: usize = WINDOW + LOOK + LINES;
+
+/// Room for the rest of what is put in front of the end of a head, which is made in the window: `carried_lines`.
+const LINES: usize = 1024;
+
+/// All of it.
+pub(crate) const TEXT: usize = WINDOW + SLACK;
 
 /// Most buffers that are added to the one that a filling begins with.
 const GATHERED: u32 = 8;
@@ -132,7 +138,7 @@ pub(crate) struct Operation {
     /// A header goes here when the window's first byte is handed on.
     pub(crate) header: [u8; HEADER],
     /// The window.
-    pub(crate) window: [u8; WINDOW + SLACK],
+    pub(crate) window: [u8; TEXT],
 }
 
 /// What came of filling the window.

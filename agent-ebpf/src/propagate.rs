@@ -12,6 +12,7 @@
 //! `bpf_msg_push_data` in one run corrupts the message.
 
 pub(crate) mod amqp;
+pub(crate) mod carried;
 pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod http2;

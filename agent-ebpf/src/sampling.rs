@@ -20,6 +20,9 @@
 //!
 //! [specification]: https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
 
+use crate::traceparent::hex;
+use crate::word::pattern;
+
 /// Threshold at which every trace is kept.
 pub const ALWAYS: u64 = 0;
 /// Threshold at which none is.
@@ -79,6 +82,35 @@ pub const fn decide(word: u64, slot: u32, low: u64) -> u64 {
     is_sampled(randomness(low), threshold) as u64 | slot << SLOT | generation << GENERATION
 }
 
+/// The threshold by which a trace was kept, by its slot's word; `None` where that has changed since.
+#[inline(always)]
+#[must_use]
+pub const fn kept_by(word: u64, by: By) -> Option<u64> {
+    let generation = (word >> WORD_GENERATION) & GENERATIONS as u64;
+    if generation == by.generation as u64 {
+        Some(word & (2 * NEVER - 1))
+    } else {
+        None
+    }
+}
+
+/// What `tracestate` says of a trace that was kept by a threshold: [`MEMBER`] bytes. All digits are told, zeroes at the end, too,
+/// which may be left out: what is always as long needs no loop to be written.
+#[inline(always)]
+#[must_use]
+pub const fn member(threshold: u64) -> (u64, u64, u32) {
+    let bytes = (threshold << 8).swap_bytes();
+    let (first, second) = (hex(bytes as u32), hex((bytes >> 32) as u32));
+    (
+        pattern(b"ot=th:") | first << 48,
+        first >> 16 | second << 48,
+        (second >> 16) as u32,
+    )
+}
+
+/// Length of `ot=th:` and of a threshold's 14 digits.
+pub const MEMBER: u32 = 20;
+
 /// By what a trace was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct By {
@@ -89,6 +121,7 @@ pub struct By {
 }
 
 /// By what a trace was decided that has these flags, or whose record has this cause; `None` where it was not decided here.
+#[inline(always)]
 #[must_use]
 pub const fn by(flags: u64) -> Option<By> {
     let by = By {
@@ -106,6 +139,35 @@ mod tests {
     fn randomness_is_the_last_seven_bytes() {
         let low = u64::from_ne_bytes([0xff, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(randomness(low), 0x0001_0203_0405_0607);
+    }
+
+    #[test]
+    fn a_threshold_is_told_with_all_its_digits() {
+        for (threshold, expected) in [
+            (NEVER / 2, "ot=th:80000000000000"),
+            (1, "ot=th:00000000000001"),
+            (NEVER - 1, "ot=th:ffffffffffffff"),
+            (0x00fd_70a0_0000_0000, "ot=th:fd70a000000000"),
+            (0x0012_3456_789a_bcde, "ot=th:123456789abcde"),
+        ] {
+            let (first, second, third) = member(threshold);
+            let bytes = [
+                &first.to_le_bytes()[..],
+                &second.to_le_bytes(),
+                &third.to_le_bytes(),
+            ]
+            .concat();
+            assert_eq!(bytes, expected.as_bytes());
+            assert_eq!(bytes.len(), MEMBER as usize);
+        }
+    }
+
+    #[test]
+    fn a_threshold_holds_as_long_as_its_generation() {
+        let now = word(NEVER / 2, 63, true);
+        let by = |generation| By { slot: 1, generation };
+        assert_eq!(kept_by(now, by(63)), Some(NEVER / 2));
+        assert_eq!(kept_by(now, by(62)), None);
     }
 
     #[test]

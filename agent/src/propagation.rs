@@ -1,9 +1,11 @@
 //! Whether contexts are injected, and into whose requests: what is wished for, as far as this kernel bears it.
 
-use crate::config::Injected;
+use crate::config::{Correlation, Injected, Propagate};
 use crate::kernel::inspect;
+use crate::kernel::load::{Capture, LoadError, Options};
 use crate::kernel::sockhash::{self, Trial};
 use crate::process::Policy;
+use spanwire_ebpf::carried::carries;
 use spanwire_ebpf::propagate;
 
 /// What may be injected into, and why it is less than was asked for.
@@ -70,6 +72,56 @@ pub fn settle<'a>(headers: &[Injected], own: impl Iterator<Item = &'a [Injected]
         },
         loaded: protocols,
         restraint: breaks_fionread.then(|| format!("contexts are injected {restraint}")),
+    }
+}
+
+/// What goes on beside a context, as bits of [`carries`].
+#[must_use]
+pub const fn carried(wishes: &Propagate) -> u32 {
+    let baggage = if wishes.baggage { carries::BAGGAGE } else { 0 };
+    baggage
+        | match wishes.correlation {
+            Correlation::None => 0,
+            Correlation::RequestId => carries::REQUEST_ID,
+            Correlation::CorrelationId => carries::CORRELATION_ID,
+        }
+}
+
+/// Loads the kernel half, with what goes on beside contexts where this kernel bears that, and says so where it does not.
+///
+/// # Errors
+/// As [`Capture::load`].
+pub fn load(options: &mut Options) -> Result<Capture, LoadError> {
+    if options.carried == 0 {
+        return Capture::load(options);
+    }
+    let refusal = match Capture::load(options) {
+        Ok(mut capture) => match capture.propagation().refusal() {
+            None => return Ok(capture),
+            Some(refusal) => refusal.to_owned(),
+        },
+        Err(LoadError::Hooks(refusals)) => match refusals.last() {
+            Some((set, refusal)) => format!("{}: {refusal}", set.name()),
+            None => return Err(LoadError::Hooks(refusals)),
+        },
+        Err(error) => return Err(error),
+    };
+    options.carried = 0;
+    let mut capture = Capture::load(options)?;
+    // Where nothing is injected at all, that is said.
+    if capture.propagation().refusal().is_none() {
+        tracing::warn!("neither baggage nor ids are carried on: this kernel refuses it: {refusal}");
+    }
+    Ok(capture)
+}
+
+/// As which header ids are made.
+#[must_use]
+pub const fn made_id(wishes: &Propagate) -> Option<&'static str> {
+    match wishes.correlation {
+        Correlation::None => None,
+        Correlation::RequestId => Some("x-request-id"),
+        Correlation::CorrelationId => Some("x-correlation-id"),
     }
 }
 

@@ -183,6 +183,12 @@ impl Reload {
     }
 
     fn change(&self, config: &Config, changed: &[String]) -> Result<Change, RunError> {
+        // Of the one key that the kernel half knows as well, what it began with.
+        let propagate = self.begun.config.propagate.clone();
+        let config = &Config {
+            propagate,
+            ..config.clone()
+        };
         let in_cluster = kubernetes::is_wanted(&self.begun.config.kubernetes);
         let has = |prefix: &str| changed.iter().any(|key| key.starts_with(prefix));
         Ok(Change {
@@ -333,6 +339,22 @@ mod tests {
         let policy = change.expect("a change").sampling.expect("another policy");
         assert!(!policy.parent_based);
         assert_eq!(policy.ratio, 0.5);
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_half_carries_on_stays_as_it_began() {
+        let mut case = case("carried", "propagate: {correlation: x-request-id}\n");
+        let text = "propagate: {baggage: true, correlation: none}\nlimits: {attribute_count: 5}\n";
+        let (outcome, change) = case.reload(text).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.changed, keys(&["limits.attribute_count"]));
+        assert_eq!(
+            outcome.left,
+            keys(&["propagate.baggage", "propagate.correlation"])
+        );
+        // Where the kernel half makes ids, spans say so, and nowhere else.
+        let spans = change.expect("a change").rules.spans;
+        assert_eq!(spans.made_id(), Some("x-request-id"));
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::health::Health;
 use crate::instance::{self, Instance, InstanceError};
 use crate::kernel::clock::Clock;
 use crate::kernel::inspect;
-use crate::kernel::load::{self, Capture, HookSet, LoadError, Options, Watch};
+use crate::kernel::load::{self, HookSet, LoadError, Options, Watch};
 use crate::kubernetes::{self, Kubernetes, StartError};
 use crate::metrics::report;
 use crate::metrics::requests::{self, Requests};
@@ -196,7 +196,7 @@ pub async fn run(resolved: Resolved, origin: Origin, run: &Run, quiet: bool) -> 
     options.propagate = settled.loaded;
     let sampler = Sampler::new(naming::sampling(config)?);
     options.sampling = sampler.common_word();
-    let mut capture = Capture::load(&options)?;
+    let mut capture = propagation::load(&mut options)?;
     let _measured = measure_programs(config.metrics.kernel_cost);
     let refusal = capture.propagation().refusal().map(ToOwned::to_owned);
     let refused_options = capture.propagation().refused_options().map(ToOwned::to_owned);
@@ -524,6 +524,7 @@ fn options(config: &Config, command: &[OsString], in_cluster: bool) -> Options {
         max_connections: config.capture.max_connections,
         broker_spans: config.messaging.broker_spans,
         propagate: 0,
+        carried: propagation::carried(&config.propagate),
         sampling: 0,
         refused: refused(config),
         ports: config
@@ -600,6 +601,7 @@ pub fn rules(config: &Config, no_redact: bool, quiet: bool) -> Result<Rules, Rul
         })
         .capturing(config.messaging.captured_headers.clone())
         .with_baggage(config.baggage.clone())
+        .making_ids(propagation::made_id(&config.propagate))
         .naming(naming::routes(config)?, naming::renames(config)?),
         drop: naming::drops(config)?,
         limits: Limits {

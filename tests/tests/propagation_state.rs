@@ -16,7 +16,13 @@ use spanwire_tests::span::{Kind, Span};
 use spanwire_tests::{port, workload};
 
 spanwire_tests::under_both_hook_sets!(over_http1);
-spanwire_tests::under_one_hook_set!(over_http2, over_amqp);
+spanwire_tests::under_one_hook_set!(
+    over_http2,
+    over_amqp,
+    a_threshold_over_http1,
+    a_threshold_over_http2,
+    a_threshold_over_amqp,
+);
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -242,12 +248,96 @@ fn over_amqp(hooks: Hooks) -> Result<()> {
     goes_on(hooks, &Target::Amqp(RabbitMq::start()?))
 }
 
-fn goes_on(hooks: Hooks, target: &Target) -> Result<()> {
+/// Passes on what it is asked.
+fn service(target: &Target) -> Result<Service> {
     let port = port::free()?;
     let mut command = child::command(&workload::environment("python")?.to_string_lossy());
     command.arg(workload::file("propagation/pass_on.py")?);
     command.args([&port.to_string(), &target.address().to_string(), target.way()]);
-    let service = Service::listening(Child::spawn(command)?, port)?;
+    Service::listening(Child::spawn(command)?, port)
+}
+
+fn a_threshold_over_http1(hooks: Hooks) -> Result<()> {
+    tells_threshold(hooks, &Target::Http1(Keeper::start()?))
+}
+
+fn a_threshold_over_http2(hooks: Hooks) -> Result<()> {
+    tells_threshold(hooks, &Target::Http2(Keeper2::start()?))
+}
+
+fn a_threshold_over_amqp(hooks: Hooks) -> Result<()> {
+    tells_threshold(hooks, &Target::Amqp(RabbitMq::start()?))
+}
+
+/// What is told on the wire of a trace that is kept with half of them; spans leave out the zeroes.
+const TOLD: &str = "ot=th:80000000000000";
+
+/// Traces that begin here and are kept say by which threshold, on the wire and in their spans; those of others say what they said.
+fn tells_threshold(hooks: Hooks, target: &Target) -> Result<()> {
+    const COUNT: usize = 60;
+    let service = service(target)?;
+    let options = propagating(hooks).pid(service.child.pid());
+    let options = options.environment("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+    let session = Session::start(options.environment("OTEL_TRACES_SAMPLER_ARG", "0.5"))?;
+    let mut answers = BTreeMap::new();
+    let parent = |flags: &str| format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}");
+    for number in 0..COUNT {
+        let (fields, expected) = match number {
+            0 => (vec![parent("01")], ""),
+            1 => (
+                vec![parent("01"), "tracestate: ot=rv:0123456789abcd,a=1".to_owned()],
+                "ot=rv:0123456789abcd,a=1",
+            ),
+            2 => (vec!["tracestate: a=1".to_owned()], TOLD),
+            _ => (Vec::new(), TOLD),
+        };
+        let case = Case {
+            fields: [fields, vec!["x-none: 1".to_owned()]].concat(),
+            parts: None,
+            state: Fate::Is(expected.to_owned()),
+        };
+        let path = format!("/begins/{number}");
+        let answer = ask(service.address, &path, &case)?;
+        answers.insert(path, (answer, case));
+    }
+    let told = answers
+        .iter()
+        .map(|(path, (answer, _))| (path.clone(), answer.clone()));
+    let got = target.came(&told.collect())?;
+    let is_kept = |parents: &[String]| parents.len() == 1 && parents[0].ends_with("-01");
+    let kept = got.values().filter(|[parents, _]| is_kept(parents)).count();
+    ensure!((10..COUNT - 10).contains(&kept), "{kept} of {COUNT}");
+    let each = if matches!(target, Target::Amqp(_)) { 3 } else { 2 };
+    let seen = session.finish(each * kept)?;
+    for (path, (_, case)) in &answers {
+        let [parents, states] = &got[path];
+        let Fate::Is(expected) = &case.state else { continue };
+        let expected = Some(expected.as_str()).filter(|state| !state.is_empty() && is_kept(parents));
+        ensure!(
+            parents.len() == 1 && states.iter().map(String::as_str).eq(expected),
+            "{path}: {parents:?} {states:?}, not {expected:?}\n{:?}",
+            seen.summary
+        );
+        let senders = seen
+            .spans
+            .iter()
+            .filter(|span| parents[0].contains(&span.span_id));
+        for sender in senders {
+            let state = expected.map_or("", |told| if told == TOLD { "ot=th:8" } else { told });
+            ensure!(sender.state == state, "{sender:#?}");
+        }
+    }
+    let spans = seen.spans.len();
+    ensure!(
+        spans == each * kept,
+        "{spans} spans of {kept} traces: {:?}",
+        seen.summary
+    );
+    Ok(())
+}
+
+fn goes_on(hooks: Hooks, target: &Target) -> Result<()> {
+    let service = service(target)?;
     let session = Session::start(propagating(hooks).pid(service.child.pid()))?;
     let cases = cases();
     let mut answers = BTreeMap::new();

@@ -7,7 +7,7 @@ use crate::extract;
 use crate::frames::Step;
 use crate::maps::count;
 use crate::operation::{Operation, mark};
-use crate::propagate::tracestate;
+use crate::propagate::{carried, tracestate};
 use crate::state;
 use spanwire_ebpf::traceparent::is_context;
 use spanwire_ebpf::word::{LOWER, SEVEN, bytes_before, find, find_in, no_digits, number, pattern};
@@ -48,6 +48,10 @@ pub(super) fn first_line(operation: &mut Operation, dialogue: &mut Dialogue, hal
 pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
     let cursor = operation.cursor;
     let name = operation.byte(cursor) | 0x20;
+    let is_carried = carried::is_wanted() && operation.direction == RECEIVED as u32;
+    if is_carried && matches!(operation.byte(cursor), b' ' | b'\t') {
+        carried::folds(operation);
+    }
     if matches!(name, b'c' | b't' | b'b' | b'u' | b'x') {
         let word = operation.word(cursor);
         let second = operation.word(cursor + 8);
@@ -85,6 +89,13 @@ pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
             && (second | LOWER) & 0xff_ffff == pattern(b"te:")
         {
             tracestate::carries_state(operation.sock, operation.slot);
+        }
+        if is_carried {
+            let kind = spanwire_ebpf::carried::kind(word, second, third);
+            if kind != spanwire_ebpf::carried::kind::NONE {
+                carried::begins(operation, half, kind);
+                return Step::More;
+            }
         }
     }
     half.state = state::SKIP_LINE;
@@ -196,6 +207,8 @@ pub(super) fn head_ends(operation: &mut Operation, dialogue: &mut Dialogue, half
             message_ends(operation, dialogue, half);
             return;
         }
+    } else if operation.direction == RECEIVED as u32 {
+        carried::head_ends(operation);
     }
     if half.marks & marked::CHUNKED != 0 {
         half.state = state::CHUNK_SIZE;

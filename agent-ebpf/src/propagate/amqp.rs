@@ -16,6 +16,7 @@ use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
 use spanwire_ebpf::frame::{self, Head, amqp};
+use spanwire_ebpf::sampling::MEMBER;
 use spanwire_ebpf::{Counter, SENT, propagate};
 
 /// Bits of [`Sending::marks`].
@@ -143,13 +144,13 @@ pub(super) fn injects(
     }
     let ids = &sending.exchange.ids;
     let mut count_put = 0;
-    if let Some(state) = tracestate::of(sending)
-        && whole + amqp::TABLE + amqp::STATE + state.1 <= amqp::FRAME_MIN_SIZE
-    {
+    if let Some(state) = tracestate::of(sending) {
         let more = amqp::STATE + state.1;
         let write = |to| write_both(to, old + amqp::ENTRY + more, ids, state.1);
-        // What is there of the table's length goes behind, and is written over.
-        if has_table
+        if whole + amqp::TABLE + more > amqp::FRAME_MIN_SIZE {
+            // There is room for the context alone.
+        } else if has_table
+            // What is there of the table's length goes behind, and is written over.
             && tracestate::put::<{ amqp::TABLE + amqp::STATE }, 0, 4>(context, at, state, write, |_| {})
         {
             count_put = amqp::ENTRY + more;
@@ -158,9 +159,27 @@ pub(super) fn injects(
         {
             count_put = amqp::TABLE + more;
         }
-        if count_put != 0 {
-            count(Counter::StatesInjected, 1);
+    } else {
+        let threshold = tracestate::threshold(ids.flags);
+        let write = |to: *mut u8| {
+            write_both(to, old + amqp::ENTRY + TOLD, ids, MEMBER);
+            // SAFETY: callers have room for all of it.
+            tracestate::tell(unsafe { to.add((amqp::TABLE + amqp::STATE) as usize) }, threshold);
+        };
+        if threshold == 0 || whole + amqp::TABLE + TOLD > amqp::FRAME_MIN_SIZE {
+            // Nothing is told, or there is room for the context alone.
+        } else if has_table
+            && message::put::<{ amqp::ENTRY + TOLD }, { amqp::TABLE + TOLD }>(context, at, write)
+        {
+            count_put = amqp::ENTRY + TOLD;
+        } else if !has_table
+            && message::put::<{ amqp::TABLE + TOLD }, { amqp::TABLE + TOLD }>(context, at, write)
+        {
+            count_put = amqp::TABLE + TOLD;
         }
+    }
+    if count_put != 0 {
+        count(Counter::StatesInjected, 1);
     }
     if count_put == 0 {
         let write = |to| write(to, old + amqp::ENTRY, ids);
@@ -193,6 +212,9 @@ pub(super) fn injects(
     sending.add(count_put, at + count_put);
     count_put
 }
+
+/// Length of the entry of a `tracestate` that tells a threshold.
+const TOLD: u32 = amqp::STATE + MEMBER;
 
 /// Writes the length of the table, and the entry.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! A header of HTTP/1, at the end of a request's head: by then it is known whether the application has sent one of its own.
 
-use super::{frames, message, tracestate};
+use super::{carried, frames, message, tracestate};
 use super::{tells, text};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::Ids;
@@ -14,6 +14,7 @@ use aya_ebpf::bindings::sk_msg_md;
 use core::ptr::write_volatile;
 use spanwire_ebpf::frame::{amqp, http2};
 use spanwire_ebpf::protocol::{AMQP, HTTP2};
+use spanwire_ebpf::sampling::MEMBER;
 use spanwire_ebpf::traceparent::{Field, LENGTH, LINE, NAME_BYTES, field};
 use spanwire_ebpf::word::{SEVEN, bytes_before, find_in, no_digits, number, pattern};
 use spanwire_ebpf::{Counter, SENT, propagate};
@@ -33,7 +34,7 @@ mod state {
 }
 
 /// Bits of [`Sending::marks`].
-mod marked {
+pub(super) mod marked {
     /// The first line has not been seen to its end.
     pub(super) const FIRST: u8 = 1;
     /// The head has a context of the application's own.
@@ -45,7 +46,11 @@ mod marked {
     /// The head has been seen from its beginning on. The walker counts the others.
     pub(super) const BEGAN: u8 = 16;
     /// The head has a `tracestate` of the application's own.
-    pub(super) const OWN_STATE: u8 = 32;
+    pub(crate) const OWN_STATE: u8 = 32;
+    /// The head has a `baggage` of the application's own.
+    pub(crate) const OWN_BAGGAGE: u8 = 64;
+    /// The head has an id by which people find a request.
+    pub(crate) const OWN_ID: u8 = 128;
 }
 
 /// What comes of looking at some of a head.
@@ -191,7 +196,7 @@ fn goes_on(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
 
 /// Puts the header in front of the empty line at the cursor, where there is nothing against that; how many bytes that were.
 #[inline(always)]
-fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending) -> u32 {
+fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sending) -> u32 {
     if sending.marks & marked::BEGAN == 0 {
         return 0;
     }
@@ -208,13 +213,13 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
         return 0;
     }
     let ids = &sending.exchange.ids;
-    let mut put = 0;
-    if sending.marks & marked::OWN_STATE == 0
-        && let Some(state) = tracestate::of(sending)
-        && tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line)
-    {
-        put = LINE + STATE + state.1 + 2;
-        count(Counter::StatesInjected, 1);
+    let mut put = if carried::is_put() {
+        carried::put(context, operation, at)
+    } else {
+        0
+    };
+    if put == 0 && sending.marks & marked::OWN_STATE == 0 {
+        put = with_state(context, sending, at);
     }
     if put == 0 && message::put::<LINE, LINE>(context, at, |to| write(to, ids)) {
         put = LINE;
@@ -228,9 +233,34 @@ fn injects(context: *mut sk_msg_md, operation: &Operation, sending: &mut Sending
     put
 }
 
+/// Puts the header and a `tracestate` at a byte, where there is one to tell; how many bytes that were.
+#[inline(always)]
+fn with_state(context: *mut sk_msg_md, sending: &Sending, at: u32) -> u32 {
+    let ids = &sending.exchange.ids;
+    let put = if let Some(state) = tracestate::of(sending) {
+        let put =
+            tracestate::put::<{ LINE + STATE }, 2, 0>(context, at, state, |to| write_both(to, ids), end_line);
+        if put { LINE + STATE + state.1 + 2 } else { 0 }
+    } else {
+        let threshold = tracestate::threshold(ids.flags);
+        if threshold != 0 && message::put::<TELLING, TELLING>(context, at, |to| tell(to, ids, threshold)) {
+            TELLING
+        } else {
+            0
+        }
+    };
+    if put != 0 {
+        count(Counter::StatesInjected, 1);
+    }
+    put
+}
+
+/// Length of the header and of a `tracestate` that tells a threshold.
+pub(super) const TELLING: u32 = LINE + STATE + MEMBER + 2;
+
 /// Writes the header: [`LINE`] bytes.
 #[inline(always)]
-fn write(to: *mut u8, ids: &Ids) {
+pub(super) fn write(to: *mut u8, ids: &Ids) {
     // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
     unsafe {
         write_volatile(to.cast::<u64>(), pattern(b"tracepar"));
@@ -252,6 +282,17 @@ fn write_both(to: *mut u8, ids: &Ids) {
         let to = to.add(LINE as usize);
         write_volatile(to.cast::<u64>(), pattern(b"tracesta"));
         write_volatile(to.add(8).cast::<u32>(), pattern(b"te: ") as u32);
+    }
+}
+
+/// Writes the header, and a `tracestate` that tells a threshold: [`TELLING`] bytes.
+#[inline(always)]
+pub(super) fn tell(to: *mut u8, ids: &Ids, threshold: u64) {
+    write_both(to, ids);
+    // SAFETY: as above.
+    unsafe {
+        tracestate::tell(to.add((LINE + STATE) as usize), threshold);
+        end_line(to.add((LINE + STATE + MEMBER) as usize));
     }
 }
 
@@ -316,6 +357,9 @@ fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
             Field::Coding => sending.marks |= marked::UNKNOWN_LENGTH,
             Field::Length => length(operation, sending),
             Field::Other => {}
+        }
+        if carried::is_put() {
+            sending.marks |= carried::own(word, second, third);
         }
         sending.state = state::IN_LINE;
     }

@@ -20,6 +20,7 @@ use aya_ebpf::helpers::generated::bpf_msg_pop_data;
 use core::ptr::write_volatile;
 use spanwire_ebpf::frame::{Head, http2};
 use spanwire_ebpf::hpack::{self, FIELD, FIELD_BEGINS};
+use spanwire_ebpf::sampling::MEMBER;
 use spanwire_ebpf::{Counter, SENT, propagate};
 
 /// Bits of [`Sending::marks`].
@@ -131,15 +132,19 @@ pub(super) fn injects(
     let from = at - 1;
     let ids = &sending.exchange.ids;
     let mut put = 0;
+    let room = FRAME_LIMIT + http2::HEADER - whole;
     if let Some(state) = tracestate::of(sending) {
-        put = with_state(
-            context,
-            from,
-            last,
-            ids,
-            state,
-            FRAME_LIMIT + http2::HEADER - whole,
-        );
+        put = with_state(context, from, last, ids, state, room);
+    } else {
+        let threshold = tracestate::threshold(ids.flags);
+        if threshold != 0
+            && TELLING <= room
+            && message::put::<TELLING, { TELLING + 1 }>(context, from, |to| {
+                tell(to, last, ids, threshold);
+            })
+        {
+            put = TELLING;
+        }
     }
     if put == 0 && message::put::<FIELD, { FIELD + 1 }>(context, from, |to| write(to, last, ids)) {
         put = FIELD;
@@ -209,6 +214,21 @@ fn with_state(
         }
     };
     if put { added } else { 0 }
+}
+
+/// Length of the field and of a `tracestate` that tells a threshold.
+const TELLING: u32 = hpack::STATE + 1 + MEMBER + FIELD;
+
+/// Writes the block's last byte, a `tracestate` that tells a threshold, and the field, which comes last here, too.
+#[inline(always)]
+fn tell(to: *mut u8, last: u8, ids: &Ids, threshold: u64) {
+    begin_state(to, last);
+    // SAFETY: callers have room for all of it.
+    unsafe {
+        write_volatile(to.add(PREFIX), MEMBER as u8);
+        tracestate::tell(to.add(PREFIX + 1), threshold);
+        field(to.add(PREFIX + 1 + MEMBER as usize), ids);
+    }
 }
 
 /// Behind the block's last byte, where the length of `tracestate` is.

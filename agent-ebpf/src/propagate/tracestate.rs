@@ -1,5 +1,7 @@
 //! `tracestate` of the requests that are being handled, by their span, so that what is sent for them carries it on.
 //!
+//! What begins here says by which threshold it was kept, and nothing else.
+//!
 //! Several header lines are one list. Where one of them is not as it should be, or is not there as a whole when it is looked
 //! at, none is carried on: whoever is named there must not be told half of it.
 
@@ -12,20 +14,20 @@ use super::{message, number};
 use crate::connection::{Dialogue, Sending};
 use crate::frames::operands;
 use crate::globals::global;
-use crate::maps::{OPERATIONS, STATES, count};
+use crate::maps::{OPERATIONS, STATES, THRESHOLDS, count};
 use crate::operation::{Operation, WINDOW};
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{bpf_msg_pop_data, bpf_msg_push_data, bpf_probe_read_kernel};
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::tracestate::{LIMIT, Reading, phase};
-use spanwire_ebpf::{Counter, RECEIVED};
+use spanwire_ebpf::{Counter, RECEIVED, sampling};
 
 /// What one request carries.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct State {
     /// The list. The verifier knows an index and a length each by its own bounds, so there is room for both.
-    text: [u8; 2 * LIMIT as usize + 8],
+    pub(super) text: [u8; 2 * LIMIT as usize + 8],
     length: u32,
     members: u32,
     /// 1 where the request's `traceparent` is as it should be: without one it says nothing.
@@ -200,7 +202,43 @@ pub(crate) fn continues(dialogue: &mut Dialogue) {
     }
 }
 
-/// What goes with a request that is sent, for the one that it is sent for, and how long it is.
+/// The threshold by which the trace of a request with these flags is kept, that was decided of here; 0 where there is none to tell,
+/// or what came with the trace goes on. A global function, which the verifier looks at once and not for each protocol.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn threshold(flags: u64) -> u64 {
+    let Some(by) = sampling::by(flags) else {
+        return 0;
+    };
+    let Some(word) = THRESHOLDS.get(by.slot) else {
+        return 0;
+    };
+    if flags & sampling::SAMPLED == 0 {
+        return 0;
+    }
+    match sampling::kept_by(*word, by) {
+        Some(threshold) if threshold < sampling::NEVER => threshold,
+        Some(_) => 0,
+        None => {
+            count(Counter::StatesOutdated, 1);
+            0
+        }
+    }
+}
+
+/// Writes what `tracestate` says of a threshold: [`sampling::MEMBER`] bytes.
+#[inline(always)]
+pub(super) fn tell(to: *mut u8, threshold: u64) {
+    let (first, second, third) = sampling::member(threshold);
+    // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
+    unsafe {
+        write_volatile(to.cast::<u64>(), first);
+        write_volatile(to.add(8).cast::<u64>(), second);
+        write_volatile(to.add(16).cast::<u32>(), third);
+    }
+}
+
+/// What goes with a request that is sent, since it came with the one that it is sent for, and how long it is.
 #[inline(always)]
 pub(super) fn of(sending: &Sending) -> Option<(&State, u32)> {
     // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.

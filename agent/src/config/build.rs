@@ -7,8 +7,8 @@ use super::print::{Origin, Origins};
 use super::selector;
 use super::value::{FieldName, HeaderName, Period};
 use super::{
-    Batch, Capture, Config, Error, Http, Limits, Messaging, OWN_RESOURCE, Output, Propagate, Sdk, Warning,
-    Watch,
+    Batch, Capture, Config, Correlation, Error, Http, Injected, Limits, Messaging, OWN_RESOURCE, Output,
+    Propagate, Sdk, Warning, Watch,
 };
 use std::time::Duration;
 
@@ -39,10 +39,7 @@ pub(super) fn config(layer: &Layer, origins: &Origins, warnings: &mut Vec<Warnin
             broker_spans: settled(layer.messaging.broker_spans),
             captured_headers: captured(layer.messaging.captured_headers.as_deref(), HeaderName::as_str),
         },
-        propagate: Propagate {
-            headers: settled(layer.propagate.headers.clone()),
-            refuse_from: layer.propagate.refuse_from.clone().unwrap_or_default(),
-        },
+        propagate: propagate(layer, warnings),
         sdk: Sdk {
             detect: settled(layer.sdk.detect),
             instrumented: layer.sdk.instrumented.clone().unwrap_or_default(),
@@ -98,6 +95,41 @@ fn http(section: &layer::Http) -> Http {
             |names| captured(Some(names), FieldName::as_str),
         ),
         captured_response_headers: captured(section.captured_response_headers.as_deref(), FieldName::as_str),
+    }
+}
+
+fn propagate(layer: &Layer, warnings: &mut Vec<Warning>) -> Propagate {
+    let section = &layer.propagate;
+    let headers = settled(section.headers.clone());
+    let (baggage, correlation) = (settled(section.baggage), settled(section.correlation));
+    let of_processes = layer
+        .watch
+        .include
+        .iter()
+        .flatten()
+        .filter_map(|it| it.propagate.as_deref());
+    let is_http1 = of_processes
+        .chain([&*headers])
+        .flatten()
+        .any(|into| *into == Injected::Http1);
+    for (key, is_on) in [
+        ("propagate.baggage", baggage),
+        ("propagate.correlation", correlation != Correlation::None),
+    ] {
+        if is_on && !is_http1 {
+            let problem =
+                "does nothing: it goes with requests of HTTP/1, and `propagate.headers` has no `http1`";
+            warnings.push(Warning::Key {
+                key,
+                problem: problem.to_owned(),
+            });
+        }
+    }
+    Propagate {
+        headers,
+        refuse_from: section.refuse_from.clone().unwrap_or_default(),
+        baggage,
+        correlation,
     }
 }
 

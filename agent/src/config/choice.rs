@@ -88,6 +88,18 @@ choice! {
 }
 
 choice! {
+    /// Whether the id by which people find a request in logs is carried on.
+    pub enum Correlation {
+        /// It is not
+        None = "none",
+        /// It is, and where none came, one is made as `x-request-id`
+        RequestId = "x-request-id",
+        /// It is, and where none came, one is made as `x-correlation-id`
+        CorrelationId = "x-correlation-id",
+    }
+}
+
+choice! {
     /// Which traces are kept: the samplers of OpenTelemetry's specification.
     pub enum Sampler {
         /// All

@@ -56,6 +56,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SPANWIRE_BROKER_SPANS", "messaging.broker_spans"),
     ("SPANWIRE_PROPAGATE", "propagate.headers"),
     ("SPANWIRE_REFUSE_FROM", "propagate.refuse_from"),
+    ("SPANWIRE_PROPAGATE_BAGGAGE", "propagate.baggage"),
+    ("SPANWIRE_CORRELATION", "propagate.correlation"),
     ("SPANWIRE_SDK_DETECT", "sdk.detect"),
     ("SPANWIRE_SDK_INSTRUMENTED", "sdk.instrumented"),
     ("SPANWIRE_SDK_KEPT", "sdk.kept"),
@@ -202,6 +204,8 @@ impl<'a> Reader<'a> {
         layer.messaging.broker_spans = self.one("messaging.broker_spans")?;
         layer.propagate.headers = self.many("propagate.headers")?;
         layer.propagate.refuse_from = self.many("propagate.refuse_from")?;
+        layer.propagate.baggage = self.one("propagate.baggage")?;
+        layer.propagate.correlation = self.one("propagate.correlation")?;
         layer.sdk.detect = self.one("sdk.detect")?;
         layer.sdk.instrumented = self.many("sdk.instrumented")?;
         layer.sdk.kept = self.many("sdk.kept")?;

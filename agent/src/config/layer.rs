@@ -3,7 +3,9 @@
 //! The file's grammar *is* this shape (serde refuses other keys), and so is its JSON schema. Doc comments here are what
 //! editors show.
 
-use super::choice::{Color, Compression, Covered, Format, Hooks, Injected, KernelLog, Protocol, RuleSet};
+use super::choice::{
+    Color, Compression, Correlation, Covered, Format, Hooks, Injected, KernelLog, Protocol, RuleSet,
+};
 pub use super::delivery::layer::{ExportFile, Proxy, Spool, Zipkin};
 use super::endpoint::Endpoint;
 use super::naming::{Baggage, Routes, Spans};
@@ -110,6 +112,12 @@ section! {
         /// Addresses whose contexts are not taken over: what comes from there begins a trace of its own, linked to theirs.
         /// None unless set.
         pub refuse_from: Option<Vec<AddressRange>>,
+        /// Whether the `baggage` of a request of HTTP/1 goes on with the requests of HTTP/1 that are sent for it, where a
+        /// `traceparent` is put in: all of it, to whomever they go but addresses of `refuse_from`. Not unless set.
+        pub baggage: Option<bool>,
+        /// Whether the `x-request-id` or `x-correlation-id` of such a request does, too; and as which of both one is made, from
+        /// the trace's id, where neither came.
+        pub correlation: Option<Correlation>,
     }
 }
 
@@ -350,6 +358,8 @@ impl Layer {
             propagate: Propagate {
                 headers: Some(vec![Injected::None]),
                 refuse_from: None,
+                baggage: Some(false),
+                correlation: Some(Correlation::None),
             },
             sdk: Sdk {
                 detect: Some(true),

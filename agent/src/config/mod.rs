@@ -25,8 +25,8 @@ pub mod selector;
 pub mod value;
 
 pub use choice::{
-    Action, Color, Compression, Covered, Format, Fsync, Histograms, Hooks, Injected, KernelLog, Protocol,
-    RuleSet, Sampler, Shape, Temporality, Traffic,
+    Action, Color, Compression, Correlation, Covered, Format, Fsync, Histograms, Hooks, Injected, KernelLog,
+    Protocol, RuleSet, Sampler, Shape, Temporality, Traffic,
 };
 pub use command::run;
 pub use containers::Containers;
@@ -151,6 +151,10 @@ pub struct Propagate {
     pub headers: Vec<Injected>,
     /// Addresses whose contexts are not taken over.
     pub refuse_from: Vec<AddressRange>,
+    /// Whether baggage is carried on.
+    pub baggage: bool,
+    /// Whether ids are, and as what they are made.
+    pub correlation: Correlation,
 }
 
 /// Services that make spans themselves, by an OpenTelemetry SDK.

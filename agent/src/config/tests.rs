@@ -76,6 +76,8 @@ fn nothing_said_is_everything_watched_and_nothing_exported() {
         propagate: Propagate {
             headers: vec![Injected::None],
             refuse_from: Vec::new(),
+            baggage: false,
+            correlation: Correlation::None,
         },
         sdk: Sdk {
             detect: true,
@@ -325,6 +327,35 @@ fn a_broker_makes_spans_where_anybody_says_so() {
 }
 
 #[test]
+fn baggage_and_ids_are_carried_on_where_anybody_says_so() {
+    let carried = |text: &str, variables: &[(&str, &str)]| {
+        let found = from(text, variables, "").ok()?;
+        let propagate = found.config.propagate;
+        Some((propagate.baggage, propagate.correlation, found.warnings.len()))
+    };
+    let file = "propagate: {headers: [http1], baggage: true, correlation: x-correlation-id}\n";
+    assert_eq!(carried("", &[]), Some((false, Correlation::None, 0)));
+    assert_eq!(carried(file, &[]), Some((true, Correlation::CorrelationId, 0)));
+    let variables = [
+        ("SPANWIRE_PROPAGATE_BAGGAGE", "false"),
+        ("SPANWIRE_CORRELATION", "x-request-id"),
+    ];
+    assert_eq!(
+        carried(file, &variables),
+        Some((false, Correlation::RequestId, 0))
+    );
+    let of_one =
+        "watch: {include: [{executables: [node], propagate: [http1]}]}\npropagate: {baggage: true}\n";
+    assert_eq!(carried(of_one, &[]), Some((true, Correlation::None, 0)));
+    // Nothing that they could go with.
+    let alone = "propagate: {headers: [http2], baggage: true, correlation: x-request-id}\n";
+    assert_eq!(carried(alone, &[]), Some((true, Correlation::RequestId, 2)));
+    let error = from("propagate: {correlation: x-trace-id}\n", &[], "").unwrap_err();
+    assert!(error.to_string().contains("x-correlation-id"), "{error}");
+    assert_eq!(carried("propagate: {baggage: 7}\n", &[]), None);
+}
+
+#[test]
 fn contexts_are_put_where_anybody_says_so() {
     let headers = |text: &str, value: &str, flags: &str| {
         let found = from(text, &[("SPANWIRE_PROPAGATE", value)], flags);
@@ -397,6 +428,8 @@ messaging:
 propagate:
   headers:  # default
   - none
+  baggage: false  # default
+  correlation: none  # default
 sdk:
   detect: true  # default
   covers:  # default

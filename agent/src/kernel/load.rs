@@ -98,32 +98,14 @@ pub struct Options {
     pub broker_spans: bool,
     /// Into which protocols contexts are injected, as bits of [`mod@propagate`]: where there are any, sockets can be enrolled.
     pub propagate: u32,
+    /// What goes on beside them, as bits of [`spanwire_ebpf::carried::carries`].
+    pub carried: u32,
     /// Addresses whose contexts are not taken over.
     pub refused: Vec<IpNet>,
     /// Which traces are kept that begin in processes of which nothing is known: [`spanwire_ebpf::sampling::word`].
     pub sampling: u64,
     /// Up to which level the programs write diagnostics.
     pub log: LevelFilter,
-}
-
-impl Options {
-    /// Room for options of TCP: next to none where there are none.
-    const fn options(&self) -> u32 {
-        if self.propagate & propagate::TCP == 0 {
-            1
-        } else {
-            OPTIONS
-        }
-    }
-
-    /// Room for who has connected sockets that are enrolled: next to none where none are.
-    const fn connectors(&self) -> u32 {
-        if self.propagate & !propagate::TCP == 0 {
-            1
-        } else {
-            CONNECTORS
-        }
-    }
 }
 
 /// Why the kernel half is not running.
@@ -286,12 +268,6 @@ const BEGINS: &[Program] = &[
     fentry("inet6_sendmsg_begins", "inet6_sendmsg", false),
 ];
 
-/// Connections on which contexts may be sent in options of TCP, and contexts that came so and wait, at a time.
-const OPTIONS: u32 = 16_384;
-
-/// Sockets that were enrolled when they were connected, at a time: as many as can be enrolled at all.
-const CONNECTORS: u32 = 65_536;
-
 /// The kernel half, loaded and attached. Dropping it takes everything out of the kernel, and so does the end of the
 /// process, however it comes.
 pub struct Capture {
@@ -337,6 +313,7 @@ impl Capture {
         globals.filter_ports = u32::from(!options.ports.is_empty());
         globals.broker_spans = u32::from(options.broker_spans);
         globals.propagates = options.propagate;
+        globals.carries = options.carries();
         globals.refuses = u32::from(!options.refused.is_empty());
         globals.instance = instance();
         globals.wake_at = options.ring_buffer / 4;
@@ -381,6 +358,7 @@ impl Capture {
                 watch: Watch::Nothing,
                 broker_spans: false,
                 propagate: 0,
+                carried: 0,
                 refused: Vec::new(),
                 sampling: 0,
                 log: LevelFilter::Off,
@@ -421,6 +399,8 @@ impl Capture {
             .map_max_entries("CONNECTORS", options.connectors())
             .map_max_entries("OFFERS", options.options())
             .map_max_entries("HEARD", options.options())
+            .map_max_entries("BAGGAGE", options.baggage())
+            .map_max_entries("CORRELATIONS", options.correlations())
             .map_max_entries(
                 "REFUSED",
                 u32::try_from(options.refused.len().max(1)).unwrap_or(u32::MAX),

@@ -13,4 +13,5 @@ pub mod offsets;
 mod probes;
 pub mod propagation;
 pub mod ring;
+mod room;
 pub mod sockhash;

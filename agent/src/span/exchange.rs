@@ -5,7 +5,8 @@ use super::rename::{Rename, rename};
 use super::route::Routes;
 use super::sql::{Memo, Summary};
 use super::{
-    Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, baggage, http1, http2, messaging, postgres,
+    Kind, Resource, Span, SpanId, TraceId, UnixNanoseconds, baggage, correlation, http1, http2, messaging,
+    postgres,
 };
 use crate::connection::Endpoints;
 use crate::protocol::Exchange;
@@ -37,6 +38,7 @@ pub struct Builder {
     rules: HttpRules,
     message_headers: Vec<String>,
     baggage: Vec<String>,
+    made_id: Option<&'static str>,
     routes: Routes,
     renames: Vec<Rename>,
     summaries: Memo<Summary>,
@@ -65,6 +67,18 @@ impl Builder {
     #[must_use]
     pub fn with_baggage(self, baggage: Vec<String>) -> Self {
         Self { baggage, ..self }
+    }
+
+    /// Requests of HTTP/1 that come without an id have one made, as this header. By default none.
+    #[must_use]
+    pub fn making_ids(self, made_id: Option<&'static str>) -> Self {
+        Self { made_id, ..self }
+    }
+
+    /// As which header ids are made.
+    #[must_use]
+    pub const fn made_id(&self) -> Option<&'static str> {
+        self.made_id
     }
 
     /// Names spans after routes, and then by rules. By default neither.
@@ -102,6 +116,9 @@ impl Builder {
         };
         if !matches!(exchange, Exchange::Postgres(_)) {
             baggage::add(&mut span, exchange.request(), &self.baggage);
+        }
+        if let Some(header) = self.made_id {
+            correlation::add(&mut span, exchange.request(), header, &self.rules.request_headers);
         }
         self.routes.tell(&mut span);
         rename(&self.renames, &mut span);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 mod baggage;
 pub mod build;
+pub mod correlation;
 pub mod database;
 pub mod exchange;
 pub mod forwarded;

@@ -27,7 +27,7 @@ use crate::exchange::Table;
 use crate::health::{Counter, Health};
 use crate::kernel::events::{Began, Cause, ConnectionId, Decision, Origin};
 use crate::protocol::Request;
-use crate::span::{Attribute, Link, Span, SpanId, TraceId, Value, semconv};
+use crate::span::{Attribute, Link, Span, SpanId, TraceId, Value, correlation, semconv};
 use crate::trace::extract;
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -468,7 +468,7 @@ impl Causality {
             let key = semconv::PARENT_INFERRED.into();
             span.attributes.push(Attribute { key, value });
         }
-        span.trace_id = position.trace_id;
+        correlation::follow(span, position.trace_id);
         span.parent = position.parent;
         span.state = position.state;
         span.link = position.link;

@@ -12,21 +12,21 @@ PORT, TARGET, WAY = [*sys.argv[1:], "http1"][:3]
 http.client._MAXHEADERS = 2000
 
 
-def by_http1(path, given):
+def by_http1(path, given, body):
     connection = http.client.HTTPConnection(TARGET, timeout=30)
-    connection.request("GET", path, headers=given)
+    connection.request("GET" if body is None else "POST", path, body, headers=given)
     body = connection.getresponse().read()
     connection.close()
     return body
 
 
-def by_http2(path, given):
+def by_http2(path, given, _):
     import httpx
     with httpx.Client(http1=False, http2=True, trust_env=False) as session:
         return session.get(f"http://{TARGET}{path}", headers=given).content
 
 
-def by_amqp(path, given):
+def by_amqp(path, given, _):
     import pika
     host, port = TARGET.split(":")
     connection = pika.BlockingConnection(pika.ConnectionParameters(host, int(port)))
@@ -47,10 +47,16 @@ def by_amqp(path, given):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_POST(self):
+        self.pass_on(self.rfile.read(int(self.headers["Content-Length"])))
+
     def do_GET(self):
+        self.pass_on(None)
+
+    def pass_on(self, body):
         given = self.headers.get("X-With")
         ask = {"http1": by_http1, "http2": by_http2, "amqp": by_amqp}[WAY]
-        body = ask(self.path, dict([given.split("=", 1)] if given else []))
+        body = ask(self.path, dict([given.split("=", 1)] if given else []), body)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -53,6 +53,13 @@ impl Agent {
         Self::start_as(Command::new(BINARY), hooks, flags)
     }
 
+    /// The same with these in its environment.
+    pub(crate) fn start_in(environment: &[(&str, &str)], flags: &[&str]) -> Result<Start> {
+        let mut command = Command::new(BINARY);
+        command.envs(environment.iter().copied());
+        Self::start_as(command, "auto", flags)
+    }
+
     /// The same beside one that runs, as on another host: with a lock of its own.
     pub(crate) fn start_beside(flags: &[&str]) -> Result<Start> {
         const OWN_LOCK: &str = r#"/bin/busybox mount -t tmpfs run /run && exec "$@""#;

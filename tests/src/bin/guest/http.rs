@@ -66,7 +66,7 @@ pub(crate) fn write(stream: &mut impl Write, message: &[u8], writes: Writes) -> 
 }
 
 /// A head's lines without their ends, the empty one left out.
-fn read_head(stream: &mut impl BufRead) -> Result<Option<Vec<String>>> {
+pub(crate) fn read_head(stream: &mut impl BufRead) -> Result<Option<Vec<String>>> {
     let mut lines: Vec<String> = Vec::new();
     loop {
         let mut line = String::new();
@@ -83,7 +83,8 @@ fn read_head(stream: &mut impl BufRead) -> Result<Option<Vec<String>>> {
     }
 }
 
-fn read_body(stream: &mut impl Read, head: &[String]) -> Result<Vec<u8>> {
+/// Reads as much as the head says.
+pub(crate) fn read_body(stream: &mut impl Read, head: &[String]) -> Result<Vec<u8>> {
     let fields = head.iter().filter_map(|line| line.split_once(':'));
     let length = fields
         .rev()

@@ -8,6 +8,7 @@
 //! One line an assertion, `ok …` or `FAIL …`; at the end `N passed, N failed`.
 
 mod agent;
+mod carried;
 mod goroutines;
 mod http;
 mod options;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         let result = match role.as_str() {
             "serve" => workload::serve(address, path),
             "ask" => propagation::ask(address),
+            "pass" => carried::pass(address, path),
             _ => Err(anyhow::anyhow!("no such role")),
         };
         return match result {

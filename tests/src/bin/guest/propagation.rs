@@ -2,6 +2,7 @@
 
 use crate::Verdict;
 use crate::agent::{Agent, Start};
+use crate::carried;
 use crate::http::{Writes, read_response, write};
 use crate::spans;
 use crate::workload::{CONTEXTS, Server, connect};
@@ -23,7 +24,8 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 
 /// Starts spanwire so that it injects, and compares what clients have sent with the spans.
 pub(crate) fn assert(verdict: &mut Verdict) {
-    let agent = match Agent::start_with("auto", &["--propagate", "http1,http2,amqp,sql,tcp"]) {
+    let flags = ["--propagate", "http1,http2,amqp,sql,tcp"];
+    let agent = match Agent::start_in(&carried::ENVIRONMENT, &flags) {
         Ok(Start::Ready(agent)) => agent,
         Ok(Start::Refused(said)) => {
             return verdict.assert("injection: start", Err(anyhow::anyhow!("refused: {said}")));
@@ -60,6 +62,7 @@ pub(crate) fn assert(verdict: &mut Verdict) {
     );
     let known = asked_by("curl");
     let unknown = asked_by("asker");
+    let carried = carried::through(&agent, "curl");
     let ended = agent.stop();
     let (known, unknown, ended) = match (known, unknown, ended) {
         (Ok(known), Ok(unknown), Ok(ended)) => (known, unknown, ended),
@@ -69,6 +72,7 @@ pub(crate) fn assert(verdict: &mut Verdict) {
         }
     };
     verdict.assert("injection: one context in each request", one_each(&known));
+    verdict.assert("injection: baggage and ids go on where they can", carried);
     verdict.assert(
         "injection: who may stall is left alone",
         if restrained {
