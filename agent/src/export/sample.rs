@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::redact::{Redacted, Redactor};
-use crate::span::{
-    Attribute, Event, Kind, OwnRules, Resource, Span, SpanId, Status, TraceId, UnixNanoseconds, Value,
-};
+use crate::span::example::example;
+use crate::span::{Attribute, Event, OwnRules, Resource, Span, SpanId, TraceId, UnixNanoseconds, Value};
 
 /// A resource called `service`.
 pub(super) fn resource(service: &'static str) -> Arc<Resource> {
@@ -41,10 +40,6 @@ pub(super) fn span(trace: u8, id: u8, resource: &Arc<Resource>) -> Span {
     Span {
         trace_id: TraceId([trace; 16]),
         span_id: SpanId([id; 8]),
-        parent: None,
-        state: "".into(),
-        kind: Kind::Server,
-        name: "GET".into(),
         start: UnixNanoseconds(start),
         end: UnixNanoseconds(start + 1_500_000),
         attributes: vec![
@@ -53,17 +48,14 @@ pub(super) fn span(trace: u8, id: u8, resource: &Arc<Resource>) -> Span {
             text("client.address", "10.0.0.2"),
             integer("http.response.status_code", 200),
         ],
-        dropped_attributes: 0,
         events: vec![Event {
             name: "http.response.first_byte".into(),
             time: UnixNanoseconds(start + 1_000_000),
             attributes: vec![],
             dropped_attributes: 0,
         }],
-        dropped_events: 0,
-        link: None,
-        status: Status::Unset,
         resource: resource.clone(),
+        ..example()
     }
 }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::config::environment::Environment;
 use crate::config::{File, RuleSet};
-use crate::span::{Kind, Link, OwnRules, Resource, SpanId, TraceId, UnixNanoseconds};
+use crate::span::example::example;
+use crate::span::{Link, OwnRules, Resource, SpanId, TraceId};
 use std::sync::Arc;
 
 fn redacted(key: &'static str, value: Value, rules: &Rules) -> Value {
@@ -15,20 +16,6 @@ fn redacted(key: &'static str, value: Value, rules: &Rules) -> Value {
 
 fn span() -> Span {
     Span {
-        trace_id: TraceId([1; 16]),
-        span_id: SpanId([1; 8]),
-        parent: None,
-        state: "".into(),
-        kind: Kind::Server,
-        name: "GET".into(),
-        start: UnixNanoseconds(1),
-        end: UnixNanoseconds(2),
-        attributes: Vec::new(),
-        dropped_attributes: 0,
-        events: Vec::new(),
-        dropped_events: 0,
-        link: None,
-        status: Status::Unset,
         resource: Arc::new(Resource {
             own: OwnRules::default(),
             pid: 1,
@@ -39,6 +26,7 @@ fn span() -> Span {
                 })
                 .into(),
         }),
+        ..example()
     }
 }
 

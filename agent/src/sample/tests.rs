@@ -7,6 +7,7 @@ use super::*;
 use crate::config::layer::Layer;
 use crate::config::{self, File};
 use crate::redact::{Redactor, Rules as Redaction};
+use crate::span::example::example;
 use crate::span::{Attribute, Kind, OwnRules, Resource, SpanId, Status, UnixNanoseconds, Value};
 use std::collections::BTreeMap;
 
@@ -63,18 +64,12 @@ fn span(trace: u64, id: u64, resource: &Arc<Resource>) -> Span {
         trace_id: trace_id(trace),
         span_id: SpanId((id + 1).to_be_bytes()),
         parent: (id > 0).then_some(SpanId([7; 8])),
-        state: "".into(),
         kind: if id == 0 { Kind::Server } else { Kind::Client },
         name: "GET /".into(),
         start: UnixNanoseconds(SECOND + id),
         end: UnixNanoseconds(SECOND + MILLISECOND + id),
-        attributes: Vec::new(),
-        dropped_attributes: 0,
-        events: Vec::new(),
-        dropped_events: 0,
-        link: None,
-        status: Status::Unset,
         resource: Arc::clone(resource),
+        ..example()
     }
 }
 

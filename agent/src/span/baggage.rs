@@ -74,33 +74,15 @@ fn entry_of<'k>(entry: &[u8], keys: &'k [String]) -> Option<(&'k String, String)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::{Kind, OwnRules, Resource, SpanId, Status, TraceId, UnixNanoseconds};
-    use std::sync::Arc;
+    use crate::span::example::example;
 
     fn check(lines: &[&str], expect: &[(&str, &str)]) {
         let mut span = Span {
-            trace_id: TraceId([1; 16]),
-            span_id: SpanId([1; 8]),
-            parent: None,
-            state: "".into(),
-            kind: Kind::Server,
-            name: "GET".into(),
-            start: UnixNanoseconds(1),
-            end: UnixNanoseconds(2),
             attributes: vec![Attribute {
                 key: "url.path".into(),
                 value: Value::Text("/".into()),
             }],
-            dropped_attributes: 0,
-            events: Vec::new(),
-            dropped_events: 0,
-            link: None,
-            status: Status::Unset,
-            resource: Arc::new(Resource {
-                own: OwnRules::default(),
-                pid: 1,
-                attributes: Vec::new(),
-            }),
+            ..example()
         };
         let fields = lines.iter().map(|line| (&b"Baggage"[..], line.as_bytes()));
         let keys = ["tenant", "user.tier", "url.path"].map(str::to_owned);

@@ -52,32 +52,15 @@ fn hex(trace: TraceId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::{OwnRules, Resource, SpanId, Status, UnixNanoseconds};
-    use std::sync::Arc;
+    use crate::span::example::example;
 
     const FORMER: TraceId = TraceId([0x0a; 16]);
 
     fn span(kind: Kind) -> Span {
         Span {
             trace_id: FORMER,
-            span_id: SpanId([1; 8]),
-            parent: None,
-            state: "".into(),
             kind,
-            name: "GET".into(),
-            start: UnixNanoseconds(1),
-            end: UnixNanoseconds(2),
-            attributes: Vec::new(),
-            dropped_attributes: 0,
-            events: Vec::new(),
-            dropped_events: 0,
-            link: None,
-            status: Status::Unset,
-            resource: Arc::new(Resource {
-                own: OwnRules::default(),
-                pid: 1,
-                attributes: Vec::new(),
-            }),
+            ..example()
         }
     }
 

@@ -45,9 +45,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::span::{
-        Attribute, Event, Kind, OwnRules, Resource, SpanId, Status, TraceId, UnixNanoseconds, Value,
-    };
+    use crate::span::example::example;
+    use crate::span::{Attribute, Event, OwnRules, Resource, UnixNanoseconds, Value};
 
     fn attributes(count: i64) -> Vec<Attribute> {
         (0..count)
@@ -66,25 +65,14 @@ mod tests {
             dropped_attributes: 0,
         };
         Span {
-            trace_id: TraceId([1; 16]),
-            span_id: SpanId([1; 8]),
-            parent: None,
-            state: "".into(),
-            kind: Kind::Server,
-            name: "GET".into(),
-            start: UnixNanoseconds(1),
-            end: UnixNanoseconds(2),
             attributes: attributes(3),
-            dropped_attributes: 0,
             events: vec![event("first"), event("second")],
-            dropped_events: 0,
-            link: None,
-            status: Status::Unset,
             resource: Arc::new(Resource {
                 own: OwnRules::default(),
                 pid: 1,
                 attributes: attributes(9),
             }),
+            ..example()
         }
     }
 

@@ -9,6 +9,8 @@ mod baggage;
 pub mod build;
 pub mod correlation;
 pub mod database;
+#[cfg(test)]
+pub mod example;
 pub mod exchange;
 pub mod forwarded;
 mod grpc;

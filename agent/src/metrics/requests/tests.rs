@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::redact::Redactor;
+use crate::span::example::example;
 use crate::span::{self, Attribute, SpanId, Status, TraceId, UnixNanoseconds, semconv as name};
 
 const SECOND: u64 = 1_000_000_000;
@@ -54,16 +55,11 @@ impl Case {
             trace_id: TraceId([7; 16]),
             span_id,
             parent: of.parent,
-            state: "".into(),
             kind: of.kind,
             name: "x".into(),
             start: UnixNanoseconds(SECOND),
             end: UnixNanoseconds(SECOND + of.milliseconds * 1_000_000),
             attributes: of.attributes.iter().map(attribute).collect(),
-            dropped_attributes: 0,
-            events: Vec::new(),
-            dropped_events: 0,
-            link: None,
             status: if of.failed {
                 Status::Error("".into())
             } else {
@@ -74,6 +70,7 @@ impl Case {
                 pid: 1,
                 attributes: [name, instance].iter().map(attribute).collect(),
             }),
+            ..example()
         };
         let span = self.redactor.span(span);
         self.requests.record(&span, SECOND);
