@@ -151,7 +151,7 @@ pub struct HttpExchange<'a> {
 
 /// Whether a request header, its name in any case, has any part in a span under `rules`; the rest need not be kept.
 #[must_use]
-pub fn is_header_used(header: &str, rules: &HttpRules) -> bool {
+pub fn is_header_used(header: &[u8], rules: &HttpRules) -> bool {
     const ALWAYS: [&str; 6] = [
         "host",
         "user-agent",
@@ -160,11 +160,11 @@ pub fn is_header_used(header: &str, rules: &HttpRules) -> bool {
         "x-forwarded-host",
         "x-forwarded-proto",
     ];
-    ALWAYS.iter().any(|used| used.eq_ignore_ascii_case(header))
-        || rules
-            .request_headers
-            .iter()
-            .any(|used| used.eq_ignore_ascii_case(header))
+    let rules = rules.request_headers.iter().map(String::as_str);
+    ALWAYS
+        .into_iter()
+        .chain(rules)
+        .any(|used| header.eq_ignore_ascii_case(used.as_bytes()))
 }
 
 /// The span of `exchange`.
