@@ -8,6 +8,7 @@ use crate::span::Value;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use smol_str::SmolStr;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::ptr;
 use std::sync::Arc;
 
 /// Attribute of what is folded.
@@ -114,17 +115,15 @@ impl<T> Table<T> {
         make: impl FnOnce() -> T,
     ) -> &mut T {
         let hash = self.hash(service, labels);
-        let is_there = self
-            .entries
-            .find(hash, |entry| entry.is(service, labels))
-            .is_some();
-        if !is_there && !self.has_room(now) {
+        let known = self.entries.find(hash, |entry| entry.is(service, labels));
+        let known = known.map(ptr::from_ref);
+        if known.is_none() && !self.has_room(now) {
             self.overflowed += 1;
             return self.overflow(service, start, make);
         }
-        let found = self
-            .entries
-            .entry(hash, |entry| entry.is(service, labels), |entry| entry.hash);
+        // Its attributes have been compared: now its place is enough.
+        let is_known = |entry: &Entry<T>| known == Some(ptr::from_ref(entry));
+        let found = self.entries.entry(hash, is_known, |entry| entry.hash);
         let entry = found
             .or_insert_with(|| Entry::new(hash, service, labels, start, make()))
             .into_mut();

@@ -255,7 +255,7 @@ impl From<amqp::Reason> for Loss {
 impl<S> From<http1::Outcome<S>> for Outcome<S> {
     fn from(outcome: http1::Outcome<S>) -> Self {
         match outcome {
-            http1::Outcome::Exchange(exchange) => Self::Exchange(Exchange::Http1(Box::new(exchange))),
+            http1::Outcome::Exchange(exchange) => Self::Exchange(Exchange::Http1(exchange)),
             http1::Outcome::Lost(reason) => Self::Lost(reason.into()),
         }
     }
@@ -466,7 +466,7 @@ impl<S: Copy> Connection<S> {
             return;
         };
         let mut told = Vec::new();
-        match http2::Connection::upgraded(http2::Limits::default(), connection, *exchange, &mut told) {
+        match http2::Connection::upgraded(http2::Limits::default(), connection, exchange, &mut told) {
             Ok(upgraded) => {
                 self.parser = Parser::Http2(Box::new(upgraded));
                 out.extend(told.into_iter().map(Outcome::from));

@@ -161,6 +161,12 @@ pub(super) fn is_secret(part: &str, shapes: Shapes, keys: &Keys) -> bool {
     }
 }
 
+/// Whether there is nothing in `text`, nor in any part of it, that looks like one of `shapes` or has a name: as
+/// [`text`], it is told by one pass. `false` says nothing.
+pub(super) fn is_clean(text: &str, shapes: Shapes) -> bool {
+    Signs::of(text.as_bytes()).are_none(shapes)
+}
+
 /// Everything in `text`, whose signs these are, in no order.
 fn find(text: &[u8], signs: Signs, shapes: Shapes, keys: &Keys) -> Vec<Range<usize>> {
     let mut found = Vec::new();

@@ -7,6 +7,7 @@ use super::keys::Keys;
 use super::scan::{self, REDACTED};
 use super::shapes::Shapes;
 use crate::config::Shape;
+use memchr::{memchr2, memchr3};
 use std::borrow::Cow;
 
 /// What is taken out of URLs.
@@ -24,10 +25,9 @@ impl Urls<'_> {
     /// `url` redacted, `None` where there was nothing to take out.
     pub(super) fn full(self, url: &str) -> Option<String> {
         let authority = url.find("://").map_or(0, |colon| colon + 3);
-        let path = url[authority..]
-            .find(['/', '?', '#'])
-            .map_or(url.len(), |end| authority + end);
-        let question = url[path..].find(['?', '#']).map_or(url.len(), |end| path + end);
+        let path =
+            memchr3(b'/', b'?', b'#', &url.as_bytes()[authority..]).map_or(url.len(), |end| authority + end);
+        let question = memchr2(b'?', b'#', &url.as_bytes()[path..]).map_or(url.len(), |end| path + end);
         let user = url[authority..path]
             .rfind('@')
             .filter(|_| self.shapes.has(Shape::UserInformation))
@@ -57,6 +57,9 @@ impl Urls<'_> {
 
     /// `path` redacted, `None` where there was nothing to take out. What is called a secret ends with its segment.
     pub(super) fn path(self, path: &str) -> Option<String> {
+        if scan::is_clean(path, self.shapes) {
+            return None;
+        }
         let mut redacted: Option<String> = None;
         let mut read = 0;
         for segment in path.split('/') {
@@ -87,6 +90,9 @@ impl Urls<'_> {
 
     /// `query`, with or without `?`, redacted, `None` where there was nothing to take out. Keys stay, a fragment stays.
     pub(super) fn query(self, query: &str) -> Option<String> {
+        if query.is_empty() {
+            return None;
+        }
         let (query, fragment) = query.split_at(query.find('#').unwrap_or(query.len()));
         let fragment_redacted = scan::text(fragment, self.shapes, self.keys);
         let (question, pairs) = query.split_at(usize::from(query.starts_with('?')));

@@ -5,8 +5,10 @@
 
 use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::address;
 use super::forwarded::Forwarded;
 use super::semconv as name;
 use super::target::{Authority, Target, default_port};
@@ -151,7 +153,7 @@ pub struct HttpExchange<'a> {
 
 /// Whether a request header, its name in any case, has any part in a span under `rules`; the rest need not be kept.
 #[must_use]
-pub fn is_header_used(header: &str, rules: &HttpRules) -> bool {
+pub fn is_header_used(header: &[u8], rules: &HttpRules) -> bool {
     const ALWAYS: [&str; 6] = [
         "host",
         "user-agent",
@@ -160,11 +162,11 @@ pub fn is_header_used(header: &str, rules: &HttpRules) -> bool {
         "x-forwarded-host",
         "x-forwarded-proto",
     ];
-    ALWAYS.iter().any(|used| used.eq_ignore_ascii_case(header))
-        || rules
-            .request_headers
-            .iter()
-            .any(|used| used.eq_ignore_ascii_case(header))
+    let rules = rules.request_headers.iter().map(String::as_str);
+    ALWAYS
+        .into_iter()
+        .chain(rules)
+        .any(|used| header.eq_ignore_ascii_case(used.as_bytes()))
 }
 
 /// The span of `exchange`.
@@ -359,7 +361,7 @@ impl Attributes {
         match (forwarded.client, &exchange.endpoints.remote) {
             (Some(client), _) => self.text(name::CLIENT_ADDRESS, client.to_smolstr()),
             (None, Address::Ip(peer)) => {
-                self.text(name::CLIENT_ADDRESS, peer.ip().to_canonical().to_smolstr());
+                self.text(name::CLIENT_ADDRESS, address::text(peer.ip()));
             }
             (None, Address::Unix(Some(path))) => self.copy(name::CLIENT_ADDRESS, path),
             (None, Address::Unix(None)) => {}
@@ -400,7 +402,7 @@ impl Attributes {
     pub(super) fn address(&mut self, key: &'static str, port_key: &'static str, address: &Address) {
         match address {
             Address::Ip(address) => {
-                self.text(key, address.ip().to_canonical().to_smolstr());
+                self.text(key, address::text(address.ip()));
                 self.integer(port_key, address.port().into());
             }
             Address::Unix(Some(path)) => self.copy(key, path),
@@ -452,7 +454,7 @@ fn full_url(
         (Some(Authority { host, port }), _) => push_authority(&mut url, host, port),
         (None, Address::Ip(peer)) => {
             let port = Some(peer.port()).filter(|port| *port != 80);
-            push_authority(&mut url, &peer.ip().to_canonical().to_string(), port);
+            push_authority(&mut url, &address::text(peer.ip()), port);
         }
         (None, Address::Unix(_)) => return None,
     }
@@ -476,8 +478,8 @@ fn push_authority(url: &mut String, host: &str, port: Option<u16>) {
         url.push_str(host);
     }
     if let Some(port) = port {
-        url.push(':');
-        url.push_str(&port.to_string());
+        // A string takes all.
+        let _ = write!(url, ":{port}");
     }
 }
 

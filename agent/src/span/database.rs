@@ -8,7 +8,7 @@
 //! - A statement that was prepared unseen has no text. The server says its command when it is done.
 //! - Several statements in one message are one span, whose summary names them all.
 
-use smol_str::{SmolStr, ToSmolStr as _};
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 use super::build::{Attributes, Ending, ended};
@@ -132,7 +132,7 @@ impl Attributes {
         };
         match server {
             Address::Ip(address) => {
-                self.text(name::SERVER_ADDRESS, address.ip().to_canonical().to_smolstr());
+                self.text(name::SERVER_ADDRESS, super::address::text(address.ip()));
                 if address.port() != DEFAULT_PORT {
                     self.integer(name::SERVER_PORT, address.port().into());
                 }

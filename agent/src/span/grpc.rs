@@ -178,7 +178,9 @@ impl Attributes {
     /// Fields that are asked for.
     fn metadata(&mut self, prefix: &str, allowed: &[String], head: &Head) {
         if !allowed.is_empty() {
-            let fields = http2::headers(head, |name| allowed.iter().any(|allowed| allowed == name));
+            let fields = http2::headers(head, |name| {
+                allowed.iter().any(|allowed| allowed.as_bytes() == name)
+            });
             self.headers(prefix, allowed, &borrowed(&fields));
         }
     }

@@ -18,9 +18,9 @@ pub fn span<S: Copy>(
     let target = text(request.head.target());
     let request_headers = headers(request.head.headers(), |name| build::is_header_used(name, rules));
     let request_headers = borrowed(&request_headers);
-    let wanted = |name: &str| {
+    let wanted = |name: &[u8]| {
         let mut wanted = rules.response_headers.iter();
-        wanted.any(|wanted| wanted.eq_ignore_ascii_case(name))
+        wanted.any(|wanted| wanted.as_bytes().eq_ignore_ascii_case(name))
     };
     let response_headers = exchange
         .response
@@ -76,13 +76,11 @@ pub(super) type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
 /// Header fields that are used, as text.
 pub(super) fn headers<'a>(
     all: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    used: impl Fn(&str) -> bool,
+    used: impl Fn(&[u8]) -> bool,
 ) -> Vec<Field<'a>> {
-    all.filter_map(|(name, value)| {
-        let name = text(name);
-        used(&name).then(|| (name, text(value)))
-    })
-    .collect()
+    all.filter(|(name, _)| used(name))
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
 }
 
 /// Bytes as text. Nearly all are UTF-8, which is told faster than what is in the place of what is not.

@@ -53,7 +53,10 @@ fn http<S: Copy>(
     let target = text(":path").or_else(tunnel);
     let request_headers = headers(&request.head, |name| build::is_header_used(name, rules));
     let request_headers = borrowed(&request_headers);
-    let wanted = |name: &str| rules.response_headers.iter().any(|wanted| wanted == name);
+    let wanted = |name: &[u8]| {
+        let mut wanted = rules.response_headers.iter();
+        wanted.any(|wanted| wanted.as_bytes() == name)
+    };
     let response_headers = exchange
         .response
         .as_ref()
@@ -114,7 +117,7 @@ pub(super) fn ending(ending: http2::Ending) -> Ending {
 }
 
 /// Header fields that are used, as text; `:authority` takes the place of `host` (RFC 9113, section 8.3.1).
-pub(super) fn headers(head: &Head, used: impl Fn(&str) -> bool) -> Vec<Field<'_>> {
+pub(super) fn headers(head: &Head, used: impl Fn(&[u8]) -> bool) -> Vec<Field<'_>> {
     let authority = head.known().filter(|(name, _)| *name == b":authority");
     let authority = authority.map(|(_, value)| (&b"host"[..], value));
     let fields = head.known().filter(|(name, _)| !name.starts_with(b":"));

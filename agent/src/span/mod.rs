@@ -5,6 +5,7 @@ use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+mod address;
 mod baggage;
 pub mod build;
 pub mod correlation;

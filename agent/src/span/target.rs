@@ -1,5 +1,7 @@
 //! Request targets and authorities: what of a URL is on the wire (RFC 9112, section 3.2; RFC 3986, section 3.2).
 
+use memchr::{memchr, memchr2};
+
 /// A request target, taken apart into the components of the target URI (RFC 9112, section 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
@@ -104,7 +106,7 @@ impl<'a> Authority<'a> {
                 .all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.');
             (is_address && zone.bytes().all(is_name_byte)).then_some((host, rest))?
         } else {
-            let end = text.find(':').unwrap_or(text.len());
+            let end = memchr(b':', text.as_bytes()).unwrap_or(text.len());
             let (host, rest) = text.split_at(end);
             host.bytes().all(is_name_byte).then_some((host, rest))?
         };
@@ -142,15 +144,34 @@ pub fn is_scheme(text: &str) -> bool {
 }
 
 fn split_query(text: &str) -> (&str, Option<&str>) {
-    let text = text.split('#').next().unwrap_or(text);
-    text.split_once('?')
-        .map_or((text, None), |(path, query)| (path, Some(query)))
+    let Some(end) = memchr2(b'?', b'#', text.as_bytes()) else {
+        return (text, None);
+    };
+    let (path, rest) = text.split_at(end);
+    let query = rest.strip_prefix('?');
+    (path, query.and_then(|query| query.split('#').next()))
 }
 
 /// `reg-name` of RFC 3986, section 3.2.2; bytes beyond ASCII as well,
 /// because some clients send them and they do no harm.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte) || !byte.is_ascii()
+    matches!(
+        byte,
+        b'0'..=b'9'
+            | b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'%'
+            | b'!'
+            | b'$'
+            | b'&'..=b','
+            | b';'
+            | b'='
+            | 0x80..
+    )
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ fn line(outcome: &Outcome<u32>) -> String {
         response,
         ending,
         ended,
-    } = exchange;
+    } = &**exchange;
     let star = |complete: bool| if complete { "" } else { "*" };
     let scissors = |cut: bool| if cut { " cut" } else { "" };
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();

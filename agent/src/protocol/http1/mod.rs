@@ -75,7 +75,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<S> {
     /// A request, and what became of it.
-    Exchange(Exchange<S>),
+    Exchange(Box<Exchange<S>>),
     /// An exchange that cannot be told, to be counted. Never said twice of the same exchange, nor of one whose request
     /// the kernel has already counted as lost.
     Lost(Reason),

@@ -397,11 +397,11 @@ fn told<S: Copy>(one: InFlight<S>, ending: Ending, stamp: Option<S>) -> Outcome<
         ..
     } = one;
     let last = response.as_ref().map_or(request.last, |response| response.last);
-    Outcome::Exchange(Exchange {
+    Outcome::Exchange(Box::new(Exchange {
         ordinal,
         request,
         response,
         ending,
         ended: stamp.unwrap_or(last),
-    })
+    }))
 }

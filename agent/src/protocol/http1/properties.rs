@@ -236,12 +236,15 @@ fn piece(part: &Part) -> Piece<'_> {
 type Told = (u64, String, Option<u64>, u16, Option<u64>, String);
 
 fn told(outcome: &Outcome<usize>) -> Option<Told> {
-    let Outcome::Exchange(Exchange {
+    let Outcome::Exchange(exchange) = outcome else {
+        return None;
+    };
+    let Exchange {
         ordinal,
         request,
         response: Some(response),
         ..
-    }) = outcome
+    } = &**exchange
     else {
         return None;
     };
@@ -292,10 +295,10 @@ fn expected(batches: &[(Vec<Message>, Vec<Message>)]) -> Vec<Told> {
 fn assert_true(out: &[Outcome<usize>], exchanges: usize, most: usize) {
     let mut seen = HashSet::new();
     for outcome in out {
-        if let Outcome::Exchange(Exchange {
-            request, response, ..
-        }) = outcome
-        {
+        if let Outcome::Exchange(exchange) = outcome {
+            let Exchange {
+                request, response, ..
+            } = &**exchange;
             let target = request.head.target().to_vec();
             assert!(seen.insert(target.clone()), "twice: {out:?}");
             let number: usize = String::from_utf8_lossy(&target[1..])

@@ -19,12 +19,12 @@ impl<S: Copy> Connection<S> {
     pub fn upgraded(
         limits: Limits,
         first: &mut http1::Connection<S>,
-        exchange: http1::Exchange<S>,
+        exchange: Box<http1::Exchange<S>>,
         out: &mut Vec<Outcome<S>>,
     ) -> Result<Self, Box<http1::Exchange<S>>> {
         let is_upgrade = exchange.ending == http1::Ending::Upgraded;
         let Some(rest) = first.take_rest().filter(|_| is_upgrade) else {
-            return Err(Box::new(exchange));
+            return Err(exchange);
         };
         let mut connection = Self::new(limits);
         connection

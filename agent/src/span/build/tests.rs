@@ -248,8 +248,8 @@ fn only_allowed_headers_are_recorded() {
         response_headers: vec!["x-cache".to_owned()],
         ..HttpRules::default()
     };
-    assert!(is_header_used("X-TENANT", &rules) && is_header_used("Host", &rules));
-    assert!(!is_header_used("authorization", &rules));
+    assert!(is_header_used(b"X-TENANT", &rules) && is_header_used(b"Host", &rules));
+    assert!(!is_header_used(b"authorization", &rules));
     let row = Row {
         rules,
         ..server("/", &headers)

@@ -6,6 +6,7 @@
 
 use super::segment::is_id;
 use hashbrown::HashMap;
+use memchr::{memchr, memchr_iter};
 use smol_str::{SmolStr, SmolStrBuilder};
 
 /// Names that one place may have until they are ids.
@@ -63,7 +64,7 @@ impl Learnt {
         let Some(segments) = path.strip_prefix('/') else {
             return Ok(None);
         };
-        if segments.split('/').nth(DEPTH).is_some() {
+        if memchr_iter(b'/', segments.as_bytes()).nth(DEPTH - 1).is_some() {
             return Ok(None);
         }
         let most = self.limit * PLACES;
@@ -167,7 +168,7 @@ impl Place {
 
 /// A segment without its parameters (RFC 3986, section 3.3), such as `;jsessionid=1`.
 fn without_parameters(segment: &str) -> &str {
-    segment.split_once(';').map_or(segment, |(name, _)| name)
+    memchr(b';', segment.as_bytes()).map_or(segment, |end| &segment[..end])
 }
 
 #[cfg(test)]

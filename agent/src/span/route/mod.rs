@@ -9,7 +9,7 @@ use crate::config::globs;
 use globset::GlobSet;
 use hashbrown::HashMap;
 use learnt::{Full, Learnt};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::{SmolStr, SmolStrBuilder};
 pub use template::{NoTemplate, Template};
 
 /// Services whose routes are learnt.
@@ -75,7 +75,11 @@ impl Routes {
         let Some(route) = self.route(span.resource.service_name(), path, status) else {
             return;
         };
-        span.name = format_smolstr!("{} {route}", span.name);
+        let mut named = SmolStrBuilder::new();
+        for part in [&*span.name, " ", &*route] {
+            named.push_str(part);
+        }
+        span.name = named.finish();
         span.attributes.push(Attribute {
             key: name::HTTP_ROUTE.into(),
             value: Value::Text(route),
@@ -96,7 +100,7 @@ impl Routes {
         if self.limit == 0 {
             return None;
         }
-        if !self.learnt.contains_key(service) && self.learnt.len() >= SERVICES {
+        if self.learnt.len() >= SERVICES && !self.learnt.contains_key(service) {
             self.missed += 1;
             return None;
         }

@@ -197,10 +197,11 @@ impl HeadReader {
 
 /// `field-name ":" OWS field-value OWS`. White space before the colon is wrong, but lenient servers take it.
 fn field(line: &[u8]) -> Option<(Span, Span)> {
-    let colon = memchr(b':', line)?;
-    let name = line[..colon].trim_ascii_end();
-    let valid = !name.is_empty() && name.iter().all(|byte| is_token(*byte)) && memchr(0, line).is_none();
-    valid.then(|| (Span::new(0, name.len()), trimmed(line, colon + 1, line.len())))
+    let name = line.iter().position(|byte| !is_token(*byte))?;
+    let behind = line[name..].trim_ascii_start();
+    let valid = name > 0 && behind.first() == Some(&b':') && memchr(0, line).is_none();
+    let value = line.len() - behind.len() + 1;
+    valid.then(|| (Span::new(0, name), trimmed(line, value, line.len())))
 }
 
 /// Whether `line`, which is without its line end, is a field line.

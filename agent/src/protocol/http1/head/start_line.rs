@@ -19,25 +19,38 @@ pub(in crate::protocol::http1) enum StartLine {
 
 /// `tchar` (RFC 9110, section 5.6.2).
 pub(in crate::protocol) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+    TOKEN[byte as usize]
 }
+
+/// By byte: names of fields are looked at byte for byte.
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 128")]
+        let it = byte as u8;
+        token[byte] = it.is_ascii_alphanumeric()
+            || matches!(
+                it,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    token
+};
 
 /// Bytes that a target may hold. Raw non-ASCII is not allowed by the standard, but sent, and served.
 pub(in crate::protocol) const fn is_target(byte: u8) -> bool {
