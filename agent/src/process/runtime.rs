@@ -317,12 +317,8 @@ mod tests {
 
     fn check(found: Runtime, expect: Told) {
         let (name, version, description) = expect;
-        let expect = Runtime {
-            name,
-            version: version.map(str::to_owned),
-            description: description.map(str::to_owned),
-        };
-        assert_eq!(found, expect);
+        let expect = (name, version.map(str::to_owned), description.map(str::to_owned));
+        assert_eq!((found.name, found.version, found.description), expect);
     }
 
     /// The examples are those of the conventions, where they have some.
