@@ -232,13 +232,11 @@ fn annotations_decide_live_and_attributes_are_the_conventions(hooks: Hooks) -> R
     let mut keys = BTreeSet::new();
     for span in &seen.spans {
         for key in span.resource.keys().chain(span.attributes.keys()) {
-            if ["k8s.", "container.", "service."]
-                .iter()
-                .any(|begin| key.starts_with(begin))
-            {
-                ensure!(registry.contains(key), "{key} is not in the registry");
-                keys.insert(key.clone());
-            }
+            ensure!(
+                registry.contains(key) || key.starts_with("spanwire."),
+                "{key} is not in the registry"
+            );
+            keys.insert(key.clone());
         }
     }
     for kind in [
