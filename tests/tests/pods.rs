@@ -24,7 +24,8 @@ spanwire_tests::under_one_hook_set!(
     the_api_server_away,
     what_the_api_server_has_forgotten_is_asked_for_anew,
     a_watch_whose_connection_breaks_goes_on_where_it_was,
-    without_a_right_what_it_is_for_is_missing_and_nothing_else
+    without_a_right_what_it_is_for_is_missing_and_nothing_else,
+    what_a_node_is_told_does_not_grow_with_pods_of_other_nodes
 );
 
 /// Ends of requests to pods while those are watched.
@@ -488,14 +489,7 @@ fn a_watch_whose_connection_breaks_goes_on_where_it_was(hooks: Hooks) -> Result<
     let service = serve(&pod, "127.0.0.1", 1)?;
     let relay = Relay::start(server.address())?;
     let folder = tempfile::tempdir()?;
-    let config = folder.path().join("kubeconfig");
-    let text = std::fs::read_to_string(server.kubeconfig())?;
-    let [there, here] = [server.address(), relay.address].map(|address| address.to_string());
-    ensure!(text.contains(&there), "{text}");
-    std::fs::write(&config, text.replace(&there, &here))?;
-    let options = Options::run(hooks)
-        .environment("SPANWIRE_KUBECONFIG", config.display().to_string())
-        .environment("SPANWIRE_NODE_NAME", NODE);
+    let options = by_way_of(&relay, &server, folder.path(), hooks)?;
     let session = Session::start(options)?;
     let value = |truth: bool| format!("spanwire.dev/instrument={truth}");
     for truth in [true, false, true] {
@@ -638,6 +632,64 @@ fn without_a_right_what_it_is_for_is_missing_and_nothing_else(hooks: Hooks) -> R
             seen.summary.value("kubernetes.annotations.wrong") == 1,
             "{:#?}",
             seen.summary
+        );
+    }
+    Ok(())
+}
+
+/// spanwire on that node, which reaches the API server by a relay alone.
+fn by_way_of(relay: &Relay, server: &ApiServer, folder: &Path, hooks: Hooks) -> Result<Options> {
+    let config = folder.join("kubeconfig");
+    let text = std::fs::read_to_string(server.kubeconfig())?;
+    let [there, here] = [server.address(), relay.address].map(|address| address.to_string());
+    ensure!(text.contains(&there), "{text}");
+    std::fs::write(&config, text.replace(&there, &here))?;
+    Ok(Options::run(hooks)
+        .environment("SPANWIRE_KUBECONFIG", config.display().to_string())
+        .environment("SPANWIRE_NODE_NAME", NODE))
+}
+
+fn what_a_node_is_told_does_not_grow_with_pods_of_other_nodes(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 1_000;
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", 1)?;
+    let folder = tempfile::tempdir()?;
+    // What it is told until it has followed an annotation, and while `meanwhile` is done.
+    let told = |meanwhile: &dyn Fn() -> Result<()>| -> Result<u64> {
+        let relay = Relay::start(server.address())?;
+        let session = Session::start(by_way_of(&relay, &server, folder.path(), hooks)?)?;
+        meanwhile()?;
+        for truth in [true, false] {
+            let value = format!("spanwire.dev/instrument={truth}");
+            server.annotate(&["pod", "cart", "-n", "shop"], &[&value])?;
+            watched(&service, truth)?;
+        }
+        session.finish(0)?;
+        Ok(relay.answered())
+    };
+    let make_others = || -> Result<()> {
+        let pods = (0..COUNT).map(|number| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": format!("other-{number}"), "namespace": "shop"},
+                "spec": {"nodeName": "node-2", "containers": [{"name": "web", "image": "registry.test/shop/web:1.2"}]},
+            })
+        });
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": pods.collect::<Value>()});
+        server.ask(&["create", "--filename=-", "--output=name"], &list.to_string())?;
+        Ok(())
+    };
+    let alone = told(&|| Ok(()))?;
+    let meanwhile = told(&make_others)?;
+    let after = told(&|| Ok(()))?;
+    let all = server.ask(&["get", "--raw=/api/v1/pods"], "")?.len() as u64;
+    ensure!(all > 1_000_000, "{all} bytes of all pods");
+    for bytes in [meanwhile, after] {
+        ensure!(
+            bytes < alone + all / 100,
+            "{bytes} bytes, {alone} without {COUNT} pods of other nodes, all of which have {all}"
         );
     }
     Ok(())
