@@ -42,6 +42,7 @@ use tokio::time::Instant;
 mod sinks;
 
 use discovery::{Listeners, Pace, Round};
+use pods::Moved;
 
 pub use sinks::{Looked, Sinks};
 
@@ -304,6 +305,7 @@ pub struct Pipeline {
     reconsidered: Round,
     listeners: Listeners,
     pods: Pace,
+    moved: Moved,
     slots: Pace,
     /// How full maps of the kernel half were, and when.
     entries: (u64, Vec<Fill>),
@@ -329,6 +331,7 @@ impl Pipeline {
             reconsidered: Round::default(),
             listeners: Listeners::default(),
             pods: Pace::new(PODS),
+            moved: Moved::default(),
             slots: Pace::new(SLOTS),
             entries: (0, Vec::new()),
         }
@@ -355,7 +358,7 @@ impl Pipeline {
             self.wait();
             self.turn();
             if self.pods.is_due() {
-                self.stages.follow_places();
+                self.stages.follow_places(&mut self.moved, self.told);
             }
             self.answer();
             while let Ok((change, done)) = self.stages.changes.try_recv() {

@@ -19,6 +19,7 @@ pub mod collector;
 pub mod conventions;
 pub mod database;
 pub mod dns;
+pub mod docker;
 pub mod expect;
 pub mod flips;
 pub mod footprint;

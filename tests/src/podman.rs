@@ -1,8 +1,8 @@
-//! podman with a storage of its own, and its service, which speaks Docker's API.
+//! podman with a storage of its own, and its service, which speaks Docker's API; and what an engine is asked to do in tests.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,79 @@ use tempfile::TempDir;
 use crate::child::{self, Child};
 use crate::service::{Service, python};
 use crate::{port, wait, workload};
+
+/// What runs containers, and is asked for them by Docker's API.
+pub trait Engine {
+    /// `container.runtime.name`
+    fn name(&self) -> &'static str;
+
+    /// `container.runtime.version`, and the end of a line.
+    ///
+    /// # Errors
+    /// It does not say.
+    fn version(&self) -> Result<String>;
+
+    /// Where it is asked.
+    fn socket(&self) -> PathBuf;
+
+    /// The whole id of a container.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    fn id(&self, name: &str) -> Result<String>;
+
+    /// Makes an image of empty folders, into which programs of the host are mounted, with labels `KEY=VALUE`; what it says of that.
+    ///
+    /// # Errors
+    /// It does not take it.
+    fn image(&self, name: &str, labels: &[&str]) -> Result<serde_json::Value>;
+
+    /// Python's file server with `/hello` of 5 bytes in a container of such an image, in the host's network.
+    ///
+    /// # Errors
+    /// It does not start.
+    fn files(&self, image: &str, options: &[&str]) -> Result<Service>;
+}
+
+/// Such an image, as an archive.
+pub(crate) fn archive(path: &Path) -> Result<()> {
+    let root = tempfile::tempdir()?;
+    for folder in ["usr", "lib", "lib64", "served"] {
+        fs::create_dir(root.path().join(folder))?;
+    }
+    fs::write(root.path().join("served/hello"), "hello")?;
+    let tar = Command::new("tar")
+        .arg("--create")
+        .arg("--file")
+        .arg(path)
+        .arg("--directory")
+        .arg(root.path())
+        .arg(".")
+        .status()?;
+    ensure!(tar.success(), "tar: {tar}");
+    Ok(())
+}
+
+/// The file server, in a container that `run` starts with these options, of this image, with this command.
+pub(crate) fn files(
+    image: &str,
+    options: &[&str],
+    run: impl FnOnce(&[&str], &str, &[&str]) -> Result<Child>,
+) -> Result<Service> {
+    let port = port::free()?;
+    let mut all = vec!["--network=host"];
+    let mounts = ["/usr", "/lib", "/lib64"].map(|path| format!("--volume={path}:{path}:ro"));
+    all.extend(mounts.iter().map(String::as_str));
+    all.extend(options);
+    let port_text = port.to_string();
+    let command = [
+        &[workload::PYTHON],
+        &python::FILE_SERVER[..],
+        &["-d", "/served", &port_text],
+    ]
+    .concat();
+    Service::listening(run(&all, image, &command)?, port)
+}
 
 /// podman, whose containers end with it.
 #[derive(Debug)]
@@ -82,62 +155,6 @@ impl Podman {
         Child::spawn(podman)
     }
 
-    /// Makes an image of empty folders, into which programs of the host are mounted, with labels `KEY=VALUE`.
-    ///
-    /// # Errors
-    /// podman does not take it.
-    pub fn image(&self, name: &str, labels: &[&str]) -> Result<()> {
-        let root = tempfile::tempdir()?;
-        for folder in ["usr", "lib", "lib64", "served"] {
-            fs::create_dir(root.path().join(folder))?;
-        }
-        fs::write(root.path().join("served/hello"), "hello")?;
-        let archive = self.path("image.tar");
-        let tar = Command::new("tar")
-            .arg("--create")
-            .arg("--file")
-            .arg(&archive)
-            .arg("--directory")
-            .arg(root.path())
-            .arg(".")
-            .status()?;
-        ensure!(tar.success(), "tar: {tar}");
-        let archive = archive.to_str().context("path in UTF-8")?.to_owned();
-        let labels: Vec<String> = labels.iter().map(|label| format!("LABEL {label}")).collect();
-        let mut arguments = vec!["import", "--quiet"];
-        for label in &labels {
-            arguments.extend(["--change", label]);
-        }
-        arguments.extend([archive.as_str(), name]);
-        self.output(&arguments).map(drop)
-    }
-
-    /// Python's file server with `/hello` of 5 bytes in a container of such an image, in the host's network.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn files(&self, image: &str, options: &[&str]) -> Result<Service> {
-        let port = port::free()?;
-        let mut all = vec!["--network=host"];
-        let mounts = ["/usr", "/lib", "/lib64"].map(|path| format!("--volume={path}:{path}:ro"));
-        all.extend(mounts.iter().map(String::as_str));
-        all.extend(options);
-        let port_text = port.to_string();
-        let command = [
-            &[workload::PYTHON],
-            &python::FILE_SERVER[..],
-            &["-d", "/served", &port_text],
-        ]
-        .concat();
-        Service::listening(self.run(&all, image, &command)?, port)
-    }
-
-    /// Where [`Self::serve`] listens.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.path("podman.sock")
-    }
-
     /// Docker's API.
     ///
     /// # Errors
@@ -156,14 +173,43 @@ impl Podman {
         })?;
         Ok(service)
     }
+}
 
-    /// The whole id of a container.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn id(&self, name: &str) -> Result<String> {
+impl Engine for Podman {
+    fn name(&self) -> &'static str {
+        "podman"
+    }
+
+    fn version(&self) -> Result<String> {
+        self.output(&["version", "--format", "{{.Client.Version}}"])
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path("podman.sock")
+    }
+
+    fn id(&self, name: &str) -> Result<String> {
         let id = self.output(&["container", "inspect", "--format", "{{.Id}}", name])?;
         Ok(id.trim().to_owned())
+    }
+
+    fn image(&self, name: &str, labels: &[&str]) -> Result<serde_json::Value> {
+        let file = self.path("image.tar");
+        archive(&file)?;
+        let labels: Vec<String> = labels.iter().map(|label| format!("LABEL {label}")).collect();
+        let mut arguments = vec!["import", "--quiet"];
+        for label in &labels {
+            arguments.extend(["--change", label]);
+        }
+        arguments.extend([file.to_str().context("path in UTF-8")?, name]);
+        self.output(&arguments)?;
+        Ok(serde_json::from_str(&self.output(&["image", "inspect", name])?)?)
+    }
+
+    fn files(&self, image: &str, options: &[&str]) -> Result<Service> {
+        files(image, options, |options, image, command| {
+            self.run(options, image, command)
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! What stands between a client and a server of TCP, and may cut all connections.
 
-use std::io;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -14,6 +15,7 @@ pub struct Relay {
     /// Where it listens.
     pub address: SocketAddr,
     streams: Arc<Mutex<Vec<TcpStream>>>,
+    answered: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -24,11 +26,22 @@ impl Relay {
     pub fn start(server: SocketAddr) -> Result<Self> {
         let (listener, address) = port::listener()?;
         let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
+        let answered = Arc::<AtomicU64>::default();
         std::thread::spawn({
-            let streams = Arc::clone(&streams);
-            move || accept(&listener, server, &streams)
+            let (streams, answered) = (Arc::clone(&streams), Arc::clone(&answered));
+            move || accept(&listener, server, &streams, &answered)
         });
-        Ok(Self { address, streams })
+        Ok(Self {
+            address,
+            streams,
+            answered,
+        })
+    }
+
+    /// Bytes that the server has sent.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
     }
 
     /// Cuts the connections that there are; returns how many streams that were.
@@ -46,7 +59,12 @@ impl Drop for Relay {
     }
 }
 
-fn accept(listener: &TcpListener, server: SocketAddr, streams: &Mutex<Vec<TcpStream>>) {
+fn accept(
+    listener: &TcpListener,
+    server: SocketAddr,
+    streams: &Mutex<Vec<TcpStream>>,
+    answered: &Arc<AtomicU64>,
+) {
     for near in listener.incoming().map_while(Result::ok) {
         let Ok(far) = TcpStream::connect(server) else {
             continue;
@@ -60,12 +78,20 @@ fn accept(listener: &TcpListener, server: SocketAddr, streams: &Mutex<Vec<TcpStr
             .lock()
             .expect("no holder panics")
             .extend(copies.into_iter().flatten());
-        std::thread::spawn(move || hand_on(near, far));
-        std::thread::spawn(move || hand_on(far_too, near_too));
+        let answered = Arc::clone(answered);
+        std::thread::spawn(move || hand_on(near, far, &AtomicU64::default()));
+        std::thread::spawn(move || hand_on(far_too, near_too, &answered));
     }
 }
 
-fn hand_on(mut from: TcpStream, mut to: TcpStream) {
-    let _ = io::copy(&mut from, &mut to);
+/// Until either end is done; `count` grows by what was handed on.
+fn hand_on(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(length @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&bytes[..length]).is_err() {
+            break;
+        }
+        count.fetch_add(length as u64, Ordering::AcqRel);
+    }
     let _ = to.shutdown(Shutdown::Write);
 }

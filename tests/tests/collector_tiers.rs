@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
+use serde_json::{Value, json};
 use spanwire_tests::agent::{self, Agent, Options};
 use spanwire_tests::capture::Tap;
 use spanwire_tests::child::{self, Child};
@@ -44,8 +46,12 @@ fn sets() -> Result<Vec<Vec<PathBuf>>> {
         if !is_yaml || name == "builder.yaml" {
             continue;
         }
-        let is_tier = ["balancer.yaml", "gateway.yaml"].contains(&name);
-        let beneath = (!is_tier).then(|| collector::shipped("gateway.yaml"));
+        let beneath = match name {
+            "balancer.yaml" | "gateway.yaml" => None,
+            "buffer-write.yaml" => Some("balancer.yaml"),
+            _ => Some("gateway.yaml"),
+        };
+        let beneath = beneath.map(collector::shipped);
         sets.push(beneath.into_iter().chain([file]).collect());
     }
     Ok(sets)
@@ -53,7 +59,7 @@ fn sets() -> Result<Vec<Vec<PathBuf>>> {
 
 fn every_configuration_is_valid_and_would_not_be_with_a_key_misspelt() -> Result<()> {
     let sets = sets()?;
-    ensure!(sets.len() == 4, "{sets:?}");
+    ensure!(sets.len() == 6, "{sets:?}");
     let folder = tempfile::tempdir()?;
     for set in &sets {
         collector::validate(set)?;
@@ -61,10 +67,15 @@ fn every_configuration_is_valid_and_would_not_be_with_a_key_misspelt() -> Result
         let (last, before) = set.split_last().context("a file")?;
         let text = fs::read_to_string(last)?;
         let misspelt = folder.path().join("misspelt.yaml");
-        let (rest, end) = text.rsplit_once("exporters: [").context("a pipeline")?;
+        let key = ["exporters", "receivers"]
+            .into_iter()
+            .max_by_key(|key| text.rfind(&format!("{key}: [")));
+        let key = key.context("a pipeline")?;
+        let (rest, end) = text.rsplit_once(&format!("{key}: [")).context("a pipeline")?;
+        let singular = key.trim_end_matches('s');
         for wrong in [
-            format!("{rest}exporter: [{end}"),
-            format!("{rest}exporters: [x, {end}"),
+            format!("{rest}{singular}: [{end}"),
+            format!("{rest}{key}: [x, {end}"),
         ] {
             fs::write(&misspelt, wrong)?;
             let files: Vec<_> = before.iter().cloned().chain([misspelt.clone()]).collect();
@@ -483,5 +494,179 @@ fn what_is_kept_reaches_kafka_and_zipkin_too() -> Result<()> {
     for id in traces.keys().filter(|id| !kept.contains_key(*id)) {
         ensure!(zipkin.spans(id)?.is_empty(), "{id} was to be dropped");
     }
+    Ok(())
+}
+
+/// A gateway that sends what it keeps to `backend`, with more files on top of it.
+fn gateway(
+    more: &[PathBuf],
+    backend: &Receiver,
+    folder: &Path,
+    kafka: Option<SocketAddr>,
+) -> Result<Collector> {
+    let files = [&[collector::shipped("gateway.yaml")], more].concat();
+    let mut environment = vec![
+        ("BACKEND", backend.grpc.to_string()),
+        ("BACKEND_INSECURE", "true".into()),
+        ("QUEUE_FOLDER", folder.join("queue").display().to_string()),
+        ("DECISION_WAIT", "1s".into()),
+        ("SHARE_THRESHOLD", THRESHOLD.into()),
+    ];
+    environment.extend(kafka.map(|kafka| ("KAFKA", kafka.to_string())));
+    Collector::start(
+        &files,
+        Place::at(Ipv4Addr::LOCALHOST, port::free()?)?,
+        &environment,
+    )
+}
+
+#[test]
+fn spans_wait_in_kafka_for_a_second_tier_that_is_away() -> Result<()> {
+    const COUNT: usize = 20;
+    let folder = tempfile::tempdir()?;
+    let backend = Receiver::start()?;
+    let kafka = Foreign::Kafka.serve()?;
+    let kafka = kafka.service.address;
+    let first = Collector::start(
+        &["balancer.yaml", "buffer-write.yaml"].map(collector::shipped),
+        Place::at(Ipv4Addr::LOCALHOST, port::free()?)?,
+        &[("KAFKA", kafka.to_string())],
+    )?;
+    let before = replayed(COUNT, first.place.http, folder.path())?;
+    // All that it has taken is in Kafka once it has ended.
+    first.stop()?;
+    let read = [collector::shipped("buffer-read.yaml")];
+    let ids = |spans: &[Span]| -> BTreeSet<_> { spans.iter().map(|span| span.span_id.clone()).collect() };
+    let kept: Vec<Span> = traces(&before)
+        .iter()
+        .filter(|(id, trace)| is_kept(id, trace))
+        .flat_map(|(_, trace)| trace.iter().map(|span| (*span).clone()))
+        .collect();
+    ensure!((1..COUNT).contains(&kept.len()), "{} kept", kept.len());
+    let second = gateway(&read, &backend, folder.path(), Some(kafka))?;
+    wait::within(wait::START, "what waited in Kafka", || {
+        Ok((backend.len() >= kept.len()).then_some(()))
+    })?;
+    second.stop()?;
+    // What was read is not read again.
+    let third = gateway(&read, &backend, folder.path(), Some(kafka))?;
+    std::thread::sleep(Duration::from_secs(3));
+    third.stop()?;
+    let received = backend.spans()?;
+    ensure!(
+        received.len() == kept.len() && ids(&received) == ids(&kept),
+        "{} came, {} were to",
+        received.len(),
+        kept.len()
+    );
+    Ok(())
+}
+
+/// OTLP, in JSON.
+fn post(address: SocketAddr, request: &Value) -> Result<()> {
+    let body = request.to_string();
+    let mut stream = TcpStream::connect(address)?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/traces HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    Ok(())
+}
+
+#[test]
+fn secrets_that_others_have_left_in_their_spans_are_taken_out_of_what_is_kept() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let backend = Receiver::start()?;
+    // All of what is kept, as it is.
+    let (look, kept) = (folder.path().join("look.yaml"), folder.path().join("kept.json"));
+    let pipeline = "service: {pipelines: {traces/look: {receivers: [forward/kept], exporters: [file]}}}";
+    fs::write(
+        &look,
+        format!("exporters: {{file: {{path: {}}}}}\n{pipeline}\n", kept.display()),
+    )?;
+    let gateway = gateway(&[look], &backend, folder.path(), None)?;
+    let texts = |texts: &[(&str, &str)]| -> Value {
+        let attributes = texts
+            .iter()
+            .map(|(key, text)| json!({"key": key, "value": {"stringValue": text}}));
+        attributes.collect()
+    };
+    let request = |resource: Value, name: &str, message: &str, attributes: Value, event: Value| {
+        json!({"resourceSpans": [{
+            "resource": {"attributes": resource},
+            "scopeSpans": [{"scope": {}, "spans": [{
+                "traceId": "5b8efff798038103d269b633813fc60c",
+                "spanId": "eee19b7ec3c1b174",
+                "parentSpanId": "",
+                "name": name,
+                "kind": 3,
+                "startTimeUnixNano": "1544712660000000000",
+                "endTimeUnixNano": "1544712661000000000",
+                "attributes": attributes,
+                "events": [{"timeUnixNano": "1544712660300000000", "name": "exception", "attributes": event}],
+                "status": {"message": message, "code": 2},
+            }]}],
+        }]})
+    };
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N";
+    let told = request(
+        texts(&[("service.name", "cart"), ("deploy.api_key", "hunter2")]),
+        "GET /reset?token=hunter2&page=1",
+        "no such user ada@example.com",
+        texts(&[
+            ("http.request.method", "GET"),
+            ("url.full", "https://ada:hunter2@shop.test/cart/4111?id=7"),
+            ("http.request.header.authorization", "Basic YWRhOmh1bnRlcjI="),
+            ("url.path", "/users/ada@example.com"),
+            ("db.url", "amqp://REDACTED:REDACTED@queue.test:5672/"),
+            ("note", &format!("sent Bearer {token}")),
+            ("jwt", token),
+            ("key", "AKIAIOSFODNN7EXAMPLE"),
+            ("card", "4111 1111 1111 1111"),
+            ("iban", "to GB82 WEST 1234 5698 7654 32."),
+            ("order", "1234567890123456"),
+            ("instance", "3dcd5d80-4039-4ce7-4889-411112221111"),
+            ("gen_ai.usage.tokens", "12"),
+            (
+                "container",
+                "8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a",
+            ),
+        ]),
+        texts(&[("exception.message", "login failed: password=hunter2, try again")]),
+    );
+    let expected = request(
+        texts(&[("service.name", "cart")]),
+        "GET /reset?token=REDACTED&page=1",
+        "no such user REDACTED",
+        texts(&[
+            ("http.request.method", "GET"),
+            ("url.full", "https://REDACTED@shop.test/cart/4111?id=7"),
+            ("url.path", "/users/REDACTED"),
+            ("db.url", "amqp://REDACTED@queue.test:5672/"),
+            ("note", "sent REDACTED"),
+            ("jwt", "REDACTED"),
+            ("key", "REDACTED"),
+            ("card", "REDACTED"),
+            ("iban", "to REDACTED."),
+            ("order", "1234567890123456"),
+            ("instance", "3dcd5d80-4039-4ce7-4889-411112221111"),
+            ("gen_ai.usage.tokens", "12"),
+            (
+                "container",
+                "8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a",
+            ),
+        ]),
+        texts(&[("exception.message", "login failed: password=REDACTED, try again")]),
+    );
+    post(gateway.place.http, &told)?;
+    wait::until("the span", || Ok((!backend.is_empty()).then_some(())))?;
+    gateway.stop()?;
+    let found: Value = serde_json::from_str(fs::read_to_string(&kept)?.trim())?;
+    ensure!(found == expected, "{found:#} is not {expected:#}");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Containers of a real engine, podman, which is asked by Docker's API: what spans say of them, and which of them are watched.
+//! Containers of real engines, Docker and podman, which are asked by Docker's API: what spans say of them, and which of them are
+//! watched.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,32 +10,35 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use spanwire_tests::agent::{self, Hooks, Options};
 use spanwire_tests::conventions;
+use spanwire_tests::docker::Docker;
 use spanwire_tests::expect::Expected;
 use spanwire_tests::http;
-use spanwire_tests::podman::Podman;
+use spanwire_tests::podman::{Engine, Podman};
 use spanwire_tests::service::Service;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Span;
 use spanwire_tests::wait;
 
 spanwire_tests::under_one_hook_set!(
-    what_an_engine_says_selects_and_is_on_spans,
+    what_podman_says_selects_and_is_on_spans,
+    what_docker_says_selects_and_is_on_spans,
     what_an_engine_says_excludes_from_the_first_request_on,
     an_engine_that_comes_late_and_is_killed_is_asked_when_it_is_there
 );
 
 const IMAGE: &str = "localhost/shop/files:1.2";
+const LABELS: [&str; 2] = ["com.shop.tier=front", "com.shop.password=hunter2"];
 
 fn podman() -> Result<Podman> {
     let podman = Podman::new()?;
-    podman.image(IMAGE, &["com.shop.tier=front", "com.shop.password=hunter2"])?;
+    podman.image(IMAGE, &LABELS)?;
     Ok(podman)
 }
 
 /// Options with a configuration file, whose `containers.sockets` is the engine's.
-fn options(hooks: Hooks, folder: &Path, podman: &Podman, rest: &str) -> Result<Options> {
+fn options(hooks: Hooks, folder: &Path, engine: &impl Engine, rest: &str) -> Result<Options> {
     let file = folder.join("spanwire.yaml");
-    let socket = podman.socket();
+    let socket = engine.socket();
     let containers = format!(
         "containers:\n  sockets: [{}]\n  labels: [team, com.shop.*]\n",
         socket.display()
@@ -79,11 +83,21 @@ fn place(span: &Span) -> BTreeMap<&str, &Value> {
     pairs.map(|(key, value)| (key.as_str(), value)).collect()
 }
 
-fn what_an_engine_says_selects_and_is_on_spans(hooks: Hooks) -> Result<()> {
-    let (folder, podman) = (tempfile::tempdir()?, podman()?);
-    let _engine = podman.serve()?;
+fn what_podman_says_selects_and_is_on_spans(hooks: Hooks) -> Result<()> {
+    let podman = Podman::new()?;
+    let _service = podman.serve()?;
+    what_it_says_selects_and_is_on_spans(hooks, &podman)
+}
+
+fn what_docker_says_selects_and_is_on_spans(hooks: Hooks) -> Result<()> {
+    what_it_says_selects_and_is_on_spans(hooks, &Docker::start()?)
+}
+
+fn what_it_says_selects_and_is_on_spans(hooks: Hooks, engine: &impl Engine) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let inspected = engine.image(IMAGE, &LABELS)?;
     let rest = "watch:\n  include:\n    - {container_labels: {team: blue}}\n    - {images: [files], containers: [named-*]}\n";
-    let before = podman.files(
+    let before = engine.files(
         IMAGE,
         &[
             "--name=shop-web-1",
@@ -92,9 +106,9 @@ fn what_an_engine_says_selects_and_is_on_spans(hooks: Hooks) -> Result<()> {
             "--label=com.docker.compose.project=shop",
         ],
     )?;
-    let session = Session::start(options(hooks, folder.path(), &podman, rest)?)?;
-    let after = podman.files(IMAGE, &["--name=named-after"])?;
-    let other = podman.files(IMAGE, &["--name=other", "--label=team=red"])?;
+    let session = Session::start(options(hooks, folder.path(), engine, rest)?)?;
+    let after = engine.files(IMAGE, &["--name=named-after"])?;
+    let other = engine.files(IMAGE, &["--name=other", "--label=team=red"])?;
     decided("shop-web-1", "watch.include[0]")?;
     decided("named-after", "watch.include[1]")?;
     let told = decided("other", "not asked for")?;
@@ -102,10 +116,9 @@ fn what_an_engine_says_selects_and_is_on_spans(hooks: Hooks) -> Result<()> {
     for service in [&before, &after, &other] {
         hello(service.address)?;
     }
-    let id = podman.id("shop-web-1")?;
-    let inspected: Value = serde_json::from_str(&podman.output(&["image", "inspect", IMAGE])?)?;
+    let id = engine.id("shop-web-1")?;
     let inspected = &inspected[0];
-    let version = podman.output(&["version", "--format", "{{.Client.Version}}"])?;
+    let version = engine.version()?;
     let seen = session.finish(2)?;
     seen.exactly(&[
         server(&before).service("web"),
@@ -123,26 +136,29 @@ fn what_an_engine_says_selects_and_is_on_spans(hooks: Hooks) -> Result<()> {
         .iter()
         .find(|span| span.resource["service.name"] == "web");
     let span = span.context("its span")?;
-    let digests = inspected["RepoDigests"].clone();
-    ensure!(digests.as_array().is_some_and(|it| !it.is_empty()), "{inspected}");
+    // Podman gives an image one without a registry, and Docker does not.
+    let digests = inspected["RepoDigests"].as_array().context("a list")?;
+    ensure!(digests.is_empty() == (engine.name() == "docker"), "{inspected}");
     let hash = inspected["Id"].as_str().context("an id")?;
-    let expect = json!({
+    let mut expect = json!({
         "container.id": id,
         "container.name": "shop-web-1",
         "container.image.id": format!("sha256:{}", hash.trim_start_matches("sha256:")),
         "container.image.name": "localhost/shop/files",
         "container.image.tags": ["1.2"],
-        "container.image.repo_digests": digests,
         "container.label.com.shop.password": "REDACTED",
         "container.label.com.shop.tier": "front",
         "container.label.team": "blue",
-        "container.runtime.name": "podman",
+        "container.runtime.name": engine.name(),
         "container.runtime.version": version.trim(),
         "process.runtime.name": "cpython",
         "process.runtime.version": span.resource.get("process.runtime.version"),
         "service.name": "web",
         "service.namespace": "shop",
     });
+    if !digests.is_empty() {
+        expect["container.image.repo_digests"] = inspected["RepoDigests"].clone();
+    }
     let found = serde_json::to_value(place(span))?;
     ensure!(found == expect, "{found:#} is not {expect:#}");
     let python = found["process.runtime.version"].as_str().context("a version")?;

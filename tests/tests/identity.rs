@@ -1,10 +1,12 @@
 //! Who emitted a span: names that a person would give, what the process says of itself, and never a secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
 use spanwire_tests::child::{self, Child};
+use spanwire_tests::conventions;
 use spanwire_tests::http;
 use spanwire_tests::service::{Service, nginx::Nginx, node, python};
 use spanwire_tests::session::Session;
@@ -17,7 +19,7 @@ const TOKEN: &str = "token-in-an-argument-5f1c";
 const PASSWORD: &str = "password-in-the-environment-77ab";
 
 /// A copy of Python's file server under a name of its own, with secrets on its command line and in its environment.
-fn script(folder: &std::path::Path, environment: &[(&str, &str)]) -> Result<Service> {
+fn script(folder: &Path, environment: &[(&str, &str)]) -> Result<Service> {
     let port = port::free()?;
     let file = folder.join("billing.py");
     let code = "import http.server, sys\nhttp.server.test(http.server.SimpleHTTPRequestHandler, bind='127.0.0.1', port=int(sys.argv[1]))\n";
@@ -83,12 +85,23 @@ fn services_have_the_names_a_person_would_give() -> Result<()> {
         let all = format!("{:?}", span.resource);
         ensure!(!all.contains(TOKEN) && !all.contains(PASSWORD), "{all}");
     }
+    let registry = conventions::registry()?;
+    for key in seen
+        .spans
+        .iter()
+        .flat_map(|span| span.resource.keys().chain(span.attributes.keys()))
+    {
+        ensure!(
+            registry.contains(key) || key.starts_with(OURS),
+            "{key} is not in the registry"
+        );
+    }
     let resource = &servers.get("from-resource").context("its span")?.resource;
     ensure!(resource["deployment.environment.name"] == "test", "{resource:#?}");
     ensure!(resource["service.version"] == "1.2.3", "{resource:#?}");
 
     // Instances of one service are told apart, and all spans of one instance agree.
-    let instances: std::collections::BTreeSet<String> = servers
+    let instances: BTreeSet<String> = servers
         .values()
         .map(|span| span.resource["service.instance.id"].to_string())
         .collect();
@@ -99,6 +112,37 @@ fn services_have_the_names_a_person_would_give() -> Result<()> {
             "{:#?}",
             span.resource
         );
+    }
+    Ok(())
+}
+
+/// What attributes begin with that are no convention's.
+const OURS: &str = "spanwire.";
+
+/// Names that look like the conventions' and are not: an event, and headers of messages, as OpenTelemetry's own
+/// instrumentation of Java calls them.
+const OTHERS: [&str; 2] = ["http.response.first_byte", "messaging.header"];
+
+#[test]
+fn each_name_that_a_span_may_have_is_in_the_registry() -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/src/span/semconv.rs");
+    let source = std::fs::read_to_string(source)?;
+    let registry = conventions::registry()?;
+    let values = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1));
+    // Of a template, the conventions have what it begins with.
+    let names = values.filter(|value| value.contains('.') && !value.contains("://"));
+    let names: Vec<&str> = names.map(|name| name.trim_end_matches('.')).collect();
+    ensure!(names.len() > 50, "{names:?}");
+    for name in &names {
+        ensure!(
+            registry.contains(*name) || name.starts_with(OURS) || OTHERS.contains(name),
+            "{name} is not in the registry"
+        );
+    }
+    for name in OTHERS {
+        ensure!(names.contains(&name) && !registry.contains(name), "{name}");
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use spanwire_tests::span::Span;
 use spanwire_tests::{port, wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 
 spanwire_tests::under_one_hook_set!(
@@ -22,7 +23,9 @@ spanwire_tests::under_one_hook_set!(
     orders_are_seen_from_the_annotation_to_its_removal,
     the_api_server_away,
     what_the_api_server_has_forgotten_is_asked_for_anew,
-    a_watch_whose_connection_breaks_goes_on_where_it_was
+    a_watch_whose_connection_breaks_goes_on_where_it_was,
+    without_a_right_what_it_is_for_is_missing_and_nothing_else,
+    what_a_node_is_told_does_not_grow_with_pods_of_other_nodes
 );
 
 /// Ends of requests to pods while those are watched.
@@ -232,13 +235,11 @@ fn annotations_decide_live_and_attributes_are_the_conventions(hooks: Hooks) -> R
     let mut keys = BTreeSet::new();
     for span in &seen.spans {
         for key in span.resource.keys().chain(span.attributes.keys()) {
-            if ["k8s.", "container.", "service."]
-                .iter()
-                .any(|begin| key.starts_with(begin))
-            {
-                ensure!(registry.contains(key), "{key} is not in the registry");
-                keys.insert(key.clone());
-            }
+            ensure!(
+                registry.contains(key) || key.starts_with("spanwire."),
+                "{key} is not in the registry"
+            );
+            keys.insert(key.clone());
         }
     }
     for kind in [
@@ -488,14 +489,7 @@ fn a_watch_whose_connection_breaks_goes_on_where_it_was(hooks: Hooks) -> Result<
     let service = serve(&pod, "127.0.0.1", 1)?;
     let relay = Relay::start(server.address())?;
     let folder = tempfile::tempdir()?;
-    let config = folder.path().join("kubeconfig");
-    let text = std::fs::read_to_string(server.kubeconfig())?;
-    let [there, here] = [server.address(), relay.address].map(|address| address.to_string());
-    ensure!(text.contains(&there), "{text}");
-    std::fs::write(&config, text.replace(&there, &here))?;
-    let options = Options::run(hooks)
-        .environment("SPANWIRE_KUBECONFIG", config.display().to_string())
-        .environment("SPANWIRE_NODE_NAME", NODE);
+    let options = by_way_of(&relay, &server, folder.path(), hooks)?;
     let session = Session::start(options)?;
     let value = |truth: bool| format!("spanwire.dev/instrument={truth}");
     for truth in [true, false, true] {
@@ -514,5 +508,189 @@ fn a_watch_whose_connection_breaks_goes_on_where_it_was(hooks: Hooks) -> Result<
         "{:#?}",
         seen.summary
     );
+    Ok(())
+}
+
+/// The shipped role, without what it says of a kind of objects.
+fn role_without(resource: &str) -> Result<String> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/base/access.yaml");
+    let text = std::fs::read_to_string(shipped)?;
+    let role = text
+        .split("---\n")
+        .find(|part| part.contains("kind: ClusterRole\n"))
+        .context("a role")?;
+    let rules: Vec<&str> = role.split("  - apiGroups:").collect();
+    let rest: Vec<&str> = rules
+        .iter()
+        .copied()
+        .filter(|rule| !rule.contains(&format!("resources: [{resource}]")))
+        .collect();
+    ensure!(
+        rest.len() + usize::from(!resource.is_empty()) == rules.len(),
+        "{resource} in {role}"
+    );
+    Ok(rest.join("  - apiGroups:"))
+}
+
+fn without_a_right_what_it_is_for_is_missing_and_nothing_else(hooks: Hooks) -> Result<()> {
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    server.annotate(&["namespace", "shop"], &["spanwire.dev/instrument=true"])?;
+    let deployment = controller(&server, "Deployment", "cart", None)?;
+    let cron = controller(&server, "CronJob", "report", None)?;
+    let replicas = controller(&server, "ReplicaSet", "cart-5d", Some(&deployment))?;
+    let job = controller(&server, "Job", "report-29374560", Some(&cron))?;
+    let target = port::free()?;
+    let _target = Server::tcp(TcpListener::bind(("0.0.0.0", target))?, |connection| {
+        http::serve(connection, |_| Some(http::response(200, b"ok")));
+    })?;
+    server.make(&json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "checkout", "namespace": "shop"},
+        "spec": {"clusterIP": "127.96.0.50", "ports": [{"port": 80}]},
+    }))?;
+    let cart_pod = FakePod::make(&server, "shop", "cart-x", Some(replicas))?;
+    let report_pod = FakePod::make(&server, "shop", "report-x", Some(job))?;
+    server.annotate(&["pod", "cart-x", "-n", "shop"], &["spanwire.dev/sample=often"])?;
+    let cart = serve(&cart_pod, "127.96.0.50", target)?;
+    let report = serve(&report_pod, "127.96.0.50", target)?;
+
+    for missing in [
+        "",
+        "services",
+        "replicasets",
+        "jobs",
+        "events",
+        "namespaces",
+        "pods",
+    ] {
+        server.apply(&role_without(missing)?)?;
+        let session = Session::start(options(&server, hooks))?;
+        let pid = cart.child.pid();
+        if ["pods", "namespaces"].contains(&missing) {
+            wait::until("a refusal", || {
+                let said = session.agent.stderr();
+                Ok(said.iter().any(|line| line.contains("forbidden")).then_some(()))
+            })?;
+            ensure!(told(pid)?["watched"] == false, "{missing}: {}", told(pid)?);
+            call(&cart, "/call?unseen")?;
+            let seen = session.finish(0)?;
+            ensure!(seen.spans.is_empty(), "{missing}: {:#?}", seen.spans);
+            continue;
+        }
+        let name = if missing == "replicasets" {
+            "cart-5d"
+        } else {
+            "cart"
+        };
+        wait::until("its name", || Ok((told(pid)?["service"] == name).then_some(())))
+            .with_context(|| format!("without {missing}: {:?}", told(pid)))?;
+        watched(&report, true)?;
+        call(&cart, "/call?cart")?;
+        // Who owns a Job is told a moment later; its name says it before.
+        let times = if missing.is_empty() { 10 } else { 1 };
+        for _ in 0..times {
+            call(&report, "/call?report")?;
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        // On a connection that was used while nobody was watched, the first exchange is lost.
+        call(&cart, "/call?cart")?;
+        call(&report, "/call?report")?;
+        let seen = session.finish(2 * (times + 2) - 2)?;
+        let of = |service: &str| -> Result<Vec<&Span>> {
+            let spans = seen.spans.iter();
+            let own: Vec<_> = spans
+                .filter(|span| resource(span, "service.name") == Some(service))
+                .collect();
+            ensure!(!own.is_empty(), "without {missing}: {:#?}", seen.spans);
+            Ok(own)
+        };
+        let (carts, reports) = (of(name)?, of("report")?);
+        let has = |spans: &[&Span], key: &str| spans.iter().any(|span| span.resource.contains_key(key));
+        let asks = carts
+            .iter()
+            .filter(|span| span.attributes.contains_key("url.full"));
+        let peers: BTreeSet<_> = asks.map(|span| span.text("service.peer.name")).collect();
+        let found = [
+            ("services", peers == BTreeSet::from([Some("checkout")])),
+            ("replicasets", has(&carts, "k8s.deployment.uid")),
+            (
+                "jobs",
+                has(&reports, "k8s.cronjob.uid") || !["", "jobs"].contains(&missing),
+            ),
+            ("events", seen.summary.value("kubernetes.events.dropped") == 0),
+        ];
+        for (right, is_there) in found {
+            ensure!(
+                is_there == (right != missing),
+                "{right} without {missing:?}: {:#?} {:#?}",
+                seen.spans,
+                seen.summary
+            );
+        }
+        ensure!(has(&reports, "k8s.cronjob.name"), "without {missing}");
+        ensure!(
+            seen.summary.value("kubernetes.annotations.wrong") == 1,
+            "{:#?}",
+            seen.summary
+        );
+    }
+    Ok(())
+}
+
+/// spanwire on that node, which reaches the API server by a relay alone.
+fn by_way_of(relay: &Relay, server: &ApiServer, folder: &Path, hooks: Hooks) -> Result<Options> {
+    let config = folder.join("kubeconfig");
+    let text = std::fs::read_to_string(server.kubeconfig())?;
+    let [there, here] = [server.address(), relay.address].map(|address| address.to_string());
+    ensure!(text.contains(&there), "{text}");
+    std::fs::write(&config, text.replace(&there, &here))?;
+    Ok(Options::run(hooks)
+        .environment("SPANWIRE_KUBECONFIG", config.display().to_string())
+        .environment("SPANWIRE_NODE_NAME", NODE))
+}
+
+fn what_a_node_is_told_does_not_grow_with_pods_of_other_nodes(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 1_000;
+    let server = ApiServer::start()?;
+    namespace(&server, "shop")?;
+    let pod = FakePod::make(&server, "shop", "cart", None)?;
+    let service = serve(&pod, "127.0.0.1", 1)?;
+    let folder = tempfile::tempdir()?;
+    // What it is told until it has followed an annotation, and while `meanwhile` is done.
+    let told = |meanwhile: &dyn Fn() -> Result<()>| -> Result<u64> {
+        let relay = Relay::start(server.address())?;
+        let session = Session::start(by_way_of(&relay, &server, folder.path(), hooks)?)?;
+        meanwhile()?;
+        for truth in [true, false] {
+            let value = format!("spanwire.dev/instrument={truth}");
+            server.annotate(&["pod", "cart", "-n", "shop"], &[&value])?;
+            watched(&service, truth)?;
+        }
+        session.finish(0)?;
+        Ok(relay.answered())
+    };
+    let make_others = || -> Result<()> {
+        let pods = (0..COUNT).map(|number| {
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": format!("other-{number}"), "namespace": "shop"},
+                "spec": {"nodeName": "node-2", "containers": [{"name": "web", "image": "registry.test/shop/web:1.2"}]},
+            })
+        });
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": pods.collect::<Value>()});
+        server.ask(&["create", "--filename=-", "--output=name"], &list.to_string())?;
+        Ok(())
+    };
+    let alone = told(&|| Ok(()))?;
+    let meanwhile = told(&make_others)?;
+    let after = told(&|| Ok(()))?;
+    let all = server.ask(&["get", "--raw=/api/v1/pods"], "")?.len() as u64;
+    ensure!(all > 1_000_000, "{all} bytes of all pods");
+    for bytes in [meanwhile, after] {
+        ensure!(
+            bytes < alone + all / 100,
+            "{bytes} bytes, {alone} without {COUNT} pods of other nodes, all of which have {all}"
+        );
+    }
     Ok(())
 }

@@ -24,6 +24,7 @@ spanwire_tests::under_one_hook_set!(
     what_is_joined_on_this_host_is_kept_together,
     a_sampler_on_its_own_goes_by_the_trace_s_id,
     rules_and_their_change,
+    rules_hold_for_services_that_come_when_thousands_of_others_have_gone,
     the_tree_shows_what_is_not_kept_if_that_is_asked,
 );
 
@@ -370,6 +371,55 @@ fn rules_and_their_change(hooks: Hooks) -> Result<()> {
     }
     ensure!(told.len() == 40);
     counts(&seen, 60, 60)
+}
+
+/// There are places for 4,095 services whose traces are decided by rules; those of services that have gone are given to others.
+fn rules_hold_for_services_that_come_when_thousands_of_others_have_gone(hooks: Hooks) -> Result<()> {
+    let keeper = Keeper::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("spanwire.yaml");
+    let watch = "watch:\n  include:\n    - executables: [again]\n    - command_lines: [\"*/pass_on.py*\"]\n";
+    let rules = "sampling:\n  rules:\n    - {services: [\"late*\"], ratio: 0}\n";
+    std::fs::write(&file, [watch, rules].concat())?;
+    let metrics = SocketAddr::from(([127, 0, 0, 1], port::free()?));
+    let options = Options::run(hooks).flag("--config").flag(file.as_os_str());
+    let session = Session::start(options.flag("--listen").flag(metrics.to_string()))?;
+    let full = |scrape: &Scrape| scrape.sum("spanwire_sampling_total", &[r#"kind="services_full""#]);
+    let spans =
+        |scrape: &Scrape, kind: &str| scrape.sum("spanwire_spans_total", &[&format!(r#"kind="{kind}""#)]);
+
+    let program = workload::c("again")?;
+    let mut others = Child::spawn(child::command(program.to_str().context("path in UTF-8")?))?;
+    wait::within(wait::START, "more services than there are places", || {
+        others.ensure_running()?;
+        Ok((full(&Scrape::of(metrics)?) > 0.0).then_some(()))
+    })?;
+    others.signal(Signal::KILL)?;
+    others.wait()?;
+
+    // It is looked for such places once in a while.
+    let mut asked = 0_u32;
+    let late = wait::within(wait::START, "a place for a service that comes now", || {
+        asked += 1;
+        let late = named(&format!("late-{asked}"), keeper.address)?;
+        let before = spans(&Scrape::of(metrics)?, "unsampled");
+        ask(late.address, "/late", &[])?;
+        let all = f64::from(2 * asked);
+        let both = |scrape: &Scrape| spans(scrape, "built") + spans(scrape, "unsampled");
+        let scrape = Scrape::until(metrics, "its spans", |scrape| both(scrape) >= all)?;
+        Ok((spans(&scrape, "unsampled") > before).then_some(late))
+    })?;
+    for number in 0..20 {
+        ask(late.address, &format!("/held/{number}"), &[])?;
+    }
+    // Of those that came before there was a place, all is kept.
+    let kept = 2 * (asked as usize - 1);
+    let seen = session.finish(kept)?;
+    let held = seen.spans.iter().filter(|span| span.path().starts_with("/held/"));
+    ensure!(held.count() == 0 && seen.spans.len() == kept, "{:#?}", seen.spans);
+    let unsampled = seen.summary.value("spans.unsampled");
+    ensure!(unsampled == 2 * 21, "{:#?}", seen.summary);
+    Ok(())
 }
 
 fn the_tree_shows_what_is_not_kept_if_that_is_asked(hooks: Hooks) -> Result<()> {

@@ -114,6 +114,16 @@ impl Client {
         Ok(Some(inspected))
     }
 
+    /// What containers are called now: those of these that the engine has and that run, by id (64
+    /// hexadecimal digits), each with its names.
+    pub(super) async fn names(&self, ids: &[&str]) -> Result<Vec<(String, Vec<String>)>, Failure> {
+        // {"id":["...","..."]}
+        let ids = ids.join("%22%2C%22");
+        let path = format!("/containers/json?filters=%7B%22id%22%3A%5B%22{ids}%22%5D%7D");
+        let answer = timeout(WITHIN, self.get(&path)).await;
+        inspect::names(&answer.map_err(|_| Failure::Slow)??.body)
+    }
+
     /// One question, on a connection of its own: what an engine does with those that stay open is not for us to find out.
     async fn get(&self, path: &str) -> Result<Answer, Failure> {
         let stream = UnixStream::connect(&self.path).await;

@@ -96,6 +96,24 @@ pub(super) fn image(body: &[u8]) -> Result<Image, Failure> {
     parsed(body)
 }
 
+/// Names of containers by id, out of a list of them. One may have several, of which others than its own have a slash within.
+pub(super) fn names(body: &[u8]) -> Result<Vec<(String, Vec<String>)>, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        id: String,
+        #[serde(default, deserialize_with = "nothing")]
+        names: Vec<String>,
+    }
+
+    let listed: Vec<Listed> = parsed(body)?;
+    let own = |name: &String| name.trim_start_matches('/').to_owned();
+    let named = listed
+        .into_iter()
+        .map(|it| (it.id, it.names.iter().map(own).collect()));
+    Ok(named.collect())
+}
+
 /// What an engine says of an error.
 pub(super) fn complaint(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]

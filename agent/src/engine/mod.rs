@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use trouble::{Trouble, delays};
 
 /// Where Docker and Podman have their sockets, unless somebody has said otherwise.
@@ -39,6 +39,13 @@ const WAITING: usize = 4_096;
 
 /// How often it is looked whether there is an engine more.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How often engines are asked what containers are called: one may be renamed while it runs. Not more often, since Podman's service
+/// may be started for each question.
+const NAMES: Duration = Duration::from_secs(60);
+
+/// Containers whose names are asked for together.
+const TOGETHER: usize = 16;
 
 /// Containers are asked for, until this is dropped.
 #[derive(Debug)]
@@ -137,6 +144,8 @@ async fn run(asker: Arc<Asker>) {
     let mut asked = HashMap::new();
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renaming = JoinSet::new();
+    renaming.spawn(Arc::clone(&asker).follow_names());
     loop {
         tokio::select! {
             wanted = asker.containers.wanted() => {
@@ -171,6 +180,32 @@ async fn run(asker: Arc<Asker>) {
 }
 
 impl Asker {
+    /// Has those asked for again that are called otherwise than they were.
+    async fn follow_names(self: Arc<Self>) {
+        loop {
+            sleep(NAMES).await;
+            let named = self.containers.named();
+            let mut asked = Vec::new();
+            for engine in &self.engines {
+                let Some(socket) = engine.client.socket().filter(|socket| !asked.contains(socket)) else {
+                    continue;
+                };
+                asked.push(socket);
+                for some in named.chunks(TOGETHER) {
+                    let ids: Vec<&str> = some.iter().map(|(id, _)| id.as_str()).collect();
+                    match engine.client.names(&ids).await {
+                        Ok(names) => self.containers.ask_for(renamed(some, &names)),
+                        Err(Failure::Absent) => break,
+                        Err(failure) => {
+                            engine.trouble.met(&failure);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Sockets that are there, each once: one may have many names.
     fn there(&self) -> Vec<client::SocketId> {
         let mut there = Vec::new();
@@ -249,6 +284,16 @@ impl Asker {
         };
         (outcome, 0)
     }
+}
+
+/// Ids of those that are listed, but no longer by the name that is known.
+fn renamed(known: &[(String, String)], listed: &[(String, Vec<String>)]) -> Vec<String> {
+    let is_called = |id: &String, name: &String| {
+        let other = listed.iter().find(|(listed, _)| listed == id);
+        other.is_none_or(|(_, names)| names.contains(name))
+    };
+    let renamed = known.iter().filter(|(id, name)| !is_called(id, name));
+    renamed.map(|(id, _)| id.clone()).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+/// How a question for names begins.
+const LIST: &str = "/containers/json?filters=%7B%22id%22%3A%5B%22";
+
 const ID: &str = "8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a8f2b8a7a3d0d4b7a";
 
 /// A socket of one test's own, removed at its end.
@@ -144,7 +147,7 @@ impl Case {
             if wanted(&answer) {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -223,6 +226,51 @@ async fn what_one_engine_does_not_know_another_is_asked_for() {
     assert_eq!(case.answer(&"0".repeat(64)).await, Answer::Nobodys);
     assert_eq!((first.asked().len(), second.asked().len()), (2, 2));
     assert_eq!(case.failed(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_renamed_is_asked_for_again_and_no_other_is() {
+    let (place, down) = (Place::new(), Place::new());
+    let other = "1".repeat(64);
+    let ids = [ID.to_owned(), other.clone()];
+    let server = Server::start(&place, move |path, number| {
+        let name = |id: &str| match id == ID && number > 4 {
+            true => "renamed",
+            false => "web",
+        };
+        if let Some(id) = ids.iter().find(|id| path.contains(&format!("/{id}/"))) {
+            let name = name(id);
+            return response("200 OK", &format!(r#"{{"Id":"{id}","Name":"/{name}"}}"#));
+        }
+        assert!(path.starts_with(LIST), "{path}");
+        assert!(ids.iter().all(|id| path.contains(id.as_str())), "{path}");
+        let listed = ids.each_ref().map(|id| {
+            let name = name(id);
+            format!(r#"{{"Id":"{id}","Names":["/other/alias","/{name}"]}}"#)
+        });
+        response("200 OK", &format!("[{}]", listed.join(",")))
+    });
+    // One that is away is no reason not to ask the other.
+    drop(UnixListener::bind(&down.0).unwrap());
+    let case = case(&[&down, &place]);
+    for id in [ID, &other] {
+        assert_eq!(case.name(id).await.as_deref(), Some("web"));
+    }
+    let is_renamed =
+        |answer: &Answer| matches!(answer, Answer::Told(it) if it.name.as_deref() == Some("renamed"));
+    let began = tokio::time::Instant::now();
+    case.until(ID, is_renamed).await;
+    assert!(began.elapsed() > NAMES);
+    assert_eq!(case.name(&other).await.as_deref(), Some("web"));
+    sleep(3 * NAMES).await;
+    let asked = server.asked();
+    let times = |id: &str| {
+        asked
+            .iter()
+            .filter(|path| path.contains(&format!("/{id}/")))
+            .count()
+    };
+    assert_eq!((times(ID), times(&other)), (2, 1), "{asked:?}");
 }
 
 #[tokio::test]
@@ -329,6 +377,7 @@ async fn a_container_is_known_though_nothing_is_of_its_image() {
         let server = Server::start(&place, move |path, number| match path.starts_with("/images/") {
             true if number <= 2 => response(status, ""),
             true => response("200 OK", r#"{"RepoDigests":["web@sha256:cd"]}"#),
+            false if path.starts_with(LIST) => response("200 OK", "[]"),
             false => response("200 OK", &body),
         });
         let case = case(&[&place]);
@@ -338,8 +387,10 @@ async fn a_container_is_known_though_nothing_is_of_its_image() {
                 |answer: &Answer| matches!(answer, Answer::Told(it) if !it.image_digests.is_empty());
             case.until(ID, has_digest).await;
         }
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        assert_eq!(server.asked().len(), asked, "{status}");
+        sleep(Duration::from_secs(600)).await;
+        let paths = server.asked();
+        let single = paths.iter().filter(|path| !path.starts_with(LIST));
+        assert_eq!(single.count(), asked, "{status}");
     }
 }
 

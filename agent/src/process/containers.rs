@@ -112,16 +112,34 @@ impl Containers {
 
     /// There is an engine more: it is asked for what no other knows.
     pub fn ask_again(&self) {
+        let is_unknown = |known: &Known| known.answer == Answer::Nobodys;
+        let state = self.state();
+        let unknown = state.known.iter().filter(|(_, known)| is_unknown(known));
+        let unknown: Vec<String> = unknown.map(|(id, _)| id.clone()).collect();
+        drop(state);
+        self.ask_for(unknown);
+    }
+
+    /// These are asked for once more, as far as they are remembered.
+    pub fn ask_for(&self, ids: Vec<String>) {
         let mut state = self.state();
         let waiting: HashSet<String> = state.wanted.iter().cloned().collect();
-        let unknown = state
-            .known
-            .iter()
-            .filter(|(id, known)| known.answer == Answer::Nobodys && !waiting.contains(*id));
-        let unknown: Vec<String> = unknown.map(|(id, _)| id.clone()).collect();
-        state.wanted.extend(unknown);
+        let ids = ids.into_iter().filter(|id| !waiting.contains(id));
+        let ids: Vec<String> = ids.filter(|id| state.known.contains_key(id)).collect();
+        state.wanted.extend(ids);
         drop(state);
         self.is_wanted.notify_one();
+    }
+
+    /// Those that an engine has told of, by id, with their names.
+    #[must_use]
+    pub fn named(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let named = state.known.iter().filter_map(|(id, known)| match &known.answer {
+            Answer::Told(container) => Some((id.clone(), container.name.clone()?)),
+            _ => None,
+        });
+        named.collect()
     }
 
     /// What has changed since this was last asked.
@@ -194,9 +212,13 @@ mod tests {
         assert_eq!(containers.wanted().await.len(), 2);
         containers.put(ID, Answer::Nobodys);
         containers.put(&other, told("other"));
+        assert_eq!(containers.named(), [(other, "other".to_owned())]);
         containers.ask_again();
         assert_eq!(containers.wanted().await, [ID]);
         assert_eq!(containers.look(ID), Answer::Nobodys);
+        containers.ask_for(vec![ID.into(), "1".repeat(64)]);
+        containers.ask_for(vec![ID.into()]);
+        assert_eq!(containers.wanted().await, [ID]);
     }
 
     #[tokio::test]

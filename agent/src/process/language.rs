@@ -23,8 +23,17 @@ const MAX_FILES: usize = 4_096;
 static PYTHON: LazyLock<Regex> =
     LazyLock::new(|| expression(r"(?-u)\x00(3\.1?\d\.\d{1,2}(?:(?:a|b|rc)\d+)?\+?)\x00"));
 static NODE: LazyLock<Regex> = LazyLock::new(|| expression(r"(?-u)/node-v(\d+\.\d+\.\d+)[-.]"));
-static RUBY: LazyLock<Regex> = LazyLock::new(|| expression(r"(?-u)\x00ruby (\d+\.\d+\.\d+)[ p]"));
+static RUBY: LazyLock<Regex> = LazyLock::new(|| {
+    expression(r"(?-u)\x00(ruby \d+\.\d+\.\d+[ p][^\x00+]{0,200}\) \[[^\x00\]]{1,60}\])\x00")
+});
 static PHP: LazyLock<Regex> = LazyLock::new(|| expression(r"(?-u)X-Powered-By: PHP/(\d+\.\d+\.\d+)"));
+static HOTSPOT: LazyLock<Regex> = LazyLock::new(|| {
+    expression(
+        r"(?-u)\x00((?:OpenJDK|Java HotSpot\(TM\)) [ -'*-~]{1,60} \([!-'*-~]{1,120}\) for linux-[0-9a-z]{1,20} JRE \([!-'*-~]{1,120}\))",
+    )
+});
+static OTP: LazyLock<Regex> =
+    LazyLock::new(|| expression(r"(?-u)Erlang/OTP (\d{1,4})(?: \[[A-Z0-9 ]{1,40}\])?%s \[erts-"));
 static RUSTC: LazyLock<Regex> =
     LazyLock::new(|| expression(r"(?-u)rustc version (\d+\.\d+\.\d+[-a-z0-9.]*)"));
 static RUST_SOURCE: LazyLock<Regex> = LazyLock::new(|| expression(r"(?-u)(/rustc/[0-9a-f]{40}/library/)"));
@@ -70,7 +79,7 @@ impl Languages {
     }
 
     fn found(&mut self, proc: &Proc, identity: &Identity, compiled: bool) -> Option<Runtime> {
-        if let Some(runtime) = identity.runtime.as_ref().filter(|it| it.version.is_some()) {
+        if let Some(runtime) = identity.runtime.as_ref().filter(|it| it.is_complete()) {
             return Some(runtime.clone());
         }
         let root = proc.root_of(identity.pid);
@@ -91,23 +100,30 @@ impl Languages {
 
     /// A runtime in a library, else in the executable that is called like it.
     fn interpreter(&mut self, program: &Program<'_>, open: &dyn Fn() -> Option<File>) -> Option<Runtime> {
-        let runtime = |name, version| Some(Runtime { name, version });
         if let Some(library) = program.library("libjvm.so") {
-            // HOME/lib/server/libjvm.so
+            // HOME/lib/server/libjvm.so, of Java 8 HOME/jre/lib/amd64/server/libjvm.so
             let home = library.ancestors().nth(3)?;
-            let text = |path: PathBuf| program.root?.text(&path, runtime::MAX_TEXT);
-            let release = text(home.join("release")).or_else(|| text(home.join("../release")));
-            return Some(runtime::java(&release.unwrap_or_default()));
+            let text = |path: &str| program.root?.text(&home.join(path), runtime::MAX_TEXT);
+            let release = ["release", "../release", "../../release"]
+                .iter()
+                .find_map(|it| text(it));
+            let file = program.root.and_then(|root| root.open(library));
+            let machine = file.and_then(|file| self.text(file, ".rodata", "java", &HOTSPOT));
+            return Some(runtime::java_with(
+                &release.unwrap_or_default(),
+                machine.as_deref(),
+            ));
         }
         if let Some(library) = program.library("libcoreclr.so") {
-            return runtime(".NET", library.parent().and_then(folder_of_version));
+            return Some(runtime::dot_net(library.parent().and_then(folder_of_version)));
         }
         let name = program.executable.file_name()?.to_str()?;
         if name.starts_with("beam.") {
             // .../erts-13.1.5/bin/beam.smp
             let erts = program.executable.ancestors().nth(2).and_then(Path::file_name);
-            let version = erts.and_then(|erts| erts.to_str()?.strip_prefix("erts-"));
-            return runtime("BEAM", version.map(str::to_owned));
+            let erts = erts.and_then(|erts| erts.to_str()?.strip_prefix("erts-"));
+            let otp = open().and_then(|file| self.text(file, ".data", "otp", &OTP));
+            return Some(runtime::beam(otp.as_deref(), erts));
         }
         for (begin, library, name_of_runtime, pattern) in [
             ("node", "libnode.so", "nodejs", &NODE),
@@ -120,8 +136,8 @@ impl Languages {
                 None if name.starts_with(begin) => open(),
                 None => continue,
             };
-            let version = file.and_then(|file| self.version(file, ".rodata", name_of_runtime, pattern));
-            return runtime(name_of_runtime, version);
+            let text = file.and_then(|file| self.text(file, ".rodata", name_of_runtime, pattern));
+            return Some(Runtime::told(name_of_runtime, text));
         }
         None
     }
@@ -140,31 +156,28 @@ impl Languages {
             symbol
         })?;
         let (_, name, pattern) = EMBEDDED.iter().find(|(known, ..)| *known == symbol)?;
-        let version = executable().and_then(|file| self.version(file, ".rodata", name, pattern));
-        Some(Runtime { name, version })
+        let text = executable().and_then(|file| self.text(file, ".rodata", name, pattern));
+        Some(Runtime::told(name, text))
     }
 
     /// What the compiler has left.
     fn compiled(&mut self, program: &Program<'_>, executable: &File) -> Option<Runtime> {
         let again = || executable.try_clone().ok();
-        if let Some(version) = self.version(again()?, ".comment", "rust", &RUSTC) {
-            return Some(Runtime {
-                name: "rust",
-                version: Some(version),
-            });
+        if let Some(version) = self.text(again()?, ".comment", "rust", &RUSTC) {
+            return Some(Runtime::new("rust", Some(version)));
         }
         // Panics name the standard library's source.
-        let is_rust = self.version(again()?, ".rodata", "rust", &RUST_SOURCE).is_some();
+        let is_rust = self.text(again()?, ".rodata", "rust", &RUST_SOURCE).is_some();
         let name = match program.library("libstdc++.so").is_some() {
             _ if is_rust => "rust",
             true => "c++",
             false => "c/c++",
         };
-        Some(Runtime { name, version: None })
+        Some(Runtime::new(name, None))
     }
 
     /// The first group of `pattern` in a section of a file.
-    fn version(
+    fn text(
         &mut self,
         file: File,
         section: &'static str,

@@ -52,6 +52,7 @@ pub(super) fn running(attributes: &[Attribute], runtime: &Runtime) -> Vec<Attrib
     let texts = [
         ("process.runtime.name", Some(runtime.name)),
         ("process.runtime.version", version),
+        ("process.runtime.description", runtime.description.as_deref()),
     ];
     for (key, text) in texts.into_iter().filter_map(|(key, text)| Some((key, text?))) {
         if attributes.iter().all(|attribute| attribute.key != key) {
@@ -247,6 +248,7 @@ impl Merged {
         if let Some(runtime) = &identity.runtime {
             self.text("process.runtime.name", runtime.name);
             self.maybe("process.runtime.version", runtime.version.as_deref());
+            self.maybe("process.runtime.description", runtime.description.as_deref());
         }
         if let Some(container) = &identity.container {
             self.text("container.id", container.id.as_str());

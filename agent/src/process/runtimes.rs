@@ -1,4 +1,4 @@
-//! Versions of language runtimes that take long to find out: read by a thread of its own, while the process goes by what is known.
+//! Versions and descriptions of language runtimes that take long to find out: read by a thread of its own, while the process goes by what is known.
 
 use super::{Identity, Languages, Proc, Runtime};
 use crate::health::{Counter, Health};
@@ -47,9 +47,9 @@ impl Runtimes {
         })
     }
 
-    /// Has the runtime of a process looked for, if its version is not known.
+    /// Has the runtime of a process looked for, if not all is known of it.
     pub(super) fn ask(&self, identity: &Arc<Identity>) {
-        let is_known = identity.runtime.as_ref().is_some_and(|it| it.version.is_some());
+        let is_known = identity.runtime.as_ref().is_some_and(Runtime::is_complete);
         if !is_known && self.asked.try_send(Arc::clone(identity)).is_err() {
             self.health.add(Counter::RuntimesUnread, 1);
         }

@@ -80,6 +80,77 @@ fn interpreters_that_are_installed_tell_their_version_by_their_files() {
     check("/usr/bin/php8.2", &["-r", "fgets(STDIN);"], &["--version"], "php");
 }
 
+/// The runtime that a process would have that runs this program with this file in its memory, as this host has them.
+fn of_files(executable: &Path, file: Option<&Path>) -> Runtime {
+    let root = Proc::host().root_of(std::process::id()).unwrap();
+    let program = Program {
+        executable: executable.to_owned(),
+        files: file.into_iter().map(Path::to_owned).collect(),
+        root: Some(&root),
+    };
+    let open = || File::open(executable).ok();
+    Languages::default()
+        .interpreter(&program, &open)
+        .expect("a runtime")
+}
+
+#[test]
+fn machines_of_java_that_are_installed_are_described_as_they_describe_themselves() {
+    let homes = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    for home in homes.map(|entry| entry.path()) {
+        let java = home.join("bin/java");
+        if home.is_symlink() || !java.exists() {
+            continue;
+        }
+        let told = said(java.to_str().unwrap(), &["-XshowSettings:properties", "-version"]);
+        let property = |name: &str| {
+            let mut lines = told.lines();
+            let value = lines.find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(" = "));
+            value.unwrap_or_else(|| panic!("{name} in {told}")).to_owned()
+        };
+        let description = ["java.vm.vendor", "java.vm.name", "java.vm.version"].map(property);
+        let library = home.join("lib/server/libjvm.so");
+        let found = of_files(&java, Some(&library));
+        assert_eq!(found.name, property("java.runtime.name"));
+        assert_eq!(found.version, Some(property("java.runtime.version")));
+        assert_eq!(found.description, Some(description.join(" ")));
+        assert!(found.is_complete());
+    }
+}
+
+#[test]
+fn erlang_and_ruby_that_are_installed_are_described_as_they_describe_themselves() {
+    let ask = "io:format(\"~s ~s\", [erlang:system_info(otp_release), erlang:system_info(version)]), halt().";
+    for folder in std::fs::read_dir("/usr/lib/erlang")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let machine = folder.path().join("bin/beam.smp");
+        if !machine.exists() {
+            continue;
+        }
+        let told = said("erl", &["-noinput", "-eval", ask]);
+        let (otp, erts) = told.split_once(' ').expect("two of them");
+        let expect = Runtime {
+            name: "BEAM",
+            version: Some(erts.to_owned()),
+            description: Some(format!("Erlang/OTP {otp} erts-{erts}")),
+        };
+        assert_eq!(of_files(&machine, None), expect);
+    }
+    if let Some(running) = Running::start("/usr/bin/ruby3.1", &["-e", "gets"]) {
+        let found = running.language("ruby");
+        let told = said(
+            "/usr/bin/ruby3.1",
+            &["-e", "print RUBY_VERSION, '/', RUBY_DESCRIPTION"],
+        );
+        let (version, description) = told.split_once('/').expect("two of them");
+        assert_eq!(found.version.as_deref(), Some(version));
+        assert_eq!(found.description.as_deref(), Some(description));
+    }
+}
+
 #[test]
 fn python_under_another_name_is_python() {
     let folder = super::super::fake::Folder::new();
@@ -117,10 +188,8 @@ fn runtimes_that_cannot_be_had_here_by_files_as_they_would_be_in_memory() {
             root: None,
         };
         let found = Languages::default().interpreter(&program, &|| None);
-        let expect = expect.map(|(name, version)| Runtime {
-            name,
-            version: version.map(str::to_owned),
-        });
+        let found = found.map(|runtime| (runtime.name, runtime.version));
+        let expect = expect.map(|(name, version)| (name, version.map(str::to_owned)));
         assert_eq!(found, expect, "{executable} {files:?}");
     };
     let shared = "/usr/share/dotnet/shared/Microsoft.NETCore.App/8.0.11";
@@ -168,8 +237,24 @@ fn versions_as_constant_data_has_them() {
     );
     check(
         &RUBY,
-        b"\x00ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) [x86_64-linux-gnu]",
-        Some("3.1.2"),
+        b"\x00ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) +YJIT [x86_64-linux-gnu]\0\
+          ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) [x86_64-linux-gnu]\0",
+        Some("ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) [x86_64-linux-gnu]"),
+    );
+    check(
+        &OTP,
+        b"Erlang/OTP 25 compiler\nErlang/OTP 25%s [erts-13.1.5] [source]",
+        Some("25"),
+    );
+    check(
+        &OTP,
+        b"Erlang/OTP 27 [RELEASE CANDIDATE 1]%s [erts-15.0]",
+        Some("27"),
+    );
+    check(
+        &HOTSPOT,
+        b"\0OpenJDK 64-Bit Server VM\0OpenJDK 64-Bit Server VM (17.0.15+6-Debian) for linux-amd64 JRE (17.0.15+6-Debian), built",
+        Some("OpenJDK 64-Bit Server VM (17.0.15+6-Debian) for linux-amd64 JRE (17.0.15+6-Debian)"),
     );
     check(&PHP, b"X-Powered-By: PHP/8.2.29", Some("8.2.29"));
     check(

@@ -51,10 +51,7 @@ fn all_that_is_known_of_a_process() {
         comm: "a (b) c".into(),
         executable: Some("/usr/bin/python3.11".into()),
         owner: Some("shop".into()),
-        runtime: Some(Runtime {
-            name: "cpython",
-            version: None,
-        }),
+        runtime: Some(Runtime::new("cpython", None)),
         container: Some(Container {
             id: ID.into(),
             name: Some("web".into()),

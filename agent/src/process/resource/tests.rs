@@ -73,10 +73,7 @@ fn value(identity: &Identity, shared: &[(String, String)], key: &str) -> Option<
 #[test]
 fn all_attributes_of_a_process() {
     let identity = Identity {
-        runtime: Some(Runtime {
-            name: "nodejs",
-            version: Some("20.1.0".into()),
-        }),
+        runtime: Some(Runtime::new("nodejs", Some("20.1.0".into()))),
         container: Some(Container {
             id: "abc".into(),
             name: Some("web-1".into()),
