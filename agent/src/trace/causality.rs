@@ -375,14 +375,21 @@ impl Causality {
         }
     }
 
-    /// An exchange is over. `context` is what its request's own fields say.
-    pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
-        let Some(node) = self.nodes.at_mut(id) else {
-            return;
-        };
-        node.context.get_or_insert_with(|| context.map(Box::new));
-        if node.ended.replace(time).is_none() {
+    /// An exchange is over: what its process sends from now on is not for it. Exchanges come to be over in the order of events,
+    /// and are finished many at a time.
+    pub fn over(&mut self, id: SpanId, time: u64) {
+        if let Some(node) = self.nodes.at_mut(id)
+            && node.ended.replace(time).is_none()
+        {
             answer(&mut self.handled, id, node);
+        }
+    }
+
+    /// An exchange is over, and `context` is what its request's own fields say.
+    pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
+        self.over(id, time);
+        if let Some(node) = self.nodes.at_mut(id) {
+            node.context.get_or_insert_with(|| context.map(Box::new));
         }
     }
 

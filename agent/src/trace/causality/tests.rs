@@ -393,6 +393,22 @@ fn the_only_request_in_flight_is_the_one_and_several_are_none() {
 }
 
 #[test]
+fn what_is_over_is_not_in_flight_though_it_is_finished_later() {
+    let mut host = Host::new();
+    host.received(1, 20, 1, None);
+    host.causality.over(id(1), SECOND);
+    host.received(2, 20, 1, None);
+    host.sent(3, 20, 1, None, None);
+    host.end(1, 1, None);
+    host.causality.over(id(2), SECOND);
+    host.sent(4, 20, 1, None, None);
+    host.end(2, 1, None);
+    assert_eq!(host.place(3, 1), Some((trace(2), Some(id(2)))));
+    assert_eq!(host.place(4, 1), Some((trace(4), None)));
+    assert_eq!(host.health.value(Counter::ParentsAmbiguous), 0);
+}
+
+#[test]
 fn who_asks_itself_is_not_taken_to_ask_for_that() {
     let mut host = Host::new();
     host.sent(1, 20, 1, None, Some(7));
