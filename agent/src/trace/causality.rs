@@ -73,6 +73,8 @@ struct Position {
     state: SmolStr,
     /// The parent was concluded, and not seen.
     is_inferred: bool,
+    /// What it was sent for was over before it began. Of what is received nothing is said: a message always is.
+    is_late: bool,
     /// It is told by an SDK.
     is_left_out: bool,
     /// It is not worth a trace.
@@ -471,9 +473,10 @@ impl Causality {
             return Settled::Dropped(why);
         }
         if position.is_inferred {
-            let value = Value::Boolean(true);
-            let key = semconv::PARENT_INFERRED.into();
-            span.attributes.push(Attribute { key, value });
+            mark(span, semconv::PARENT_INFERRED);
+        }
+        if position.is_late {
+            mark(span, semconv::PARENT_ENDED);
         }
         span.trace_id = position.trace_id;
         span.parent = position.parent;
@@ -522,6 +525,7 @@ impl Causality {
         let position = match parent.filter(|_| depth > 0) {
             Some(parent) => {
                 let above = self.position(parent, table, now, depth - 1)?;
+                let ended = self.nodes.at(parent).and_then(|node| node.ended);
                 Position {
                     parent: if above.is_left_out {
                         above.parent
@@ -529,6 +533,7 @@ impl Causality {
                         Some(parent)
                     },
                     is_inferred: is_inferred || above.is_left_out && above.is_inferred,
+                    is_late: direction == Direction::Sent && ended.is_some_and(|ended| ended < start),
                     is_left_out: covered == Covered::All,
                     dropped: dropped(above.dropped.is_some()),
                     link: None,
@@ -544,6 +549,7 @@ impl Causality {
                         parent: Some(context.parent),
                         state,
                         is_inferred: false,
+                        is_late: false,
                         is_left_out: covered != Covered::No,
                         verdict,
                         link: None,
@@ -563,6 +569,7 @@ impl Causality {
                         parent: told,
                         state,
                         is_inferred: false,
+                        is_late: false,
                         is_left_out: covered == Covered::All,
                         dropped: dropped(false),
                         verdict,
@@ -649,6 +656,13 @@ impl Causality {
             keeps
         });
     }
+}
+
+/// Says something of a span in an attribute of ours.
+fn mark(span: &mut Span, key: &'static str) {
+    let value = Value::Boolean(true);
+    let key = key.into();
+    span.attributes.push(Attribute { key, value });
 }
 
 /// A request is no longer in flight.

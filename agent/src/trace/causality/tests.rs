@@ -440,6 +440,49 @@ fn what_goes_on_long_after_its_parent_keeps_it() {
     assert_eq!(host.health.value(Counter::ParentsLost), 0);
 }
 
+/// Whether a span says that what it was sent for was over before it began.
+fn is_late(span: &Span) -> bool {
+    span.attributes.iter().any(|it| it.key == semconv::PARENT_ENDED)
+}
+
+#[test]
+fn what_begins_after_the_end_of_its_parent_says_so() {
+    let mut host = Host::new();
+    host.received(1, 10, 1, None);
+    host.sent(2, 10, 2, Some(1), None);
+    host.end(1, 2, None);
+    host.sent(3, 10, 3, Some(1), None);
+    host.sent(4, 10, 3, Some(1), None);
+    host.asks(4);
+    host.end(2, 4, None);
+    host.end(3, 4, None);
+    // It is found out while the parent is remembered.
+    host.causality.sweep(&host.table, 4 * SECOND);
+    host.causality.sweep(&host.table, 9 * SECOND);
+    assert!(!host.causality.nodes.contains(id(1)));
+    host.end(4, 9, None);
+    let now = 9 * SECOND;
+    let late = here(host.causality.place(span(4), KEPT, &host.table, now));
+    assert!(late.parent == Some(id(1)) && is_late(&late), "{late:?}");
+}
+
+#[test]
+fn what_begins_before_the_end_of_its_parent_or_is_received_says_nothing_of_it() {
+    let mut host = Host::new();
+    host.received(1, 10, 1, None);
+    host.sent(2, 10, 2, Some(1), Some(7));
+    host.end(2, 3, None);
+    host.received(3, 20, 4, Some(7));
+    host.sent(4, 10, 2, Some(1), None);
+    host.end(1, 2, None);
+    host.end(3, 4, None);
+    host.end(4, 4, None);
+    for number in [1, 2, 3, 4] {
+        let placed = here(host.causality.place(span(number), KEPT, &host.table, 5 * SECOND));
+        assert!(!is_late(&placed), "{placed:?}");
+    }
+}
+
 #[test]
 fn what_is_over_is_forgotten_and_what_is_in_flight_is_not() {
     let mut host = Host::new();
