@@ -10,6 +10,7 @@ pub mod api_server;
 pub mod bulk;
 pub mod calls;
 pub mod capture;
+pub mod carried;
 pub mod cases;
 pub mod chain;
 pub mod child;
