@@ -164,6 +164,8 @@ struct Node {
     parent: Option<SpanId>,
     /// That was concluded, and not seen.
     is_inferred: bool,
+    /// It was concluded here: it was the only one in flight.
+    is_only_one: bool,
     /// What its own fields say, once they have been read.
     context: Option<Option<Box<Context>>>,
     position: Option<Position>,
@@ -271,6 +273,7 @@ impl Causality {
         };
         let mut parent = began.parent;
         let mut is_inferred = began.cause == Cause::Event;
+        let mut is_only_one = false;
         match origin.direction {
             _ if passes => {}
             Direction::Received => {
@@ -283,6 +286,7 @@ impl Causality {
                 if parent.is_none() && !began.is_told {
                     parent = self.only_one(origin.pid, began.cause);
                     is_inferred = true;
+                    is_only_one = parent.is_some();
                 }
             }
         }
@@ -303,6 +307,7 @@ impl Causality {
             decision: began.ids.decision,
             parent,
             is_inferred,
+            is_only_one,
             context: None,
             position: None,
         };
@@ -502,6 +507,7 @@ impl Causality {
         let decision = node.decision;
         let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
         let (covered, is_refused) = (node.covered, node.is_refused);
+        let (pid, is_only_one) = (node.pid, node.is_only_one);
         let is_young = now < start.saturating_add(PATIENCE);
         if is_young && self.is_untold(id, table) {
             return None;
@@ -515,6 +521,15 @@ impl Causality {
                 sender
             }
             Direction::Sent => parent.filter(|parent| self.is_for(id, *parent, table)),
+        };
+        let parent = match parent.filter(|_| is_only_one && depth > 0) {
+            // It may even be who receives this.
+            Some(parent) if self.is_own(parent, pid) => None,
+            Some(parent) => {
+                self.position(parent, table, now, depth - 1)?;
+                Some(parent).filter(|parent| !self.is_own(*parent, pid))
+            }
+            None => parent,
         };
         let is_dropped = self.nodes.at(id).and_then(|node| node.is_dropped) == Some(true);
         let dropped = |is_above: bool| match (is_dropped, is_above) {

@@ -418,6 +418,21 @@ fn who_asks_itself_is_not_taken_to_ask_for_that() {
 }
 
 #[test]
+fn who_asks_itself_may_be_told_of_as_a_receiver_first() {
+    let mut host = Host::new();
+    host.received(2, 20, 1, Some(7));
+    host.sent(1, 20, 1, None, Some(7));
+    // Beside it, while nothing says yet who has sent that.
+    host.received(4, 30, 1, Some(8));
+    host.sent(5, 30, 1, None, None);
+    host.sent(3, 30, 1, None, Some(8));
+    for (number, is_below) in [(1, None), (2, Some(1)), (3, None), (4, Some(3)), (5, None)] {
+        let trace = trace(is_below.unwrap_or(number));
+        assert_eq!(host.place(number, 1), Some((trace, is_below.map(id))), "{number}");
+    }
+}
+
+#[test]
 fn a_parent_that_was_lost_is_none() {
     let mut host = Host::new();
     host.sent(2, 20, 1, Some(1), None);
