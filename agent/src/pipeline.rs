@@ -233,7 +233,13 @@ impl Stages {
 
     /// Takes in one event; what it finishes is added to `finished`.
     fn accept(&mut self, event: &Event<'_>, finished: &mut Vec<Finished>) {
+        let before = finished.len();
         self.table.accept(event, finished);
+        for finished in finished.iter().skip(before) {
+            if let Some(ids) = finished.exchange.first().ids {
+                self.causality.over(ids.span_id, finished.exchange.ended().time);
+            }
+        }
         if let Event::Bytes {
             origin,
             request: asks,

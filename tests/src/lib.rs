@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod bulk;
 pub mod calls;
 pub mod capture;
+pub mod carried;
 pub mod cases;
 pub mod chain;
 pub mod child;

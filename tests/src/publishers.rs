@@ -22,10 +22,14 @@ pub enum Publisher {
     Amqplib,
     /// Go's, from goroutines side by side.
     Amqp091,
+    /// Java's, from threads side by side, in a Java that is called otherwise; by Netty.
+    AmqpClient,
+    /// The same, by sockets that block.
+    AmqpClientBlocking,
 }
 
 impl Publisher {
-    /// All of them.
+    /// All that are injected into on every kernel.
     pub const ALL: [Self; 4] = [Self::Pika, Self::AioPika, Self::Amqplib, Self::Amqp091];
 
     /// The command that publishes with routing keys of its own, and ends well where all was confirmed.
@@ -40,6 +44,7 @@ impl Publisher {
                 command
             }
             Self::Amqp091 => child::command(&workload::go_program("publish")?.to_string_lossy()),
+            Self::AmqpClient | Self::AmqpClientBlocking => workload::java_as_curl("Publish")?,
         };
         command.args([
             broker.service.address.to_string(),
@@ -47,6 +52,9 @@ impl Publisher {
             large.to_string(),
             format!("{self:?}"),
         ]);
+        if self == Self::AmqpClient {
+            command.arg("netty");
+        }
         Ok(command)
     }
 }

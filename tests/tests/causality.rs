@@ -3,7 +3,8 @@
 
 use anyhow::{Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
-use spanwire_tests::chain::{Chain, Level, Loop, Pools, Runtime, Server};
+use spanwire_tests::chain::{Chain, Grpcio, Level, Library, Loop, Pools, Runtime, Server, Way};
+use spanwire_tests::span::Kind;
 use spanwire_tests::truth::{Report, Tally};
 
 spanwire_tests::under_both_hook_sets!(
@@ -30,7 +31,17 @@ spanwire_tests::under_one_hook_set!(
     fastapi_over_http2,
     node,
     node_with_exhausted_pools,
-    node_with_requests_that_let_others_go_on
+    node_with_requests_that_let_others_go_on,
+    node_asked_by_http2,
+    node_asked_by_grpc,
+    node_in_a_worker_thread,
+    node_that_hands_on_to_worker_threads,
+    threads_of_grpcio,
+    tasks_of_grpcio,
+    messages_of_aio_pika,
+    messages_of_amqplib,
+    messages_of_amqplib_one_at_a_time,
+    messages_of_amqp091
 );
 
 /// Requests at each level.
@@ -106,13 +117,21 @@ fn streams_that_goroutines_serve(hooks: Hooks) -> Result<()> {
     check(hooks, Runtime::Streams)
 }
 
-/// Calls that are given up, and that take too long: what is tidied up then is for them, too.
+/// Calls that are given up, and that take too long: what is tidied up then is for them, too. It says that they were over where
+/// the server had been told so.
 fn streams_that_are_broken_off(hooks: Hooks) -> Result<()> {
     let levels = [1, 3].map(|concurrency| Level {
         concurrency,
         count: 20,
     });
     let grown = Chain::start(Runtime::BrokenOff)?.grow(Options::run(hooks), &levels)?;
+    for span in grown.seen.spans.iter().filter(|it| it.kind == Kind::Client) {
+        let subject = span.subject();
+        let is_late = span.attributes.contains_key("spanwire.parent.ended");
+        if subject.contains("given") {
+            ensure!(is_late == subject.contains("given over"), "{span:#?}");
+        }
+    }
     let report = grown.report()?;
     print!("{report}");
     report.all_right()
@@ -183,4 +202,100 @@ fn node_with_requests_that_let_others_go_on(hooks: Hooks) -> Result<()> {
     );
     ensure!(found.without + found.missing + found.surplus == 0, "{report}");
     Ok(())
+}
+
+/// Of processes that are not followed: where they handle one request at a time its children are told, as inferred. Where they
+/// handle more, no parent is claimed as certain, hardly one is wrong, and who has none is counted.
+fn never_wrong(hooks: Hooks, runtime: Runtime, levels: &[Level]) -> Result<()> {
+    let grown = Chain::start(runtime)?.grow(Options::run(hooks), levels)?;
+    let report = grown.report()?;
+    print!("{report}");
+    let shown = || {
+        let example = report.example().unwrap_or_default();
+        format!("{report}{example}\n{:?}", grown.seen.summary)
+    };
+    let found = report.levels();
+    let all = found.values().copied().fold(Tally::default(), Tally::and);
+    ensure!(all.wrong * 1000 <= all.spans && all.certain == 0, "{}", shown());
+    ensure!(all.without + all.missing + all.surplus == 0, "{}", shown());
+    let open = |tally: Tally| match runtime {
+        // Nothing in a message says who published it.
+        Runtime::Deliveries(..) => tally.open - tally.requests,
+        _ => tally.open,
+    };
+    let is_alone = !matches!(runtime, Runtime::Deliveries(_, 2..));
+    if let Some(&alone) = found.get(&1).filter(|_| is_alone) {
+        ensure!(open(alone) * 20 <= alone.spans, "{}", shown());
+    }
+    let counted = grown.seen.summary.value("causality.ambiguous");
+    ensure!(open(all) == 0 || counted > 0, "{}", shown());
+    grown.seen.counted()
+}
+
+/// One at a time, a few, and many.
+const FEW: [Level; 3] = [
+    Level {
+        concurrency: 1,
+        count: 30,
+    },
+    Level {
+        concurrency: 3,
+        count: 60,
+    },
+    Level {
+        concurrency: 50,
+        count: 150,
+    },
+];
+
+/// Streams that one connection brings cannot be told apart.
+fn node_asked_by_http2(hooks: Hooks) -> Result<()> {
+    never_wrong(hooks, Runtime::NodeBy(Way::Http2), &FEW)
+}
+
+fn node_asked_by_grpc(hooks: Hooks) -> Result<()> {
+    never_wrong(hooks, Runtime::NodeBy(Way::Grpc), &FEW)
+}
+
+/// It is followed as the main thread is.
+fn node_in_a_worker_thread(hooks: Hooks) -> Result<()> {
+    never_wrong(hooks, Runtime::NodeBy(Way::Worker), &FEW)
+}
+
+fn node_that_hands_on_to_worker_threads(hooks: Hooks) -> Result<()> {
+    never_wrong(hooks, Runtime::NodeBy(Way::Workers), &FEW)
+}
+
+fn threads_of_grpcio(hooks: Hooks) -> Result<()> {
+    never_wrong(hooks, Runtime::Grpcio(Grpcio::Threads), &FEW)
+}
+
+fn tasks_of_grpcio(hooks: Hooks) -> Result<()> {
+    never_wrong(hooks, Runtime::Grpcio(Grpcio::Aio), &FEW)
+}
+
+fn messages_of_aio_pika(hooks: Hooks) -> Result<()> {
+    messages(hooks, Library::AioPika, 10)
+}
+
+fn messages_of_amqp091(hooks: Hooks) -> Result<()> {
+    messages(hooks, Library::Amqp091, 10)
+}
+
+fn messages_of_amqplib(hooks: Hooks) -> Result<()> {
+    messages(hooks, Library::Amqplib, 10)
+}
+
+/// Of any library that is not followed: only one is in flight then.
+fn messages_of_amqplib_one_at_a_time(hooks: Hooks) -> Result<()> {
+    messages(hooks, Library::Amqplib, 1)
+}
+
+/// What is asked between a delivery and its acknowledgement, with so many deliveries at a time.
+fn messages(hooks: Hooks, library: Library, at_a_time: u16) -> Result<()> {
+    let level = Level {
+        concurrency: 1,
+        count: 100,
+    };
+    never_wrong(hooks, Runtime::Deliveries(library, at_a_time), &[level])
 }

@@ -1,21 +1,18 @@
 //! Context that spanwire puts into requests: each carries the one of its own span, and is else as it was, to the byte.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
-use spanwire_tests::calls::{self, Call, Peer};
+use spanwire_tests::calls::Peer;
+use spanwire_tests::carried::{self, carry_their_own, each_carries_its_own, spans_of};
 use spanwire_tests::child::Child;
-use spanwire_tests::expect::{Expected, Matcher, both};
+use spanwire_tests::expect::Expected;
 use spanwire_tests::injection::{
-    Client, Got, Keeper, Keeper2, Outcome, Planned, clients, counting, header_of, once, plan, propagating,
-    requests,
+    Client, Keeper, Keeper2, Outcome, clients, counting, header_of, once, plan, propagating, requests,
 };
 use spanwire_tests::seen::Seen;
 use spanwire_tests::sends::{Cases, message};
 use spanwire_tests::session::Session;
-use spanwire_tests::span::{Kind, Span};
+use spanwire_tests::span::Kind;
 
 spanwire_tests::under_both_hook_sets!(
     http1_of_each_client,
@@ -24,35 +21,6 @@ spanwire_tests::under_both_hook_sets!(
     http2_of_each_client,
     grpc_of_each_client,
 );
-
-/// `got` are the requests that came when nobody was there, but that each carries, behind all else, the header of its own
-/// client's span.
-fn each_carries_its_own(
-    plain: &BTreeMap<String, Got>,
-    got: &BTreeMap<String, Got>,
-    seen: &Seen,
-) -> Result<()> {
-    let spans = clients(seen);
-    ensure!(
-        plain.keys().eq(got.keys()),
-        "{} and {} requests",
-        plain.len(),
-        got.len()
-    );
-    for (path, plain) in plain {
-        let span = spans
-            .get(path.as_str())
-            .with_context(|| format!("no span of {path}"))?;
-        let mut expected = plain.clone();
-        expected.head.push(header_of(span));
-        ensure!(
-            got[path] == expected,
-            "{path}: {:#?}, not {expected:#?}",
-            got[path]
-        );
-    }
-    Ok(())
-}
 
 /// Each server's span is a child of the client's of the same request, which is the first of its trace, unless the application
 /// names another.
@@ -72,18 +40,6 @@ fn both_ends_meet(seen: &Seen) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn spans_of(planned: &Planned, address: SocketAddr) -> [Expected; 2] {
-    let method = if planned.size.is_some() { "POST" } else { "GET" };
-    both(method, &planned.path, address, |span| {
-        let span = span.body(2).with("user_agent.original", Matcher::Anything);
-        match planned.size {
-            None => span,
-            Some(0) => span.with("http.request.body.size", Matcher::IsIfAny(0.into())),
-            Some(size) => span.request_body(size as u64),
-        }
-    })
 }
 
 fn http1_of_each_client(hooks: Hooks) -> Result<()> {
@@ -374,121 +330,13 @@ fn http2_of_each_client(hooks: Hooks) -> Result<()> {
     Ok(())
 }
 
-/// The same as [`each_carries_its_own`] where some may have been left as they were; how many were not.
-fn carry_their_own(plain: &BTreeMap<String, Got>, got: &BTreeMap<String, Got>, seen: &Seen) -> Result<u64> {
-    let touched: BTreeMap<String, Got> = got
-        .iter()
-        .filter(|(path, got)| plain.get(*path) != Some(got))
-        .map(|(path, got)| (path.clone(), got.clone()))
-        .collect();
-    ensure!(
-        plain.keys().eq(got.keys()),
-        "{} and {} requests",
-        plain.len(),
-        got.len()
-    );
-    let same = plain.iter().filter(|(path, _)| touched.contains_key(*path));
-    each_carries_its_own(
-        &same.map(|(path, got)| (path.clone(), got.clone())).collect(),
-        &touched,
-        seen,
-    )?;
-    Ok(touched.len() as u64)
-}
-
-/// What is told of a call whoever makes it, and when: without its context, and without the time that it may take.
-fn call(got: &Got) -> Got {
-    let is_told = |line: &&String| !line.starts_with("traceparent:") && !line.starts_with("grpc-timeout:");
-    Got {
-        head: got.head.iter().filter(is_told).cloned().collect(),
-        body: got.body.clone(),
-    }
-}
-
 fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
     const CLIENTS: [Peer; 3] = [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs];
-    // None that the client gives up; the seventh of eight is large.
-    const KINDS: [&str; 8] = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Sum"];
-    let keeper = Keeper2::start()?;
     let count = requests(hooks, 500)?;
-    let call_all = || -> Result<_> {
-        let mut told: Vec<Call> = Vec::new();
-        for client in CLIENTS {
-            let mut command = client.call(keeper.address, count, 50)?;
-            // Connections of HTTP/2 are enrolled when they are connected, or not at all.
-            command.args(KINDS).env("WAIT", "1s");
-            let child = Child::spawn(command)?;
-            told.extend(calls::told::<Call>(&child.succeed()?)?);
-        }
-        let all: Vec<Got> = keeper.kept.take()?.into_values().flatten().collect();
-        Ok((told, all))
-    };
-    let key = |got: &Got| format!("{:?}", call(got));
-    let (_, mut plain) = call_all()?;
-    let session = Session::start(propagating(hooks).port(keeper.address.port()))?;
-    let (told, mut got) = call_all()?;
-    let mut expected = Vec::new();
-    for call in &told {
-        expected.extend(call.spans(keeper.address)?);
-    }
-    let seen = session.finish(expected.len())?;
-    seen.exactly_until_closed(&expected)?;
-    // The same calls, each of which carries at most one context more, as the last of its fields.
-    plain.sort_by_cached_key(key);
-    got.sort_by_cached_key(key);
-    ensure!(
-        plain.len() == got.len() && plain.len() == told.len(),
-        "{} and {}",
-        plain.len(),
-        got.len()
-    );
-    let mut carried = Vec::new();
-    for (plain, got) in plain.iter().zip(&got) {
-        ensure!(call(plain) == call(got), "{got:#?}, not {plain:#?}");
-        ensure!(plain.values("traceparent").is_empty(), "{plain:#?}");
-        let path = got.head[0].trim_start_matches("POST /");
-        if let Some(last) = got.head.last().filter(|_| got.head.len() > plain.head.len()) {
-            ensure!(got.head.len() == plain.head.len() + 1, "{got:#?}");
-            carried.push((path.to_owned(), last.clone()));
-        }
-    }
-    // They are those of the calls' own spans.
-    let spans = seen.spans.iter().filter(|span| span.kind == Kind::Client);
-    let mut named: Vec<(String, String)> = spans
-        .map(|span| (span.subject().to_owned(), header_of(span)))
-        .collect();
-    let outcome = Outcome::of(&seen);
-    let (injected, all) = (carried.len(), named.len());
-    carried.sort();
-    named.sort();
-    let mut unnamed = named.iter();
-    let are_named = carried
-        .iter()
-        .all(|carried| unnamed.any(|named| named == carried));
-    ensure!(are_named, "{carried:#?}, not of {named:#?}");
-    ensure!(
-        outcome.injected == injected as u64 && outcome.own == 0 && outcome.skipped == (all - injected) as u64,
-        "{injected} of {all}: {:?}",
-        seen.summary
-    );
-    ensure!(outcome.skipped * 50 <= all as u64, "{:?}", seen.summary);
-    both_ends_meet_by_id(&seen)
-}
-
-/// As [`both_ends_meet`] where paths do not tell requests apart.
-fn both_ends_meet_by_id(seen: &Seen) -> Result<()> {
-    let of = |kind| seen.spans.iter().filter(move |span| span.kind == kind);
-    let ids: HashMap<&str, &Span> = of(Kind::Client)
-        .map(|span| (span.span_id.as_str(), span))
-        .collect();
-    for span in of(Kind::Server) {
-        let client = ids
-            .get(span.parent.as_str())
-            .with_context(|| format!("an orphan: {span:#?}"))?;
-        ensure!(
-            client.subject() == span.subject() && client.trace_id == span.trace_id,
-            "{client:#?}\n{span:#?}"
-        );
-    }
-    Ok(())
+    carried::calls(hooks, |address| {
+        CLIENTS
+            .iter()
+            .map(|client| client.call(address, count, 50))
+            .collect()
+    })
 }

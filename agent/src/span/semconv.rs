@@ -139,6 +139,8 @@ pub const RESPONSE_HEAD_UNKNOWN_FIELDS: &str = "spanwire.response.head.unknown_f
 pub const OPEN: &str = "spanwire.open";
 /// Attribute of ours: the parent was concluded from what the process had in flight, and not seen.
 pub const PARENT_INFERRED: &str = "spanwire.parent.inferred";
+/// Attribute of ours: the request that it was sent for was over before it began.
+pub const PARENT_ENDED: &str = "spanwire.parent.ended";
 /// Attribute of ours: bytes of the request may have been lost.
 pub const REQUEST_LOSSY: &str = "spanwire.request.lossy";
 /// Attribute of ours: bytes of the response may have been lost.

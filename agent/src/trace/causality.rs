@@ -73,6 +73,8 @@ struct Position {
     state: SmolStr,
     /// The parent was concluded, and not seen.
     is_inferred: bool,
+    /// What it was sent for was over before it began. Of what is received nothing is said: a message always is.
+    is_late: bool,
     /// It is told by an SDK.
     is_left_out: bool,
     /// It is not worth a trace.
@@ -162,6 +164,8 @@ struct Node {
     parent: Option<SpanId>,
     /// That was concluded, and not seen.
     is_inferred: bool,
+    /// It was concluded here: it was the only one in flight.
+    is_only_one: bool,
     /// What its own fields say, once they have been read.
     context: Option<Option<Box<Context>>>,
     position: Option<Position>,
@@ -269,6 +273,7 @@ impl Causality {
         };
         let mut parent = began.parent;
         let mut is_inferred = began.cause == Cause::Event;
+        let mut is_only_one = false;
         match origin.direction {
             _ if passes => {}
             Direction::Received => {
@@ -281,6 +286,7 @@ impl Causality {
                 if parent.is_none() && !began.is_told {
                     parent = self.only_one(origin.pid, began.cause);
                     is_inferred = true;
+                    is_only_one = parent.is_some();
                 }
             }
         }
@@ -301,6 +307,7 @@ impl Causality {
             decision: began.ids.decision,
             parent,
             is_inferred,
+            is_only_one,
             context: None,
             position: None,
         };
@@ -375,14 +382,21 @@ impl Causality {
         }
     }
 
-    /// An exchange is over. `context` is what its request's own fields say.
-    pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
-        let Some(node) = self.nodes.at_mut(id) else {
-            return;
-        };
-        node.context.get_or_insert_with(|| context.map(Box::new));
-        if node.ended.replace(time).is_none() {
+    /// An exchange is over: what its process sends from now on is not for it. Exchanges come to be over in the order of events,
+    /// and are finished many at a time.
+    pub fn over(&mut self, id: SpanId, time: u64) {
+        if let Some(node) = self.nodes.at_mut(id)
+            && node.ended.replace(time).is_none()
+        {
             answer(&mut self.handled, id, node);
+        }
+    }
+
+    /// An exchange is over, and `context` is what its request's own fields say.
+    pub fn finished(&mut self, id: SpanId, time: u64, context: Option<Context>) {
+        self.over(id, time);
+        if let Some(node) = self.nodes.at_mut(id) {
+            node.context.get_or_insert_with(|| context.map(Box::new));
         }
     }
 
@@ -464,9 +478,10 @@ impl Causality {
             return Settled::Dropped(why);
         }
         if position.is_inferred {
-            let value = Value::Boolean(true);
-            let key = semconv::PARENT_INFERRED.into();
-            span.attributes.push(Attribute { key, value });
+            mark(span, semconv::PARENT_INFERRED);
+        }
+        if position.is_late {
+            mark(span, semconv::PARENT_ENDED);
         }
         correlation::follow(span, position.trace_id);
         span.parent = position.parent;
@@ -492,6 +507,7 @@ impl Causality {
         let decision = node.decision;
         let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
         let (covered, is_refused) = (node.covered, node.is_refused);
+        let (pid, is_only_one) = (node.pid, node.is_only_one);
         let is_young = now < start.saturating_add(PATIENCE);
         if is_young && self.is_untold(id, table) {
             return None;
@@ -506,6 +522,15 @@ impl Causality {
             }
             Direction::Sent => parent.filter(|parent| self.is_for(id, *parent, table)),
         };
+        let parent = match parent.filter(|_| is_only_one && depth > 0) {
+            // It may even be who receives this.
+            Some(parent) if self.is_own(parent, pid) => None,
+            Some(parent) => {
+                self.position(parent, table, now, depth - 1)?;
+                Some(parent).filter(|parent| !self.is_own(*parent, pid))
+            }
+            None => parent,
+        };
         let is_dropped = self.nodes.at(id).and_then(|node| node.is_dropped) == Some(true);
         let dropped = |is_above: bool| match (is_dropped, is_above) {
             (true, _) => Some(Dropped::Rule),
@@ -515,6 +540,7 @@ impl Causality {
         let position = match parent.filter(|_| depth > 0) {
             Some(parent) => {
                 let above = self.position(parent, table, now, depth - 1)?;
+                let ended = self.nodes.at(parent).and_then(|node| node.ended);
                 Position {
                     parent: if above.is_left_out {
                         above.parent
@@ -522,6 +548,7 @@ impl Causality {
                         Some(parent)
                     },
                     is_inferred: is_inferred || above.is_left_out && above.is_inferred,
+                    is_late: direction == Direction::Sent && ended.is_some_and(|ended| ended < start),
                     is_left_out: covered == Covered::All,
                     dropped: dropped(above.dropped.is_some()),
                     link: None,
@@ -537,6 +564,7 @@ impl Causality {
                         parent: Some(context.parent),
                         state,
                         is_inferred: false,
+                        is_late: false,
                         is_left_out: covered != Covered::No,
                         verdict,
                         link: None,
@@ -556,6 +584,7 @@ impl Causality {
                         parent: told,
                         state,
                         is_inferred: false,
+                        is_late: false,
                         is_left_out: covered == Covered::All,
                         dropped: dropped(false),
                         verdict,
@@ -642,6 +671,13 @@ impl Causality {
             keeps
         });
     }
+}
+
+/// Says something of a span in an attribute of ours.
+fn mark(span: &mut Span, key: &'static str) {
+    let value = Value::Boolean(true);
+    let key = key.into();
+    span.attributes.push(Attribute { key, value });
 }
 
 /// A request is no longer in flight.

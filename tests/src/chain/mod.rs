@@ -47,6 +47,39 @@ pub enum Pools {
     HandedOver,
 }
 
+/// How a process of Node.js is asked, and which of its threads does what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// HTTP/2 without TLS, over one connection.
+    Http2,
+    /// gRPC, over one connection.
+    Grpc,
+    /// HTTP/1, by a worker thread.
+    Worker,
+    /// HTTP/1, by the main thread, which hands requests on to worker threads.
+    Workers,
+}
+
+/// A library that consumes messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// aio-pika, in tasks.
+    AioPika,
+    /// amqplib.
+    Amqplib,
+    /// amqp091-go, in goroutines.
+    Amqp091,
+}
+
+/// Which of grpcio's servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grpcio {
+    /// That with a pool of threads.
+    Threads,
+    /// That for asyncio.
+    Aio,
+}
+
 /// Who serves the requests of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -72,12 +105,18 @@ pub enum Runtime {
     Hypercorn,
     /// Node's http, undici and pg.
     Node(Pools),
+    /// The same, asked in another way.
+    NodeBy(Way),
+    /// A server of gRPC in Python.
+    Grpcio(Grpcio),
     /// nginx with two workers, that keeps connections to what is behind it, and that does not.
     Nginx,
     /// HAProxy with two threads, that keeps connections to what is behind it, and that does not.
     HaProxy,
     /// A consumer of pika's, which takes messages one at a time.
     Messages,
+    /// A consumer that takes so many at a time.
+    Deliveries(Library, u16),
     /// One thread that reads requests, and others that serve them.
     HandedOver,
     /// asyncio without a framework.
@@ -115,13 +154,17 @@ impl Runtime {
             Self::Aiohttp => "aiohttp",
             Self::FastApi | Self::Hypercorn => "fastapi",
             Self::Tasks(..) => "tasks",
-            Self::Goroutines | Self::Streams | Self::BrokenOff => "front",
-            Self::Node(Pools::Ample) => "node",
+            Self::Goroutines
+            | Self::Streams
+            | Self::BrokenOff
+            | Self::Grpcio(_)
+            | Self::NodeBy(Way::Grpc) => "front",
+            Self::Node(Pools::Ample) | Self::NodeBy(_) => "node",
             Self::Node(Pools::Exhausted) => "node_exhausted",
             Self::Node(Pools::HandedOver) => "node_handed_over",
             Self::Nginx => "nginx",
             Self::HaProxy => "haproxy",
-            Self::Messages => "messages",
+            Self::Messages | Self::Deliveries(..) => "messages",
             Self::HandedOver => "handed_over",
             Self::EventLoop => "event_loop",
             Self::Epoll => "epoll",
@@ -153,7 +196,7 @@ pub struct Chain {
 enum Entry {
     /// By HTTP, with the shapes of the requests to each path.
     Http(SocketAddr, Vec<(&'static str, Shape)>),
-    /// By a broker, one at a time.
+    /// By a broker.
     Broker(Shape),
 }
 
@@ -196,11 +239,9 @@ impl Chain {
                 (load, None)
             }
             Entry::Broker(_) => {
-                let mut consumer = self.parts.messages("consume", count)?;
-                consumer.arg(self.parts.address()?.to_string());
-                let mut consumer = Child::spawn(consumer)?;
+                let mut consumer = Child::spawn(self.parts.consume(count)?)?;
                 consumer.line("listening")?;
-                (self.parts.messages("publish", count)?, Some(consumer))
+                (self.parts.publish(count)?, Some(consumer))
             }
         };
         let asking = Child::spawn(child::held(&asking, &turn))?;

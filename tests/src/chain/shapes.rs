@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Loop, Pools, Runtime, Server};
+use super::{Loop, Pools, Runtime, Server, Way};
 use crate::truth::Shape;
 
 const THREADS: &str = "
@@ -183,6 +183,22 @@ CLIENT load GET: /order/ID
         CLIENT call SQL 'ID 2'
 ";
 
+/// A server of gRPC that is not followed.
+const CALLED: &str = "
+CLIENT load GET: /order/ID
+  SERVER FRONT GET: /order/ID
+    CLIENT FRONT call/ID: call/ID
+      SERVER calls call/ID: call/ID
+        ? CLIENT calls GET: /stock/ID/first
+          STOCK first
+        ? CLIENT calls SQL 'ID'
+    CLIENT FRONT watch/ID: watch/ID
+      SERVER calls watch/ID: watch/ID
+        ? CLIENT calls SQL 'ID 0'
+        ? CLIENT calls SQL 'ID 1'
+        ? CLIENT calls SQL 'ID 2'
+";
+
 /// What is tidied up is still for the call.
 const BROKEN_OFF: &str = "
 CLIENT load GET: /broken/ID
@@ -248,11 +264,13 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
         Runtime::Goroutines => &[("order", GOROUTINES)],
         Runtime::Streams => &[("order", STREAMS)],
         Runtime::BrokenOff => &[("broken", BROKEN_OFF)],
-        Runtime::Hypercorn => &[("look", RELAYED)],
+        Runtime::Hypercorn | Runtime::NodeBy(Way::Http2) => &[("look", RELAYED)],
+        Runtime::NodeBy(Way::Worker | Way::Workers) => &[("order", LOOP), ("look", LOOK)],
+        Runtime::NodeBy(Way::Grpc) | Runtime::Grpcio(_) => &[("order", CALLED)],
         Runtime::Nginx | Runtime::HaProxy => &[("proxy", PROXY), ("once", PROXY)],
         Runtime::HandedOver | Runtime::EventLoop => &[("order", UNTOLD)],
         Runtime::Epoll => &[("order", UNTOLD), ("kept", KEPT)],
-        Runtime::Messages => &[],
+        Runtime::Messages | Runtime::Deliveries(..) => &[],
     };
     let shape = |(path, text): &(&'static str, &str)| {
         let text = text.replace("PATH", path);
@@ -274,9 +292,14 @@ pub(super) fn of(runtime: Runtime) -> Result<Vec<(&'static str, Shape)>> {
 /// for a second. No id is in them, so nobody can hold them against a request.
 pub(super) const BESIDES: [&str; 2] = ["SELECT pg_advisory_unlock_all();", "-- ping"];
 
-/// What a message comes to.
-pub(super) fn message() -> Result<Shape> {
-    Shape::parse(MESSAGE)
+/// What a message comes to. Who takes several at a time may not be able to tell them apart.
+pub(super) fn message(runtime: Runtime) -> Result<Shape> {
+    match runtime {
+        Runtime::Deliveries(..) => {
+            Shape::parse(&MESSAGE.replace("    CLIENT consume", "    ? CLIENT consume"))
+        }
+        _ => Shape::parse(MESSAGE),
+    }
 }
 
 /// `text` with each line for what it stands for: `SQL 'x'` is a statement at its client, which the database serves, and

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Chain, Entry, Loop, Pools, Runtime, Server, environment, python, shapes};
+use super::{Chain, Entry, Grpcio, Library, Loop, Pools, Runtime, Server, Way, environment, python, shapes};
 use crate::child::{self, Child};
 use crate::service::Service;
 use crate::service::haproxy::HaProxy;
@@ -21,6 +21,8 @@ pub(super) struct Parts {
     nginx: Option<Nginx>,
     haproxy: Option<HaProxy>,
     broker: Option<RabbitMq>,
+    /// Who takes messages, and how many at a time; pika and one where it is nobody else.
+    consumer: Option<(Library, u16)>,
     database: Option<Postgres>,
 }
 
@@ -48,17 +50,48 @@ impl Parts {
         self.serve(command, port)
     }
 
-    /// Where the first of the services listens.
-    pub(super) fn address(&self) -> Result<SocketAddr> {
-        Ok(self.services.first().context("a service")?.address)
+    /// streams as `name`, which asks `target` over one connection.
+    fn streams(&mut self, name: &str, target: SocketAddr) -> Result<SocketAddr> {
+        let port = port::free()?;
+        let mut command = child::command(&workload::go_program("streams")?.to_string_lossy());
+        command.args([name, &port.to_string(), &target.to_string()]);
+        command.env("OTEL_SERVICE_NAME", name);
+        self.serve(command, port)
     }
 
-    /// messages.py, which publishes or consumes `count`.
-    pub(super) fn messages(&self, what: &str, count: usize) -> Result<Command> {
+    fn broker_port(&self) -> Result<String> {
         let broker = self.broker.as_ref().context("a broker")?;
-        let mut command = python("messages.py", what)?;
-        let port = broker.service.address.port().to_string();
-        command.args([what, &port, &count.to_string()]);
+        Ok(broker.service.address.port().to_string())
+    }
+
+    /// What publishes `count` messages.
+    pub(super) fn publish(&self, count: usize) -> Result<Command> {
+        let mut command = python("messages.py", "publish")?;
+        command.args(["publish", &self.broker_port()?, &count.to_string()]);
+        Ok(command)
+    }
+
+    /// What consumes as many, and asks the first of the services for each.
+    pub(super) fn consume(&self, count: usize) -> Result<Command> {
+        let mut command = match self.consumer.map(|(library, _)| library) {
+            None => {
+                let mut command = python("messages.py", "consume")?;
+                command.arg("consume");
+                command
+            }
+            Some(Library::AioPika) => python("consume.py", "consume")?,
+            Some(Library::Amqplib) => {
+                let mut command = child::command("node");
+                command.env("NODE_PATH", workload::node_modules()?);
+                command.arg(workload::file("node/consume.js")?);
+                command
+            }
+            Some(Library::Amqp091) => child::command(&workload::go_program("consume")?.to_string_lossy()),
+        };
+        command.env("OTEL_SERVICE_NAME", "consume");
+        command.args([self.broker_port()?, count.to_string()]);
+        command.arg(self.services.first().context("a service")?.address.to_string());
+        command.args(self.consumer.map(|(_, at_a_time)| at_a_time.to_string()));
         Ok(command)
     }
 
@@ -170,11 +203,7 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
                 "fastapi_front:app",
             ]);
             let front = parts.serve(command, port)?;
-            let relay = port::free()?;
-            let mut command = child::command(&workload::go_program("streams")?.to_string_lossy());
-            command.args(["relay", &relay.to_string(), &front.to_string()]);
-            command.env("OTEL_SERVICE_NAME", "relay");
-            Entry::Http(parts.serve(command, relay)?, shapes::of(runtime)?)
+            Entry::Http(parts.streams("relay", front)?, shapes::of(runtime)?)
         }
         Runtime::Tasks(server, event_loop) => {
             let stock = parts.stock()?;
@@ -236,6 +265,39 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             command.args([&port.to_string(), &stock.to_string(), &database, connections]);
             Entry::Http(parts.serve(command, port)?, shapes::of(runtime)?)
         }
+        Runtime::NodeBy(way) => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = child::command("node");
+            command.env("NODE_PATH", workload::node_modules()?);
+            command.arg(workload::file("node/storefront.js")?);
+            command.args([&port.to_string(), &stock.to_string(), &database, "100"]);
+            let (way, name, asked_by) = match way {
+                Way::Http2 => ("http2", name, Some("relay")),
+                Way::Grpc => ("grpc", "calls", Some("front")),
+                Way::Worker => ("worker", name, None),
+                Way::Workers => ("workers", name, None),
+            };
+            command.arg(way).env("OTEL_SERVICE_NAME", name);
+            let node = parts.serve(command, port)?;
+            let address = match asked_by {
+                Some(asked_by) => parts.streams(asked_by, node)?,
+                None => node,
+            };
+            Entry::Http(address, shapes::of(runtime)?)
+        }
+        Runtime::Grpcio(server) => {
+            let database = parts.database()?;
+            let stock = parts.stock()?;
+            let mut command = python("calls.py", "calls")?;
+            command.arg(match server {
+                Grpcio::Threads => "threads",
+                Grpcio::Aio => "aio",
+            });
+            command.args([port.to_string(), stock.to_string(), database]);
+            let calls = parts.serve(command, port)?;
+            Entry::Http(parts.streams("front", calls)?, shapes::of(runtime)?)
+        }
         Runtime::Nginx => {
             let stock = parts.stock()?;
             let nginx = Nginx::with_workers(2, Some(stock))?;
@@ -250,10 +312,13 @@ pub(super) fn chain(runtime: Runtime) -> Result<Chain> {
             parts.haproxy = Some(haproxy);
             Entry::Http(address, shapes::of(runtime)?)
         }
-        Runtime::Messages => {
+        Runtime::Messages | Runtime::Deliveries(..) => {
+            if let Runtime::Deliveries(library, at_a_time) = runtime {
+                parts.consumer = Some((library, at_a_time));
+            }
             parts.broker = Some(RabbitMq::start()?);
             parts.stock()?;
-            Entry::Broker(shapes::message()?)
+            Entry::Broker(shapes::message(runtime)?)
         }
         Runtime::HandedOver | Runtime::EventLoop | Runtime::Epoll => {
             let stock = parts.stock()?;

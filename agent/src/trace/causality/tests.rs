@@ -393,12 +393,43 @@ fn the_only_request_in_flight_is_the_one_and_several_are_none() {
 }
 
 #[test]
+fn what_is_over_is_not_in_flight_though_it_is_finished_later() {
+    let mut host = Host::new();
+    host.received(1, 20, 1, None);
+    host.causality.over(id(1), SECOND);
+    host.received(2, 20, 1, None);
+    host.sent(3, 20, 1, None, None);
+    host.end(1, 1, None);
+    host.causality.over(id(2), SECOND);
+    host.sent(4, 20, 1, None, None);
+    host.end(2, 1, None);
+    assert_eq!(host.place(3, 1), Some((trace(2), Some(id(2)))));
+    assert_eq!(host.place(4, 1), Some((trace(4), None)));
+    assert_eq!(host.health.value(Counter::ParentsAmbiguous), 0);
+}
+
+#[test]
 fn who_asks_itself_is_not_taken_to_ask_for_that() {
     let mut host = Host::new();
     host.sent(1, 20, 1, None, Some(7));
     host.received(2, 20, 1, Some(7));
     host.sent(3, 20, 1, None, None);
     assert_eq!(host.place(3, 1), Some((trace(3), None)));
+}
+
+#[test]
+fn who_asks_itself_may_be_told_of_as_a_receiver_first() {
+    let mut host = Host::new();
+    host.received(2, 20, 1, Some(7));
+    host.sent(1, 20, 1, None, Some(7));
+    // Beside it, while nothing says yet who has sent that.
+    host.received(4, 30, 1, Some(8));
+    host.sent(5, 30, 1, None, None);
+    host.sent(3, 30, 1, None, Some(8));
+    for (number, is_below) in [(1, None), (2, Some(1)), (3, None), (4, Some(3)), (5, None)] {
+        let trace = trace(is_below.unwrap_or(number));
+        assert_eq!(host.place(number, 1), Some((trace, is_below.map(id))), "{number}");
+    }
 }
 
 #[test]
@@ -422,6 +453,49 @@ fn what_goes_on_long_after_its_parent_keeps_it() {
     host.end(2, 9, None);
     assert_eq!(host.place(2, 9), Some((trace(1), Some(id(1)))));
     assert_eq!(host.health.value(Counter::ParentsLost), 0);
+}
+
+/// Whether a span says that what it was sent for was over before it began.
+fn is_late(span: &Span) -> bool {
+    span.attributes.iter().any(|it| it.key == semconv::PARENT_ENDED)
+}
+
+#[test]
+fn what_begins_after_the_end_of_its_parent_says_so() {
+    let mut host = Host::new();
+    host.received(1, 10, 1, None);
+    host.sent(2, 10, 2, Some(1), None);
+    host.end(1, 2, None);
+    host.sent(3, 10, 3, Some(1), None);
+    host.sent(4, 10, 3, Some(1), None);
+    host.asks(4);
+    host.end(2, 4, None);
+    host.end(3, 4, None);
+    // It is found out while the parent is remembered.
+    host.causality.sweep(&host.table, 4 * SECOND);
+    host.causality.sweep(&host.table, 9 * SECOND);
+    assert!(!host.causality.nodes.contains(id(1)));
+    host.end(4, 9, None);
+    let now = 9 * SECOND;
+    let late = here(host.causality.place(span(4), KEPT, &host.table, now));
+    assert!(late.parent == Some(id(1)) && is_late(&late), "{late:?}");
+}
+
+#[test]
+fn what_begins_before_the_end_of_its_parent_or_is_received_says_nothing_of_it() {
+    let mut host = Host::new();
+    host.received(1, 10, 1, None);
+    host.sent(2, 10, 2, Some(1), Some(7));
+    host.end(2, 3, None);
+    host.received(3, 20, 4, Some(7));
+    host.sent(4, 10, 2, Some(1), None);
+    host.end(1, 2, None);
+    host.end(3, 4, None);
+    host.end(4, 4, None);
+    for number in [1, 2, 3, 4] {
+        let placed = here(host.causality.place(span(number), KEPT, &host.table, 5 * SECOND));
+        assert!(!is_late(&placed), "{placed:?}");
+    }
 }
 
 #[test]
