@@ -173,10 +173,12 @@ impl<S: Copy> Life<S> {
             }
         }
         if self.gaps == [true; 2] {
-            // The channel may have been closed and opened again: numbers and tags may stand for others.
+            // The channel may have been closed and opened again: numbers and tags may stand for others, and an end is another's.
             self.tags.clear();
             self.consumers.clear();
             self.let_go(out);
+            self.ended = [false; 2];
+            self.closed = None;
         }
     }
 
