@@ -348,21 +348,20 @@ impl Capture {
         } else {
             OBJECT_BOUNDED
         };
+        let has_locked = btf.tracepoint_id("tcp_sendmsg_locked").is_some();
+        // Before there is a second thing that takes as much memory.
+        drop(btf);
         let mut refusals = Vec::new();
         for set in &options.hooks {
             let before = match set {
                 _ if options.propagate & propagate::TCP == 0 => &[],
                 HookSet::Trampoline => &[],
-                _ if btf.tracepoint_id("tcp_sendmsg_locked").is_none() => BEGINS,
+                _ if !has_locked => BEGINS,
                 HookSet::Socket => &[],
                 HookSet::Syscall => LOCKED,
             };
             match Self::load_set(*set, before, object, &globals, options)? {
-                Ok(capture) => {
-                    drop(btf);
-                    give_back_memory();
-                    return Ok(capture);
-                }
+                Ok(capture) => return Ok(capture),
                 Err(refusal) => refusals.push((*set, refusal)),
             }
         }
@@ -453,10 +452,9 @@ impl Capture {
             LevelFilter::Off => None,
             _ => Some(EbpfLogger::init_with_logger(&mut ebpf, Diagnostics)?),
         };
-        let ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
         let mut capture = Self {
             ebpf: None,
-            ring,
+            ring: None,
             ring_buffer: options.ring_buffer,
             set,
             processes,
@@ -521,6 +519,9 @@ impl Capture {
         if tells.is_some() && !sees_sends {
             capture.propagation.refuse_options(no_send(set));
         }
+        // The ring buffer last: it is as large, and what is in it by now waits there.
+        give_back_memory();
+        capture.ring = Some(Ring::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?));
         capture.ebpf = Some(ebpf);
         // Hooks take milliseconds each to come into force, in which a process that was watched would be seen to ask and not to
         // be answered.
