@@ -5,7 +5,7 @@
 //! `opentelemetry-otlp` does. The bytes are kept for retries. The tests read them back with the generated messages,
 //! which nobody here wrote.
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encode_varint, encoded_len_varint};
 
 use super::form::Group;
 use crate::span::semconv::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
@@ -121,8 +121,8 @@ fn resource_spans(bytes: &mut Vec<u8>, group: &Group<'_>) {
 
 /// Key and length of a nested message. All fields here that have one are below 16, whose key is one byte.
 fn begin(bytes: &mut Vec<u8>, field: u32, length: usize) {
-    encode_key(field, WireType::LengthDelimited, bytes);
-    encode_varint(length as u64, bytes);
+    key(bytes, field, WireType::LengthDelimited);
+    number(bytes, length as u64);
 }
 
 /// One span as a field of its `ScopeSpans`.
@@ -166,7 +166,7 @@ fn span(bytes: &mut Vec<u8>, span: &Span) {
             varint(bytes, field::STATUS_CODE, STATUS_ERROR);
         });
     }
-    encode_key(field::SPAN_FLAGS, WireType::ThirtyTwoBit, bytes);
+    key(bytes, field::SPAN_FLAGS, WireType::ThirtyTwoBit);
     bytes.extend_from_slice(&FLAGS_SAMPLED.to_le_bytes());
 }
 
@@ -221,18 +221,20 @@ fn value(bytes: &mut Vec<u8>, value: &Value) {
 /// A nested message. Its length is known only afterwards: one byte is left for it, which is enough for most, and the
 /// content of a longer one is moved up.
 fn message(bytes: &mut Vec<u8>, field: u32, content: impl FnOnce(&mut Vec<u8>)) {
-    encode_key(field, WireType::LengthDelimited, bytes);
+    key(bytes, field, WireType::LengthDelimited);
     let at = bytes.len();
     bytes.push(0);
     content(bytes);
     let start = at + 1;
     let length = bytes.len() - start;
-    let prefix = encoded_len_varint(length as u64);
-    if prefix > 1 {
-        let end = bytes.len();
-        bytes.resize(end + prefix - 1, 0);
-        bytes.copy_within(start..end, at + prefix);
+    if let Some(short) = short(length as u64) {
+        bytes[at] = short;
+        return;
     }
+    let prefix = encoded_len_varint(length as u64);
+    let end = bytes.len();
+    bytes.resize(end + prefix - 1, 0);
+    bytes.copy_within(start..end, at + prefix);
     encode_varint(length as u64, &mut &mut bytes[at..at + prefix]);
 }
 
@@ -241,19 +243,40 @@ fn text(bytes: &mut Vec<u8>, field: u32, text: &str) {
 }
 
 fn octets(bytes: &mut Vec<u8>, field: u32, octets: &[u8]) {
-    encode_key(field, WireType::LengthDelimited, bytes);
-    encode_varint(octets.len() as u64, bytes);
+    key(bytes, field, WireType::LengthDelimited);
+    number(bytes, octets.len() as u64);
     bytes.extend_from_slice(octets);
 }
 
 fn varint(bytes: &mut Vec<u8>, field: u32, value: u64) {
-    encode_key(field, WireType::Varint, bytes);
-    encode_varint(value, bytes);
+    key(bytes, field, WireType::Varint);
+    number(bytes, value);
 }
 
 fn fixed64(bytes: &mut Vec<u8>, field: u32, value: u64) {
-    encode_key(field, WireType::SixtyFourBit, bytes);
+    key(bytes, field, WireType::SixtyFourBit);
     bytes.extend_from_slice(&value.to_le_bytes());
+}
+
+/// A field's number, and how it is written.
+#[inline]
+fn key(bytes: &mut Vec<u8>, field: u32, wire: WireType) {
+    number(bytes, u64::from(field << 3 | wire as u32));
+}
+
+/// A number as a varint. Nearly all are lengths of one byte.
+#[inline]
+fn number(bytes: &mut Vec<u8>, value: u64) {
+    match short(value) {
+        Some(byte) => bytes.push(byte),
+        None => encode_varint(value, bytes),
+    }
+}
+
+/// A varint of one byte.
+#[inline]
+fn short(value: u64) -> Option<u8> {
+    u8::try_from(value).ok().filter(|byte| *byte < 0x80)
 }
 
 #[cfg(test)]
