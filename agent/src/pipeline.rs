@@ -564,7 +564,7 @@ impl Pipeline {
 
     /// Makes spans of what is finished, and hands them to the sinks.
     fn hand_on(&mut self) {
-        let mut finished = std::mem::take(&mut self.finished);
+        let finished = std::mem::take(&mut self.finished);
         // All of them before the first is placed: they may be each other's parents.
         for finished in &finished {
             let Extracted { context, malformed } = trace::extract(finished.exchange.request());
@@ -579,12 +579,8 @@ impl Pipeline {
                 self.stages.causality.finished(ids.span_id, ended, context);
             }
         }
-        let (mut spans, mut shown) = (Vec::with_capacity(finished.len()), Vec::new());
-        for placed in self.stages.causality.placed(&self.stages.table, self.told) {
-            spans.extend(self.settled(placed, &mut shown));
-        }
-        // One at a time through all stages, while it is in the processor's cache.
-        for finished in finished.drain(..) {
+        let mut placed = self.stages.causality.placed(&self.stages.table, self.told);
+        for finished in finished {
             if is_export(finished.requests, finished.exchange.request()) {
                 self.stages.health.add(Counter::OwnExports, 1);
                 continue;
@@ -597,13 +593,39 @@ impl Pipeline {
             match ids.and_then(|ids| Some((ids.decision, self.span(&finished)?))) {
                 Some((decision, span)) => {
                     let Stages { causality, table, .. } = &mut self.stages;
-                    let placed = causality.place(span, decision, table, self.told);
-                    spans.extend(self.settled(placed, &mut shown));
+                    placed.push(causality.place(span, decision, table, self.told));
                 }
                 None => self.stages.health.add(Counter::Exchanges, 1),
             }
         }
-        self.finished = finished;
+        let mut shown = Vec::new();
+        let spans = placed.into_iter().filter_map(|placed| match placed {
+            Placed::Here(span) => {
+                let span = self.redacted(span);
+                if let Some(requests) = &mut self.stages.requests {
+                    requests.record(&span, self.clock.monotonic());
+                }
+                Some(span)
+            }
+            Placed::Unsampled(span) => {
+                shown.extend(self.count_unsampled(span));
+                None
+            }
+            Placed::Waits => None,
+            Placed::LeftOut => {
+                self.stages.health.add(Counter::LeftOut, 1);
+                None
+            }
+            Placed::Dropped(why) => {
+                let counter = match why {
+                    Dropped::Rule => Counter::SpansDropped,
+                    Dropped::Below => Counter::SpansDroppedBelow,
+                };
+                self.stages.health.add(counter, 1);
+                None
+            }
+        });
+        let spans: Vec<_> = spans.collect();
         if !shown.is_empty() {
             self.stages.sinks.show(shown);
         }
@@ -614,29 +636,6 @@ impl Pipeline {
         }
         let kept = self.stages.tail.turn(spans, self.clock.monotonic());
         self.let_go(kept);
-    }
-
-    /// Redacts and counts a span that is where it belongs. What is to be seen although it is not kept is added to `shown`.
-    fn settled(&mut self, placed: Placed, shown: &mut Vec<Redacted>) -> Option<Redacted> {
-        let counter = match placed {
-            Placed::Here(span) => {
-                let span = self.redacted(span);
-                if let Some(requests) = &mut self.stages.requests {
-                    requests.record(&span, self.clock.monotonic());
-                }
-                return Some(span);
-            }
-            Placed::Unsampled(span) => {
-                shown.extend(self.count_unsampled(span));
-                return None;
-            }
-            Placed::Waits => return None,
-            Placed::LeftOut => Counter::LeftOut,
-            Placed::Dropped(Dropped::Rule) => Counter::SpansDropped,
-            Placed::Dropped(Dropped::Below) => Counter::SpansDroppedBelow,
-        };
-        self.stages.health.add(counter, 1);
-        None
     }
 
     /// Hands spans to the sinks.
