@@ -8,6 +8,7 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -20,14 +21,18 @@ const FAILED_ONCE: &str = "SPANWIRE_FAILED_ONCE";
 /// # Errors
 /// The last attempt fails.
 pub fn attempt(name: &str, test: impl Fn() -> Result<()>) -> Result<()> {
-    let Some(file) = env::var_os(FAILED_ONCE) else {
-        return test();
-    };
+    match env::var_os(FAILED_ONCE) {
+        Some(file) => twice(Path::new(&file), name, test),
+        None => test(),
+    }
+}
+
+fn twice(failed_once: &Path, name: &str, test: impl Fn() -> Result<()>) -> Result<()> {
     let first = catch_unwind(AssertUnwindSafe(&test)).unwrap_or_else(|_| Err(anyhow!("it panicked")));
     let Err(error) = first else {
         return Ok(());
     };
-    let file = OpenOptions::new().create(true).append(true).open(file);
+    let file = OpenOptions::new().create(true).append(true).open(failed_once);
     let why = format!("{error:#}").replace('\n', "\n    ");
     writeln!(file.context(FAILED_ONCE)?, "{name}: {why}")?;
     eprintln!("{name} failed, and is run again: {error:?}");
@@ -51,15 +56,30 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// Whether `SPANWIRE_FAILED_ONCE` is set while unit tests are run is not up to them.
+    /// What comes of a test whose attempts end so one after the other, how many there were, and what is written of them.
+    fn run(attempts: &[fn() -> Result<()>]) -> Result<(bool, usize, String)> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("failed-once");
+        let number = Cell::new(0);
+        let result = twice(&file, "it", || {
+            number.set(number.get() + 1);
+            attempts[number.get() - 1]()
+        });
+        let written = std::fs::read_to_string(&file).unwrap_or_default();
+        Ok((result.is_ok(), number.get(), written))
+    }
+
     #[test]
-    fn what_succeeds_is_run_once() -> Result<()> {
-        let runs = Cell::new(0);
-        attempt("it", || {
-            runs.set(runs.get() + 1);
-            Ok(())
-        })?;
-        assert_eq!(runs.get(), 1);
+    fn what_succeeds_is_run_once_and_what_fails_once_more() -> Result<()> {
+        let fails = || Err(anyhow!("two\nlines"));
+        let written = "it: two\n    lines\n";
+        assert_eq!(run(&[|| Ok(())])?, (true, 1, String::new()));
+        assert_eq!(run(&[fails, || Ok(())])?, (true, 2, written.to_owned()));
+        assert_eq!(run(&[fails, fails])?, (false, 2, written.to_owned()));
+        assert_eq!(
+            run(&[|| panic!("on purpose"), || Ok(())])?,
+            (true, 2, "it: it panicked\n".to_owned())
+        );
         Ok(())
     }
 }
