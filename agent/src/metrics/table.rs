@@ -8,7 +8,6 @@ use crate::span::Value;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use smol_str::SmolStr;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
-use std::ptr;
 use std::sync::Arc;
 
 /// Attribute of what is folded.
@@ -115,15 +114,17 @@ impl<T> Table<T> {
         make: impl FnOnce() -> T,
     ) -> &mut T {
         let hash = self.hash(service, labels);
-        let known = self.entries.find(hash, |entry| entry.is(service, labels));
-        let known = known.map(ptr::from_ref);
-        if known.is_none() && !self.has_room(now) {
+        let is_there = self
+            .entries
+            .find(hash, |entry| entry.is(service, labels))
+            .is_some();
+        if !is_there && !self.has_room(now) {
             self.overflowed += 1;
             return self.overflow(service, start, make);
         }
-        // Its attributes have been compared: now its place is enough.
-        let is_known = |entry: &Entry<T>| known == Some(ptr::from_ref(entry));
-        let found = self.entries.entry(hash, is_known, |entry| entry.hash);
+        let found = self
+            .entries
+            .entry(hash, |entry| entry.is(service, labels), |entry| entry.hash);
         let entry = found
             .or_insert_with(|| Entry::new(hash, service, labels, start, make()))
             .into_mut();
@@ -272,6 +273,18 @@ mod tests {
             table.iter().count()
         );
         assert_eq!(table.iter().map(|entry| entry.state).sum::<u64>(), 10_201);
+    }
+
+    #[test]
+    fn each_series_is_one_while_others_come() {
+        let mut table = Table::new(1_000);
+        for number in 0..500 {
+            for known in 0..=number {
+                add(&mut table, None, known, 1);
+            }
+        }
+        assert_eq!(table.iter().count(), 500);
+        assert_eq!(table.find(None, &[("n", Seen::Integer(0))]), Some(&mut 500));
     }
 
     #[test]
