@@ -41,7 +41,8 @@ impl Span {
     }
 }
 
-/// Each of these contexts is that of a client's span.
+/// Each of these contexts is that of a client's span. A hook that the kernel skipped may cost that of its request and of the next on its
+/// connection.
 pub(crate) fn are_of_clients<'a>(ended: &Ended, contexts: impl Iterator<Item = &'a String>) -> Result<()> {
     let spans = read(&ended.output)?;
     let text = |span: &Span, key| span.span[key].as_str().unwrap_or_default().to_owned();
@@ -53,7 +54,8 @@ pub(crate) fn are_of_clients<'a>(ended: &Ended, contexts: impl Iterator<Item = &
         .filter(|context| *context != "OWN")
         .filter(|context| !context.get(3..52).is_some_and(|context| ids.contains(context)))
         .collect();
-    ensure!(strange.is_empty(), "no spans: {strange:?}");
+    let skipped = ended.summary.value("kernel.lost.hooks.preempted");
+    ensure!(strange.len() as u64 <= 2 * skipped, "no spans: {strange:?}");
     Ok(())
 }
 
