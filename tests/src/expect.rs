@@ -297,7 +297,8 @@ impl Expected {
         let is_of_parent = |key: &str| {
             key == "spanwire.parent.inferred" || key == "spanwire.parent.ended" && span.kind == Kind::Producer
         };
-        let over = over.filter(|(key, _)| !self.attributes.contains_key(key.as_str()) && !is_of_parent(key));
+        let over =
+            over.filter(move |(key, _)| !self.attributes.contains_key(key.as_str()) && !is_of_parent(key));
         let over = over.map(|(key, value)| differ(key, "nothing", value));
         of_all.into_iter().flatten().chain(wanted).chain(over)
     }
