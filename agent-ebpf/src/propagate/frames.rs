@@ -46,6 +46,9 @@ pub(super) mod fields {
 /// What has to be seen of a frame is shorter.
 const LONGEST_HEADER: u32 = 16;
 
+/// What is sent is joined again after a context was put in, if it is no longer than that.
+const SHORT: u32 = 8_192;
+
 /// Takes over where the walker is.
 #[inline(always)]
 pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
@@ -115,6 +118,10 @@ pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue:
         };
         behind += put;
         size += put;
+        // Nobody waits for what is sent in bulk.
+        if put != 0 && size <= SHORT {
+            message::join(context, if behind < size { behind } else { size });
+        }
     }
     if behind > size {
         sending.remaining = (behind - size) as u64;

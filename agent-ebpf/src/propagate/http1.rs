@@ -155,6 +155,9 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
     let put = injects(context, operation, sending);
     behind += put;
     size += put;
+    if put != 0 {
+        message::join(context, behind);
+    }
     let rest = (size as u64).wrapping_sub(behind as u64);
     // A line that was not seen may have said how long the body is: what looks like a request may be in it.
     if sending.marks & (marked::UNKNOWN_LENGTH | marked::UNSURE) != 0 {
