@@ -10,7 +10,7 @@ use crate::agent::Hooks;
 use crate::calls::{self, Call};
 use crate::child::Child;
 use crate::expect::{Expected, Matcher, both};
-use crate::injection::{Got, Keeper2, Outcome, Planned, clients, header_of, propagating};
+use crate::injection::{Got, Keeper2, Outcome, Planned, clients, header_of, patience, propagating};
 use crate::seen::Seen;
 use crate::session::Session;
 use crate::span::{Kind, Span};
@@ -99,14 +99,14 @@ fn call(got: &Got) -> Got {
     }
 }
 
-/// Makes the calls of `clients` of gRPC to a server at an address, when nobody is there and when contexts are injected: they are
+/// Makes the calls of `clients` of gRPC, `count` each, to a server at an address, when nobody is there and when contexts are injected: they are
 /// the same to the byte, but for a context in nearly each, which is that of its own span.
 ///
 /// # Errors
 /// Something of that is not so, or a call fails.
-pub fn calls(hooks: Hooks, clients: impl Fn(SocketAddr) -> Result<Vec<Command>>) -> Result<()> {
-    // None that the client gives up; the seventh of eight is large.
-    const KINDS: [&str; 8] = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Sum"];
+pub fn calls(hooks: Hooks, count: usize, clients: impl Fn(SocketAddr) -> Result<Vec<Command>>) -> Result<()> {
+    // None that the client gives up. Messages of Bulk have up to 10 MiB.
+    const KINDS: [&str; 8] = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Bulk"];
     let keeper = Keeper2::start()?;
     let call_all = || -> Result<_> {
         let mut told: Vec<Call> = Vec::new();
@@ -114,7 +114,8 @@ pub fn calls(hooks: Hooks, clients: impl Fn(SocketAddr) -> Result<Vec<Command>>)
             // Connections of HTTP/2 are enrolled when they are connected, or not at all.
             command.args(KINDS).env("WAIT", "1s");
             let child = Child::spawn(command)?;
-            told.extend(calls::told::<Call>(&child.succeed()?)?);
+            told.extend(calls::told::<Call>(&child.succeed_within(patience(count))?)?);
+            keeper.kept.say_pace("gRPC");
         }
         let all: Vec<Got> = keeper.kept.take()?.into_values().flatten().collect();
         Ok((told, all))

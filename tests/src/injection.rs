@@ -1,12 +1,14 @@
 //! Clients that make the requests of a plan, and servers that keep what they were sent, byte by byte.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::fmt::{Debug, Write as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use http_body_util::{BodyExt as _, Full};
@@ -57,7 +59,8 @@ pub fn plan(prefix: &str, count: usize, large: usize) -> Vec<Planned> {
         let place = index / 4;
         let size = match index % 4 {
             _ if index < 2 * large => Some(10 << 20),
-            1 if place == 3 => Some(1 << 20),
+            // Of long trials, some more up to 10 MiB.
+            1 if place % 250 == 3 => Some((1 << 20) + place / 250 * 90_000),
             1 | 3 => Some(sizes[place % sizes.len()]),
             _ => None,
         };
@@ -225,9 +228,11 @@ pub enum Body {
     Planned(usize),
     /// Other bytes.
     Other(Vec<u8>),
+    /// More of them than are kept: how many, and their checksum.
+    Long(usize, u64),
 }
 
-impl std::fmt::Debug for Body {
+impl Debug for Body {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Planned(size) => write!(to, "{size} bytes as planned"),
@@ -235,17 +240,26 @@ impl std::fmt::Debug for Body {
                 let shown = &bytes[..bytes.len().min(200)];
                 write!(to, "{} bytes: {}", bytes.len(), shown.escape_ascii())
             }
+            Self::Long(size, sum) => write!(to, "{size} bytes of checksum {sum:x}"),
         }
     }
 }
 
 impl Body {
+    /// What is kept of other bytes than were planned.
+    const KEPT: usize = 4096;
+
     /// Of the request to `path`, whose last part is its index, where it has one.
     #[must_use]
     pub fn of(path: &str, bytes: Vec<u8>) -> Self {
         let index = path.rsplit('/').next().and_then(|last| last.parse().ok());
         match index {
             Some(index) if counting(index, bytes.len()) == bytes => Self::Planned(bytes.len()),
+            _ if bytes.len() > Self::KEPT => {
+                let mut sum = DefaultHasher::new();
+                bytes.hash(&mut sum);
+                Self::Long(bytes.len(), sum.finish())
+            }
             _ => Self::Other(bytes),
         }
     }
@@ -274,12 +288,33 @@ struct Everything {
     /// Paths in the order in which their requests came.
     paths: Vec<String>,
     complaints: Vec<String>,
+    pace: Pace,
+}
+
+/// How requests came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    count: usize,
+    first_and_last: Option<[Instant; 2]>,
+    /// Longest time between two.
+    longest: Duration,
+}
+
+impl Pace {
+    fn one_more(&mut self) {
+        let now = Instant::now();
+        let [first, last] = self.first_and_last.unwrap_or([now; 2]);
+        self.longest = self.longest.max(now - last);
+        self.first_and_last = Some([first, now]);
+        self.count += 1;
+    }
 }
 
 impl Kept {
     /// Adds a request.
     pub fn add(&self, path: String, got: Got) {
         let mut kept = self.0.lock().expect("no holder panics");
+        kept.pace.one_more();
         kept.paths.push(path.clone());
         kept.requests.entry(path).or_default().push(got);
     }
@@ -287,6 +322,21 @@ impl Kept {
     /// Adds something that is no request.
     pub fn complain(&self, what: String) {
         self.0.lock().expect("no holder panics").complaints.push(what);
+    }
+
+    /// Says how many requests came since it last said so, in what time, and the longest time between two of them: a long trial
+    /// without spanwire and one with it are compared by that.
+    pub fn say_pace(&self, of_whom: impl Debug) {
+        let mut kept = self.0.lock().expect("no holder panics");
+        let pace = std::mem::take(&mut kept.pace);
+        if let Some([first, last]) = pace.first_and_last {
+            eprintln!(
+                "{of_whom:?}: {} requests in {:.1?}, at most {:.1?} from one to the next",
+                pace.count,
+                last - first,
+                pace.longest
+            );
+        }
     }
 
     /// How many requests there are.
@@ -377,7 +427,12 @@ fn serve(socket: &TcpStream, keep: &Kept) -> Result<()> {
         let mut head = Vec::new();
         loop {
             let mut line = Vec::new();
-            if reader.read_until(b'\n', &mut line)? == 0 {
+            let read = match reader.read_until(b'\n', &mut line) {
+                // HAProxy leaves so, where it has nothing more to ask.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset && line.is_empty() => 0,
+                read => read?,
+            };
+            if read == 0 {
                 ensure!(head.is_empty(), "a head breaks off: {head:?}");
                 return Ok(());
             }
@@ -548,6 +603,31 @@ pub fn requests(hooks: Hooks, count: usize) -> Result<usize> {
         Ok(count) => Ok(count.parse()?),
         Err(_) => Ok(hooks.share(count)),
     }
+}
+
+/// Those of `all` whose requests there are: the ones that `SPANWIRE_CLIENTS` names with commas between, for a longer trial, else all.
+#[must_use]
+pub fn wanted<T: Copy + Debug>(all: &[T]) -> Vec<T> {
+    let named = std::env::var("SPANWIRE_CLIENTS").ok();
+    let is_wanted = |client: &T| {
+        let name = format!("{client:?}");
+        named
+            .as_ref()
+            .is_none_or(|named| named.split(',').any(|wanted| wanted == name))
+    };
+    all.iter().copied().filter(is_wanted).collect()
+}
+
+/// How many of `count` requests have 10 MiB.
+#[must_use]
+pub fn large(count: usize) -> usize {
+    (count / 1000).max(1)
+}
+
+/// How long `count` requests may take before they count as stalled.
+#[must_use]
+pub fn patience(count: usize) -> Duration {
+    wait::LIMIT.max(Duration::from_millis(20) * count.try_into().unwrap_or(u32::MAX))
 }
 
 /// A service that asks `target` for what it is asked, with no header of who asked.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::calls;
 use crate::child::{self, Child};
+use crate::injection::patience;
 use crate::service::rabbitmq::RabbitMq;
 use crate::{wait, workload};
 
@@ -95,9 +96,12 @@ pub fn publish(
     ]);
     let mut consumer = Child::spawn(consumer)?;
     consumer.line("ready")?;
+    let said = consumer.stderr.clone();
     let publish = Child::spawn(publisher.publish(broker, count, large)?)?;
-    publish.succeed_within(wait::START)?;
-    let all: Vec<Got> = calls::told(&consumer.succeed_within(wait::START)?[1..])?;
+    let limit = wait::START.max(patience(count));
+    publish.succeed_within(limit)?;
+    let all: Vec<Got> = calls::told(&consumer.succeed_within(limit)?[1..])?;
+    eprintln!("{publisher:?}: {}", said.all().join("\n"));
     let all: BTreeMap<String, Got> = all.into_iter().map(|got| (got.key.clone(), got)).collect();
     ensure!(all.len() == count, "{} of {count}", all.len());
     let changed = all.values().find(|got| !got.same);

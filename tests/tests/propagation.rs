@@ -1,23 +1,31 @@
 //! Context that spanwire puts into requests: each carries the one of its own span, and is else as it was, to the byte.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
 use spanwire_tests::calls::Peer;
 use spanwire_tests::carried::{self, carry_their_own, each_carries_its_own, spans_of};
-use spanwire_tests::child::Child;
+use spanwire_tests::child::{self, Child};
 use spanwire_tests::expect::Expected;
+use spanwire_tests::http::{Connection, Server};
 use spanwire_tests::injection::{
-    Client, Keeper, Keeper2, Outcome, clients, counting, header_of, once, plan, propagating, requests,
+    Client, Keeper, Keeper2, Outcome, Planned, clients, counting, header_of, large, once, patience, plan,
+    propagating, requests, wanted,
 };
 use spanwire_tests::seen::Seen;
 use spanwire_tests::sends::{Cases, message};
 use spanwire_tests::session::Session;
 use spanwire_tests::span::Kind;
+use spanwire_tests::{port, workload};
 
 spanwire_tests::under_both_hook_sets!(
     http1_of_each_client,
     http1_however_it_is_sent,
     a_client_that_waits_in_its_reads,
+    what_is_sent_at_once_comes_at_once,
     http2_of_each_client,
     grpc_of_each_client,
 );
@@ -42,16 +50,25 @@ fn both_ends_meet(seen: &Seen) -> Result<()> {
     Ok(())
 }
 
+/// What each client is to ask for.
+fn plans(clients: &[Client], count: usize) -> Vec<(Client, Vec<Planned>)> {
+    let clients = wanted(clients).into_iter();
+    clients
+        .map(|client| (client, plan(&client.prefix(), count, large(count))))
+        .collect()
+}
+
 fn http1_of_each_client(hooks: Hooks) -> Result<()> {
     let keeper = Keeper::start()?;
     let folder = tempfile::tempdir()?;
     let count = requests(hooks, 500)?;
-    let plans = Client::HTTP1.map(|client| (client, plan(&client.prefix(), count, 1)));
+    let plans = plans(&Client::HTTP1, count);
     let ask_all = || -> Result<_> {
         for (client, plan) in &plans {
             Child::spawn(client.ask(keeper.address, plan, 4, folder.path())?)?
-                .succeed()
+                .succeed_within(patience(count))
                 .with_context(|| format!("{client:?}"))?;
+            keeper.kept.say_pace(client);
         }
         once(keeper.kept.take()?)
     };
@@ -109,6 +126,59 @@ fn a_client_that_waits_in_its_reads(hooks: Hooks) -> Result<()> {
     let value = |name: &str| seen.summary.value(&format!("kernel.propagation.{name}"));
     let counted = (value("injected"), value("skipped.blocking"));
     ensure!(counted == (3, 297), "{:?}", seen.summary);
+    Ok(())
+}
+
+/// Asks without TCP_NODELAY, once it is known who this is.
+const ASK: &str = "
+import socket, sys, time
+time.sleep(1)
+connection = socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=30)
+for number in range(int(sys.argv[2])):
+    connection.sendall(f'POST /{number} HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 2\\r\\n\\r\\nok'.encode())
+    assert connection.recv(100).endswith(b'ok')
+";
+
+/// The kernel sends each piece of what was injected into by itself. Of a client that leaves Nagle's algorithm on, the second would
+/// wait for the first one's acknowledgement, and that for 40 ms.
+fn what_is_sent_at_once_comes_at_once(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 50;
+    let (listener, address) = port::listener()?;
+    let reads = Arc::new(Mutex::new(Vec::new()));
+    let keep = reads.clone();
+    let _server = Server::tcp(listener, move |connection: Connection<TcpStream>| {
+        let mut socket = connection.socket();
+        let mut read = vec![0; 10_000];
+        while let Ok(count @ 1..) = socket.read(&mut read) {
+            let read = String::from_utf8_lossy(&read[..count]).into_owned();
+            let is_last = read.ends_with("ok");
+            keep.lock().expect("no holder panics").push(read);
+            if is_last
+                && socket
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .is_err()
+            {
+                return;
+            }
+        }
+    })?;
+    let session = Session::start(propagating(hooks).port(address.port()))?;
+    let mut ask = child::command(workload::PYTHON);
+    ask.args(["-c", ASK, &address.port().to_string(), &COUNT.to_string()]);
+    Child::spawn(ask)?.succeed()?;
+    let seen = session.finish(2 * COUNT)?;
+    let spans = clients(&seen);
+    let expected: Vec<String> = (0..COUNT)
+        .map(|number| {
+            let path = format!("/{number}");
+            let header = header_of(spans.get(path.as_str()).with_context(|| path.clone())?);
+            Ok(format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n{header}\r\n\r\nok"
+            ))
+        })
+        .collect::<Result<_>>()?;
+    let reads = reads.lock().expect("no holder panics");
+    ensure!(*reads == expected, "{reads:#?}, not {expected:#?}");
     Ok(())
 }
 
@@ -298,12 +368,13 @@ fn http2_of_each_client(hooks: Hooks) -> Result<()> {
     let keeper = Keeper2::start()?;
     let folder = tempfile::tempdir()?;
     let count = requests(hooks, 500)?;
-    let plans = Client::HTTP2.map(|client| (client, plan(&client.prefix(), count, 1)));
+    let plans = plans(&Client::HTTP2, count);
     let ask_all = || -> Result<_> {
         for (client, plan) in &plans {
             Child::spawn(client.ask(keeper.address, plan, 20, folder.path())?)?
-                .succeed()
+                .succeed_within(patience(count))
                 .with_context(|| format!("{client:?}"))?;
+            keeper.kept.say_pace(client);
         }
         once(keeper.kept.take()?)
     };
@@ -333,10 +404,8 @@ fn http2_of_each_client(hooks: Hooks) -> Result<()> {
 fn grpc_of_each_client(hooks: Hooks) -> Result<()> {
     const CLIENTS: [Peer; 3] = [Peer::GrpcGo, Peer::Grpcio, Peer::GrpcJs];
     let count = requests(hooks, 500)?;
-    carried::calls(hooks, |address| {
-        CLIENTS
-            .iter()
-            .map(|client| client.call(address, count, 50))
-            .collect()
+    carried::calls(hooks, count, |address| {
+        let call = |client: Peer| client.call(address, count, 50);
+        wanted(&CLIENTS).into_iter().map(call).collect()
     })
 }

@@ -10,7 +10,7 @@ use spanwire_tests::agent::Hooks;
 use spanwire_tests::carried::{self, both_ends_meet_by_id, carry_their_own, spans_of};
 use spanwire_tests::child::Child;
 use spanwire_tests::expect::{Expected, Matcher};
-use spanwire_tests::injection::{Keeper, Planned, once, plan, propagating, requests};
+use spanwire_tests::injection::{Keeper, Planned, large, once, patience, plan, propagating, requests};
 use spanwire_tests::session::Session;
 use spanwire_tests::workload;
 
@@ -30,9 +30,11 @@ fn ask(library: &str, address: SocketAddr, plan: &[Planned], folder: &Path) -> R
 fn carried(hooks: Hooks, library: &str) -> Result<[usize; 3]> {
     let keeper = Keeper::start()?;
     let folder = tempfile::tempdir()?;
-    let plan = plan(library, requests(hooks, 500)?, 1);
+    let count = requests(hooks, 500)?;
+    let plan = plan(library, count, large(count));
     let ask_all = || -> Result<_> {
-        Child::spawn(ask(library, keeper.address, &plan, folder.path())?)?.succeed()?;
+        Child::spawn(ask(library, keeper.address, &plan, folder.path())?)?.succeed_within(patience(count))?;
+        keeper.kept.say_pace(library);
         once(keeper.kept.take()?)
     };
     let plain = ask_all()?;
@@ -80,7 +82,7 @@ fn url_connection(hooks: Hooks) -> Result<()> {
 
 fn grpc(hooks: Hooks) -> Result<()> {
     let count = requests(hooks, 500)?;
-    carried::calls(hooks, |address| {
+    carried::calls(hooks, count, |address| {
         let mut command = workload::java_as_curl("Orders").context("Java")?;
         command.args(["call", &address.to_string(), &count.to_string(), "50"]);
         Ok(vec![command])

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::Hooks;
 use spanwire_tests::calls;
 use spanwire_tests::child::Child;
-use spanwire_tests::injection::{Outcome, propagating, requests};
+use spanwire_tests::injection::{Outcome, large, propagating, requests, wanted};
 use spanwire_tests::messages::{Library, Message};
 use spanwire_tests::publishers::{self, Got, Publisher};
 use spanwire_tests::seen::Seen;
@@ -86,8 +86,8 @@ fn each_carries_its_own(
 ) -> Result<()> {
     let publish_all = || -> Result<BTreeMap<String, Got>> {
         let mut all = BTreeMap::new();
-        for &publisher in publishers {
-            let got = publishers::publish(publisher, broker, count, 1);
+        for publisher in wanted(publishers) {
+            let got = publishers::publish(publisher, broker, count, large(count));
             all.extend(got.with_context(|| format!("{publisher:?}"))?);
         }
         Ok(all)

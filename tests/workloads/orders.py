@@ -11,6 +11,10 @@ PACE = int(os.environ.get("PACE", "0ms").removesuffix("ms")) / 1000
 KINDS = ["One", "List", "Send", "Chat", "Fail", "None", "One", "Slow"]
 
 
+SIZES = [0, 1, 100, 4_096, 16_379, 16_384, 65_536, 200_000, 1 << 20]
+COUNTING = bytes(range(251)) * (11 * 1024 * 1024 // 251)
+
+
 class Orders(grpc.GenericRpcHandler):
     def service(self, details):
         kind = details.method.rsplit("/", 1)[1]
@@ -38,6 +42,11 @@ def answer(kind, requests, context):
         time.sleep(0.3)
 
 
+def bulk(number):
+    size = 10 << 20 if number // 8 % 500 == 3 else SIZES[number // 8 % len(SIZES)]
+    return COUNTING[number % 251:number % 251 + size]
+
+
 def call(channel, number):
     time.sleep(PACE)
     at = time.time_ns()
@@ -45,8 +54,9 @@ def call(channel, number):
     kind = kinds[number % len(kinds)]
     path = f"/shop.Orders/{kind}"
     message = str(number // 8 % 16 + 1) if kind == "Fail" else "large " * 15_000 if kinds is KINDS and number % 8 == 6 else "order"
+    message = bulk(number) if kind == "Bulk" else message.encode()
     sent = {"Send": 4, "Chat": 5}.get(kind, 1)
-    answers = channel.stream_stream(path)(iter([message.encode()] * sent), timeout=0.06 if kind == "Slow" else 60)
+    answers = channel.stream_stream(path)(iter([message] * sent), timeout=0.06 if kind == "Slow" else 60)
     received, code = 0, 0
     try:
         for _ in answers:

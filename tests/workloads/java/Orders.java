@@ -29,6 +29,8 @@ import java.util.concurrent.TimeUnit;
 final class Orders {
     private static final List<String> ALL = List.of("One", "List", "Send", "Chat", "Fail", "None", "One", "Slow");
 
+    private static final int[] SIZES = {0, 1, 100, 4_096, 16_379, 16_384, 65_536, 200_000, 1 << 20};
+
     record Line(long at, String path, int code, int sent, int received) {}
 
     /** Messages that are bytes already. */
@@ -126,6 +128,15 @@ final class Orders {
         }
     }
 
+    private static byte[] bulk(int number) {
+        var place = number / 8;
+        var message = new byte[place % 500 == 3 ? 10 << 20 : SIZES[place % SIZES.length]];
+        for (var at = 0; at < message.length; at++) {
+            message[at] = (byte) ((number + at) % 251);
+        }
+        return message;
+    }
+
     private static Line call(Channel channel, List<String> kinds, int number) {
         var at = Told.now();
         var kind = kinds.get(number % kinds.size());
@@ -136,8 +147,9 @@ final class Orders {
             default -> 1;
         };
         // The large one is more than one frame, and more than a window.
-        var message = kind.equals("Fail") ? String.valueOf(number / 8 % 16 + 1)
+        var text = kind.equals("Fail") ? String.valueOf(number / 8 % 16 + 1)
             : kinds == ALL && number % 8 == 6 ? "large ".repeat(15_000) : "order";
+        var message = kind.equals("Bulk") ? bulk(number) : text.getBytes();
         var options = CallOptions.DEFAULT.withDeadlineAfter(kind.equals("Slow") ? 60 : 60_000, TimeUnit.MILLISECONDS);
         ClientCall<byte[], byte[]> call = channel.newCall(method(path), options);
         var told = new CompletableFuture<Line>();
@@ -156,7 +168,7 @@ final class Orders {
         }, new Metadata());
         call.request(Integer.MAX_VALUE);
         for (var part = 0; part < sent; part++) {
-            call.sendMessage(message.getBytes());
+            call.sendMessage(message);
         }
         call.halfClose();
         return told.join();

@@ -8,6 +8,7 @@
 //	One   a message each way               Send  four messages, then one back
 //	List  a message, then three back       Chat  five messages, each sent back
 //	Fail  fails with the code it is sent   Slow  the client gives up after 60 ms
+//	Bulk  one message of up to 10 MiB, for servers of others
 package main
 
 import (
@@ -97,6 +98,22 @@ var hold, _ = time.ParseDuration(os.Getenv("HOLD"))
 
 var kinds = []string{"One", "List", "Send", "Chat", "Fail", "None", "One", "Slow"}
 
+var sizes = []int{0, 1, 100, 4_096, 16_379, 16_384, 65_536, 200_000, 1 << 20}
+
+// bulk is a message that counts up modulo 251; each of the same number is the same.
+func bulk(number int) string {
+	place := number / 8
+	size := sizes[place%len(sizes)]
+	if place%500 == 3 {
+		size = 10 << 20
+	}
+	message := make([]byte, size)
+	for at := range message {
+		message[at] = byte((number + at) % 251)
+	}
+	return string(message)
+}
+
 func call(connection *grpc.ClientConn, number int) line {
 	kind := kinds[number%len(kinds)]
 	told := line{At: time.Now().UnixNano(), Path: "/shop.Orders/" + kind, Sent: 1}
@@ -109,6 +126,8 @@ func call(connection *grpc.ClientConn, number int) line {
 		told.Sent = 5
 	case kind == "Fail":
 		message = strconv.Itoa(number/8%16 + 1)
+	case kind == "Bulk":
+		message = bulk(number)
 	case kind == "Slow":
 		ctx, cancel = context.WithTimeout(context.Background(), 60*time.Millisecond)
 	case len(kinds) == 8 && number%8 == 6:
