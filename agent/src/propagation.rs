@@ -63,8 +63,8 @@ pub fn settle<'a>(headers: &[Injected], own: impl Iterator<Item = &'a [Injected]
         );
     }
     let breaks_fionread = behaviour.fionread != Trial::Same;
-    let restraint = "into requests of Python, Node, Ruby, Perl, PHP, Go and curl alone: this kernel answers FIONREAD on \
-                     enrolled sockets with 0";
+    let restraint = "into requests of Python, Node, Ruby, Perl, PHP, Go, HAProxy and curl alone: this kernel answers \
+                     FIONREAD on enrolled sockets with 0";
     Settled {
         policy: Policy {
             protocols: common,

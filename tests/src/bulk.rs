@@ -31,6 +31,17 @@ pub struct Call {
     pub body: std::sync::Arc<Vec<u8>>,
 }
 
+/// `count` calls of the service of [`crate::service::node`], whose answers are short and long in turn.
+#[must_use]
+pub fn of_lengths(count: usize) -> Vec<Call> {
+    let sizes = [1, 4_999, 5_000, 70_000, 1 << 20];
+    let call = |index: usize| Call {
+        target: format!("/{index}?length={}", sizes[index % sizes.len()]),
+        body: std::sync::Arc::new(vec![b'n'; sizes[index % sizes.len()]]),
+    };
+    (0..count).map(call).collect()
+}
+
 /// Makes all `calls` over `connections` keep-alive connections at the same time, each its share one after the other.
 ///
 /// # Errors

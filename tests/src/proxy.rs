@@ -56,10 +56,11 @@ impl Proxy {
                         upstream back {{ {servers} keepalive 16; keepalive_requests 100000; }}
                         server {{
                             listen {address};
-                            location / {{
-                                proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection '';
-                                proxy_set_header Host $http_host; proxy_next_upstream error timeout non_idempotent;
-                            }}
+                            proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host;
+                            proxy_next_upstream error timeout non_idempotent;
+                            location / {{ proxy_pass http://back; }}
+                            location /sendfile/ {{ proxy_pass http://back; sendfile on; }}
+                            location /streamed/ {{ proxy_pass http://back; proxy_request_buffering off; }}
                         }}
                     }}"
                 );
@@ -71,7 +72,8 @@ impl Proxy {
                     "global\n    nbthread 1\n    maxconn 1000\ndefaults\n    mode http\n    timeout connect 10s\n    \
                      timeout client 60s\n    timeout server 60s\n    retries 3\n    option redispatch 1\n    \
                      retry-on conn-failure empty-response\n    http-reuse always\nfrontend front\n    bind {address}\n    \
-                     default_backend back\nbackend back\n    balance roundrobin\n{servers}"
+                     use_backend spliced if {{ path_beg /spliced/ }}\n    default_backend back\nbackend back\n    \
+                     balance roundrobin\n{servers}backend spliced\n    option splice-request\n    option splice-response\n{servers}"
                 );
                 ("/usr/sbin/haproxy", "-f", text)
             }
@@ -80,14 +82,38 @@ impl Proxy {
         Ok((program, [flag.to_owned(), file.display().to_string()]))
     }
 
+    /// What paths begin with whose bodies it sends in a way of its own: from memory or by writes from a file, by sendfile, as they come,
+    /// or by splice.
+    #[must_use]
+    pub const fn ways(self) -> &'static [&'static str] {
+        match self {
+            Self::Nginx => &["buffered", "sendfile", "streamed"],
+            Self::HaProxy => &["copied", "spliced"],
+        }
+    }
+
     /// Starts it on this host.
     ///
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start(self, folder: &Path, servers: &[SocketAddr]) -> Result<Service> {
-        let port = port::free()?;
-        let (program, arguments) = self.with(folder, SocketAddr::from(([127, 0, 0, 1], port)), servers)?;
-        let mut command = child::command(program);
+        self.start_at(port::free()?, None, folder, servers)
+    }
+
+    /// The same at a port of 127.0.0.1, by another program than the installed one.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_at(
+        self,
+        port: u16,
+        program: Option<&Path>,
+        folder: &Path,
+        servers: &[SocketAddr],
+    ) -> Result<Service> {
+        let (installed, arguments) = self.with(folder, SocketAddr::from(([127, 0, 0, 1], port)), servers)?;
+        let program = program.unwrap_or(Path::new(installed));
+        let mut command = child::command(&program.to_string_lossy());
         command.args(arguments);
         Service::listening(Child::spawn(command)?, port)
     }

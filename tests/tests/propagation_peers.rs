@@ -1,4 +1,4 @@
-//! Contexts and those who are not enrolled: Java and proxies where the kernel would stall them, and proxies that are not
+//! Contexts and those who are not enrolled: Java and nginx where the kernel would stall them, and proxies that are not
 //! watched at all, through which a context gets as a header.
 
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ use spanwire_tests::namespaces::Namespaces;
 use spanwire_tests::port;
 use spanwire_tests::proxy::Proxy;
 use spanwire_tests::seen::Seen;
-use spanwire_tests::service::{Service, node};
+use spanwire_tests::service::node;
 use spanwire_tests::session::Session;
 use spanwire_tests::span::{Kind, Span};
 
 spanwire_tests::under_one_hook_set!(
     java_is_left_alone,
-    proxies_are_left_alone,
+    nginx_is_left_alone,
     through_a_proxy_that_is_not_watched,
     a_proxy_that_asks_again,
 );
@@ -128,47 +128,30 @@ fn java_is_left_alone(hooks: Hooks) -> Result<()> {
     both_ends_meet(&seen, count)
 }
 
-/// nginx and HAProxy as clients. Of long answers, nginx waits for ever on a socket that says that nothing is there.
-fn proxies_are_left_alone(hooks: Hooks) -> Result<()> {
+/// nginx as a client. Of long answers it waits for ever on a socket that says that nothing is there.
+fn nginx_is_left_alone(hooks: Hooks) -> Result<()> {
     const CALLS: usize = 200;
     let keeper = Keeper::start()?;
     let upstream = node::serve()?;
     let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
-    let fronts = |server: SocketAddr, folder: &tempfile::TempDir| -> Result<Vec<Service>> {
-        let start = |proxy: &Proxy| proxy.start(folder.path(), &[server]);
-        Proxy::ALL.iter().map(start).collect()
-    };
-    let to_keeper = fronts(keeper.address, &folders[0])?;
-    let to_node = fronts(upstream.address, &folders[1])?;
-    let sizes = [1, 4_999, 5_000, 70_000, 1 << 20];
-    let call = |index: usize| bulk::Call {
-        target: format!("/{index}?length={}", sizes[index % sizes.len()]),
-        body: Arc::new(vec![b'n'; sizes[index % sizes.len()]]),
-    };
-    let calls: Vec<bulk::Call> = (0..CALLS).map(call).collect();
+    let to_keeper = Proxy::Nginx.start(folders[0].path(), &[keeper.address])?;
+    let to_node = Proxy::Nginx.start(folders[1].path(), &[upstream.address])?;
+    let calls = bulk::of_lengths(CALLS);
+    let plan = plan("nginx", CALLS, 1);
     let ask_all = || -> Result<Requests> {
-        let mut all = Requests::new();
-        for (front, proxy) in to_keeper.iter().zip(Proxy::ALL) {
-            let plan = plan(&format!("{proxy:?}"), CALLS, 1);
-            let ask = Client::HttpClient.ask(front.address, &plan, 4, folders[0].path())?;
-            Child::spawn(ask)?
-                .succeed()
-                .with_context(|| format!("{proxy:?}"))?;
-            all.extend(keeper.kept.take()?);
-        }
-        for (front, proxy) in to_node.iter().zip(Proxy::ALL) {
-            bulk::run(front.address, 10, &calls).with_context(|| format!("{proxy:?}"))?;
-        }
-        Ok(all)
+        let ask = Client::HttpClient.ask(to_keeper.address, &plan, 4, folders[0].path())?;
+        Child::spawn(ask)?.succeed()?;
+        bulk::run(to_node.address, 10, &calls)?;
+        keeper.kept.take()
     };
     let plain = ask_all()?;
-    // The proxies' clients are not watched.
+    // nginx's clients are not watched.
     let options = propagating(hooks)
         .port(keeper.address.port())
         .port(upstream.address.port());
     let session = Session::start(options)?;
     let got = ask_all()?;
-    let count = got.len() + Proxy::ALL.len() * CALLS;
+    let count = got.len() + CALLS;
     let seen = session.finish(2 * count)?;
     are_left_alone(&plain, &got, &seen)?;
     both_ends_meet(&seen, count)

@@ -6,7 +6,7 @@ use super::runtime::Family;
 use spanwire_ebpf::propagate;
 
 /// Programs of which it is known that they do not ask how many bytes wait on a socket (FIONREAD).
-const HARMLESS: [&str; 4] = ["curl", "wget", "psql", "pgbench"];
+const HARMLESS: [&str; 5] = ["curl", "haproxy", "wget", "psql", "pgbench"];
 
 /// What may be injected into, and on which kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
