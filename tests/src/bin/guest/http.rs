@@ -12,11 +12,11 @@ pub(crate) enum Writes {
     Bytewise,
 }
 
-/// A request line's target, and how many bytes of body came with it.
+/// A request line's target, and the body that came with it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) path: String,
-    pub(crate) body: usize,
+    pub(crate) body: Vec<u8>,
     /// Values of `traceparent`.
     pub(crate) contexts: Vec<String>,
 }
@@ -36,7 +36,7 @@ pub(crate) fn read_request(stream: &mut impl BufRead) -> Result<Option<Request>>
     let contexts = fields.filter(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
     Ok(Some(Request {
         path,
-        body: body.len(),
+        body,
         contexts: contexts.map(|(_, value)| value.to_owned()).collect(),
     }))
 }
@@ -108,7 +108,7 @@ mod tests {
             read_request(&mut stream)?,
             Some(Request {
                 path: "/a".to_owned(),
-                body: 0,
+                body: Vec::new(),
                 contexts: Vec::new(),
             })
         );
@@ -116,7 +116,7 @@ mod tests {
             read_request(&mut stream)?,
             Some(Request {
                 path: "/b".to_owned(),
-                body: 2,
+                body: b"xx".to_vec(),
                 contexts: Vec::new(),
             })
         );

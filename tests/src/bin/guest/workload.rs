@@ -1,8 +1,9 @@
 //! Clients and servers, each a process of its own: this program's, `peer.c`'s, and busybox's httpd and wget.
 
-use crate::http::{Writes, read_request, read_response, write};
+use crate::http::{Request, Writes, read_request, read_response, write};
 use crate::syscalls;
 use anyhow::{Context as _, Result, bail, ensure};
+use spanwire_tests::injection::Body;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -267,6 +268,31 @@ const PEEK: &str = "peek";
 /// Instead of a path: the answer is the contexts of the request.
 pub(crate) const CONTEXTS: &str = "contexts";
 
+/// Instead of a path: the answer is the contexts of the request as a line, and its body, which has to be as it was planned.
+pub(crate) const BODIES: &str = "bodies";
+
+/// What a server answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    Path,
+    Contexts,
+    Bodies,
+}
+
+impl Answers {
+    fn to(self, request: Request) -> Vec<u8> {
+        let contexts = request.contexts.join(",").into_bytes();
+        match self {
+            Self::Path => request.path.into_bytes(),
+            Self::Contexts => contexts,
+            Self::Bodies => match Body::of(&request.path, request.body.clone()) {
+                Body::Planned(_) => [contexts, b"\n".to_vec(), request.body].concat(),
+                other => format!("{}: {other:?}", request.path).into_bytes(),
+            },
+        }
+    }
+}
+
 /// `guest serve ADDRESS PATH`: answers each request with its own path, on TCP, or on a Unix socket at PATH.
 pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
     if address == "unix" {
@@ -275,11 +301,16 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
             .incoming()
         {
             let stream = stream?;
-            thread::spawn(move || answer(&stream, &stream, false, || Ok(())));
+            thread::spawn(move || answer(&stream, &stream, Answers::Path, || Ok(())));
         }
         return Ok(());
     }
-    let (peeks, echoes) = (path == PEEK, path == CONTEXTS);
+    let peeks = path == PEEK;
+    let answers = match path {
+        CONTEXTS => Answers::Contexts,
+        BODIES => Answers::Bodies,
+        _ => Answers::Path,
+    };
     for stream in TcpListener::bind(address)
         .with_context(|| address.to_owned())?
         .incoming()
@@ -294,7 +325,7 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
                     Ok(())
                 }
             };
-            answer(&stream, &stream, echoes, wait)
+            answer(&stream, &stream, answers, wait)
         });
     }
     Ok(())
@@ -303,7 +334,7 @@ pub(crate) fn serve(address: &str, path: &str) -> Result<()> {
 fn answer(
     from: impl Read,
     mut to: impl Write,
-    echoes: bool,
+    answers: Answers,
     wait: impl Fn() -> std::io::Result<()>,
 ) -> Result<()> {
     let mut from = BufReader::new(from);
@@ -314,18 +345,14 @@ fn answer(
         let Some(request) = read_request(&mut from)? else {
             return Ok(());
         };
-        let path = if echoes {
-            request.contexts.join(",")
-        } else {
-            request.path
-        };
-        let writes = if path.contains("/bytewise/") {
+        let writes = if request.path.contains("/bytewise/") {
             Writes::Bytewise
         } else {
             Writes::Whole
         };
-        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len());
-        write(&mut to, response.as_bytes(), writes)?;
+        let body = answers.to(request);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        write(&mut to, &[head.into_bytes(), body].concat(), writes)?;
     }
 }
 
