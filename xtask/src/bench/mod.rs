@@ -12,6 +12,7 @@ mod goal;
 mod injection;
 mod load;
 mod loops;
+mod memory;
 mod micro;
 mod nginx;
 mod outage;
@@ -41,10 +42,10 @@ pub(crate) struct Arguments {
     /// Hook sets to compare in `micro`; one that does not load here is left out, and said.
     #[arg(long, value_delimiter = ',', default_value = "socket,trampoline,syscall")]
     hooks: Vec<String>,
-    /// Requests a second in `outage`.
-    #[arg(long, default_value_t = 500)]
-    rate: u32,
-    /// Seconds of each run of `outage`.
+    /// Requests a second in `outage` (500 where nothing is said) and in `memory` (10,000).
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Seconds of each run of `outage`, and of `memory`.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
     /// How often a pod is annotated in `annotations`.
@@ -71,6 +72,8 @@ enum Part {
     Injection,
     /// A collector that is away, with a kill and a full disk in between: every span is received or counted.
     Outage,
+    /// The agent's memory under a steady load.
+    Memory,
     /// Captures: bytes a second of CPU.
     Replay,
     /// Requests of each runtime whose trees are known: how many come out right, at 1 to 200 at a time.
@@ -83,6 +86,7 @@ enum Part {
 pub(crate) fn command(arguments: &Arguments) -> Result<()> {
     // These are not about costs: they run as this is built.
     let as_built = [Part::Outage, Part::Annotations];
+    let length = Duration::from_secs(arguments.seconds);
     let is_counted = !arguments.parts.is_empty() && arguments.parts.iter().all(|it| as_built.contains(it));
     if cfg!(debug_assertions) && !is_counted {
         return again_optimised();
@@ -115,7 +119,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
                 continue;
             }
             Part::Outage => {
-                outage::measure(arguments.rate, Duration::from_secs(arguments.seconds), &folder)?;
+                outage::measure(arguments.rate.unwrap_or(500), length, &folder)?;
                 continue;
             }
             Part::Micro => micro::measure(&arguments.hooks, arguments.rounds)?,
@@ -124,6 +128,7 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
             Part::Agent => overhead::measure(arguments.rounds)?,
             Part::Protocols => protocols::measure(arguments.rounds)?,
             Part::Injection => injection::measure(arguments.rounds)?,
+            Part::Memory => memory::measure(arguments.rate.unwrap_or(10_000), length)?,
             Part::Replay => replay::measure(arguments.rounds)?,
             Part::Annotations => annotations::measure(arguments.flips)?,
         };
