@@ -68,6 +68,9 @@ const RECOUNT: u64 = 10_000_000_000;
 /// read when they are first heard of: then the short-lived ones among them are gone.
 const READ_EARLY: u32 = 100;
 
+/// Bytes that a socket takes without waiting for its peer, at the least: what `net.ipv4.tcp_wmem` has as its default.
+const AT_ONCE: u64 = 16 * 1024;
+
 /// How long room is waited for at the end, for what the sampler has held.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -251,12 +254,14 @@ impl Stages {
             if request.is_some_and(|request| is_export(origin.direction, request)) {
                 return;
             }
+            let length = request.and_then(Request::content_length);
             let is_message = Protocol::numbered(origin.protocol) == Some(Protocol::Amqp);
             let passes = is_message && *asks == (origin.direction == Direction::Received);
             let circumstances = Circumstances {
                 client: self.table.client(origin.connection, origin.direction),
                 is_message,
                 passes,
+                is_long: length.is_some_and(|length| length > AT_ONCE),
                 covered: self.covered(origin),
                 dropping: self.rules.drop.of(|| self.processes.resource(origin.pid)),
             };

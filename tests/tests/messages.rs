@@ -2,7 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use spanwire_tests::agent::{Hooks, Options};
@@ -33,6 +34,7 @@ fn all_on_their_own_ports(hooks: Hooks) -> Result<()> {
             tunnel,
             content_to_the_end_of_the_connection,
             fifty_mebibytes_both_ways,
+            content_that_waits_for_its_receiver,
             heads_inside_of_content,
             all_forms_of_targets,
         ],
@@ -311,6 +313,28 @@ fn fifty_mebibytes_both_ways(listener: TcpListener) -> Result<Vec<Expected>> {
         span.request_body(SIZE as u64).body(SIZE as u64)
     }));
     Ok(expected)
+}
+
+/// More than sockets hold, in one write: its record is there long after that of the server, which has the head at once.
+fn content_that_waits_for_its_receiver(listener: TcpListener) -> Result<Vec<Expected>> {
+    const SIZE: usize = 32 << 20;
+    const WAITS: Duration = Duration::from_millis(500);
+    let mut bench = bench(listener, |mut connection| {
+        let mut body = Vec::new();
+        if matches!(connection.head(), Ok(Some(_))) {
+            thread::sleep(WAITS);
+            let is_whole = connection.exactly(SIZE, &mut body).is_ok() && body == pattern(32, SIZE);
+            let _ = connection.send(http::response(if is_whole { 200 } else { 400 }, b"read"));
+        }
+    })?;
+    let answer = bench
+        .client
+        .call("PUT", "/slow", &bench.host, &pattern(32, SIZE))?;
+    ensure!(answer.status() == 200, "{answer:?}");
+    Ok(both("PUT", "/slow", bench.address, |span| {
+        span.request_body(SIZE as u64).body(4)
+    })
+    .to_vec())
 }
 
 /// Content that begins a write, and looks like a head in every way but its place.

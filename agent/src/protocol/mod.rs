@@ -181,6 +181,17 @@ impl<'a> Request<'a> {
             Self::Postgres(_) | Self::Amqp(_) => None,
         }
     }
+
+    /// Bytes of content that a request of HTTP announces.
+    #[must_use]
+    pub fn content_length(self) -> Option<u64> {
+        let value = match self {
+            Self::Http1(head) => head.header("content-length"),
+            Self::Http2(head) => head.field("content-length"),
+            Self::Postgres(_) | Self::Amqp(_) => None,
+        };
+        str::from_utf8(value?).ok()?.parse().ok()
+    }
 }
 
 /// What came of reading.

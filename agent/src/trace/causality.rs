@@ -39,8 +39,13 @@ use std::sync::Arc;
 mod nodes;
 
 /// How long the record of a request's sender may come behind that of its receiver, in nanoseconds. Both are written at the
-/// end of their system calls, so it takes a thread that loses its processor right there.
+/// end of their system calls, so it takes a thread that loses its processor right there, or content that is sent in the same
+/// call and waits for who receives it.
 const PATIENCE: u64 = 200_000_000;
+
+/// How long such content is taken to be on its way at most, in nanoseconds: where it comes from elsewhere, no sender is told of, and
+/// what hangs below waits in vain.
+const LONGEST_SEND: u64 = 30_000_000_000;
 
 /// How much later than its receiver's end a sender's beginning may be stamped, in nanoseconds: on Unix sockets that is the
 /// return of the send. Places on Unix sockets come again, and what is further apart was on two connections.
@@ -94,6 +99,8 @@ pub struct Circumstances {
     pub is_message: bool,
     /// It passes a broker, and has nothing to do with what else does.
     pub passes: bool,
+    /// Its content is so long that its sender may still be at it while it is handled.
+    pub is_long: bool,
     /// Whether its service makes spans of such itself.
     pub covered: Covered,
     /// Rules by which it may be dropped.
@@ -151,6 +158,7 @@ struct Node {
     is_refused: bool,
     /// It is among what its process has in flight.
     is_handled: bool,
+    is_long: bool,
     start: u64,
     ended: Option<u64>,
     place: Option<Place>,
@@ -169,6 +177,17 @@ struct Node {
     /// What its own fields say, once they have been read.
     context: Option<Option<Box<Context>>>,
     position: Option<Position>,
+}
+
+impl Node {
+    /// When the send that it began with is over at the latest, as far as is known.
+    fn sent_by(&self) -> u64 {
+        match (self.is_long, self.ended) {
+            (false, _) => self.start,
+            (true, Some(ended)) => ended,
+            (true, None) => self.start.saturating_add(LONGEST_SEND),
+        }
+    }
 }
 
 /// Which exchanges of a kind a service makes spans of itself.
@@ -255,6 +274,7 @@ impl Causality {
             client,
             is_message,
             passes,
+            is_long,
             covered,
             dropping,
         } = circumstances;
@@ -299,6 +319,7 @@ impl Causality {
             is_dropped: None,
             is_refused,
             is_handled: origin.direction == Direction::Received && !passes,
+            is_long,
             start: origin.time,
             ended: None,
             place,
@@ -508,6 +529,7 @@ impl Causality {
         let (direction, place, sender, parent) = (node.direction, node.place, node.sender, node.parent);
         let (covered, is_refused) = (node.covered, node.is_refused);
         let (pid, is_only_one) = (node.pid, node.is_only_one);
+        let may_be_sent = now < node.sent_by().saturating_add(PATIENCE);
         let is_young = now < start.saturating_add(PATIENCE);
         if is_young && self.is_untold(id, table) {
             return None;
@@ -515,7 +537,7 @@ impl Causality {
         let told = parent.filter(|_| direction == Direction::Received);
         let parent = match direction {
             Direction::Received => {
-                if is_young && sender.is_none() && parent.is_none() && place.is_some() {
+                if may_be_sent && sender.is_none() && parent.is_none() && place.is_some() {
                     return None;
                 }
                 sender

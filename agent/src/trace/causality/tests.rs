@@ -24,6 +24,8 @@ struct Host {
     client: Client,
     /// The kernel half's, of what begins.
     decision: Decision,
+    /// What is received from now on has long content.
+    is_long: bool,
 }
 
 fn id(number: u8) -> SpanId {
@@ -98,6 +100,7 @@ impl Host {
             instrumented: 0,
             client: tcp(),
             decision: KEPT,
+            is_long: false,
         }
     }
 
@@ -132,6 +135,7 @@ impl Host {
             client: at.map(|_| self.client),
             is_message: false,
             passes: false,
+            is_long: self.is_long,
             covered,
             dropping: DropRules::default().of(|| unreachable!()),
         };
@@ -156,6 +160,7 @@ impl Host {
             client: Some(self.client),
             is_message: false,
             passes: false,
+            is_long: self.is_long,
             covered: Covered::No,
             dropping: DropRules::default().of(|| unreachable!()),
         };
@@ -284,6 +289,35 @@ fn a_receiver_waits_for_its_sender_and_so_does_what_it_caused() {
         placed,
         [(id(3), trace(1), Some(id(2))), (id(2), trace(1), Some(id(1)))]
     );
+}
+
+#[test]
+fn the_sender_of_long_content_is_waited_for_until_it_is_answered() {
+    let mut host = Host::new();
+    host.is_long = true;
+    host.received(2, 20, 1, Some(7));
+    host.sent(3, 20, 2, Some(2), None);
+    assert_eq!(host.place(3, 4), None);
+    host.sent(1, 10, 1, None, Some(7));
+    assert_eq!(host.place(2, 4), Some((trace(1), Some(id(1)))));
+    let placed = host.placed(4);
+    assert_eq!((placed[0].trace_id, placed[0].parent), (trace(1), Some(id(2))));
+}
+
+#[test]
+fn long_content_from_elsewhere_is_not_waited_for_once_it_is_answered_nor_for_ever() {
+    let mut host = Host::new();
+    host.is_long = true;
+    host.received(2, 20, 1, Some(7));
+    host.sent(3, 20, 2, Some(2), None);
+    assert_eq!(host.place(3, 30), None);
+    let placed = host.placed(32);
+    assert_eq!((placed[0].trace_id, placed[0].parent), (trace(2), Some(id(2))));
+    host.received(4, 20, 40, Some(9));
+    host.causality.over(id(4), 42 * SECOND);
+    assert_eq!(host.place(4, 42), None);
+    let placed = host.placed(43);
+    assert_eq!((placed[0].trace_id, placed[0].parent), (trace(4), None));
 }
 
 #[test]
