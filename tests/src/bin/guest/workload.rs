@@ -15,7 +15,7 @@ use std::{env, fs, thread};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests on one connection.
-const EACH: usize = 5;
+pub(crate) const EACH: usize = 5;
 
 /// A request that was made and answered with 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
