@@ -118,12 +118,7 @@ fn boot(image: &Image, initramfs: &Path, log: &Path) -> Result<Log> {
             "console={} panic=-1 quiet mitigations=off spanwire.must={}{}",
             emulated.console,
             image.must,
-            // Guests take their time: what such a one is for is the machine.
-            if image.machine.is_this() {
-                ""
-            } else {
-                " spanwire.brief"
-            }
+            if image.whole { "" } else { " spanwire.brief" }
         ),
     ]);
     qemu.stdin(Stdio::null())

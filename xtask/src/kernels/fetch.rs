@@ -1,6 +1,6 @@
 //! Kernels out of Debian's packages.
 
-use super::Kernel;
+use super::{Kernel, Wanted};
 use crate::apt::Apt;
 use crate::machine::Machine;
 use anyhow::{Context as _, Result, bail};
@@ -21,12 +21,14 @@ pub(super) struct Image {
     pub(super) machine: Machine,
     /// Hook sets that must load there, with commas between.
     pub(super) must: &'static str,
+    /// Whether all is run there.
+    pub(super) whole: bool,
 }
 
 /// One image a line, from `cache` or fetched into it.
-pub(super) fn images(kernels: &[&Kernel], cache: &Path) -> Result<Vec<Image>> {
+pub(super) fn images(kernels: &[Wanted], cache: &Path) -> Result<Vec<Image>> {
     let mut images = Vec::new();
-    for kernel in kernels {
+    for Wanted { kernel, whole } in kernels {
         let folder = cache.join(kernel.name());
         let old = cached(&folder);
         let image = match &old {
@@ -57,6 +59,7 @@ pub(super) fn images(kernels: &[&Kernel], cache: &Path) -> Result<Vec<Image>> {
             path,
             machine: kernel.machine,
             must: kernel.must,
+            whole: *whole,
         });
     }
     Ok(images)

@@ -2,7 +2,8 @@
 //!
 //! No KVM, no root, no disk image: a Debian cloud kernel, an initramfs with busybox, spanwire and a test program
 //! (tests/src/bin/guest), and an emulated machine for each, as many at once as there are cores.
-//! `SPANWIRE_KERNELS=5.10,6.1-arm64` boots only these, `SPANWIRE_GUESTS=1` one at a time.
+//! `SPANWIRE_KERNELS=5.10,6.1-arm64` boots only these, and runs all that there is on them; `all` is all of them. `SPANWIRE_GUESTS=1`
+//! boots one at a time.
 
 mod boot;
 pub(crate) mod build;
@@ -10,11 +11,12 @@ mod fetch;
 mod initramfs;
 
 use crate::machine::Machine;
-use crate::workspace;
+use crate::{shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
 use std::env;
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -30,6 +32,9 @@ struct Kernel {
     must: &'static str,
     /// Whether Debian keeps it for years. Backports come and go: one that is gone is said, and is no failure.
     kept: bool,
+    /// Whether all is run there, also where it is not named: on the oldest, the most used and the newest. On others that is what has
+    /// to load, and injection.
+    whole: bool,
 }
 
 /// From the oldest that spanwire promises to run on to the newest that there is.
@@ -40,6 +45,7 @@ const KERNELS: &[Kernel] = &[
         suite: "bullseye",
         must: "trampoline,syscall",
         kept: true,
+        whole: true,
     },
     Kernel {
         line: "6.1.",
@@ -47,6 +53,7 @@ const KERNELS: &[Kernel] = &[
         suite: "bookworm",
         must: "trampoline,syscall",
         kept: true,
+        whole: true,
     },
     Kernel {
         line: "6.12.",
@@ -54,6 +61,7 @@ const KERNELS: &[Kernel] = &[
         suite: "trixie",
         must: "trampoline,syscall",
         kept: true,
+        whole: false,
     },
     Kernel {
         line: "6.18.",
@@ -61,6 +69,7 @@ const KERNELS: &[Kernel] = &[
         suite: "trixie-backports",
         must: "socket,trampoline,syscall",
         kept: false,
+        whole: true,
     },
     Kernel {
         line: "7.",
@@ -68,6 +77,7 @@ const KERNELS: &[Kernel] = &[
         suite: "trixie-backports",
         must: "socket,trampoline,syscall",
         kept: false,
+        whole: true,
     },
     Kernel {
         line: "6.1.",
@@ -75,6 +85,7 @@ const KERNELS: &[Kernel] = &[
         suite: "bookworm",
         must: "syscall",
         kept: true,
+        whole: false,
     },
     Kernel {
         line: "6.18.",
@@ -82,6 +93,7 @@ const KERNELS: &[Kernel] = &[
         suite: "trixie-backports",
         must: "socket,trampoline",
         kept: false,
+        whole: false,
     },
 ];
 
@@ -94,6 +106,13 @@ impl Kernel {
             Machine::Arm => format!("{line}-{}", self.machine.debian()),
         }
     }
+}
+
+/// A kernel that is booted.
+struct Wanted {
+    kernel: &'static Kernel,
+    /// Whether all is run there.
+    whole: bool,
 }
 
 /// How one guest ended.
@@ -112,7 +131,9 @@ pub(crate) fn command() -> Result<()> {
         );
     }
     let cache = workspace::test_cache().join("kernels");
-    let images = fetch::images(&wanted(env::var("SPANWIRE_KERNELS").ok().as_deref())?, &cache)?;
+    let named = env::var("SPANWIRE_KERNELS").ok();
+    let running = shell::output(Command::new("uname").arg("-r"))?;
+    let images = fetch::images(&wanted(named.as_deref(), running.trim())?, &cache)?;
     if images.is_empty() {
         bail!("no kernel could be had");
     }
@@ -165,17 +186,28 @@ pub(crate) fn command() -> Result<()> {
     conclude(&outcomes)
 }
 
-/// All kernels, or those whose lines `only` names, with commas between.
-fn wanted(only: Option<&str>) -> Result<Vec<&'static Kernel>> {
-    let Some(only) = only else {
-        return Ok(KERNELS.iter().collect());
-    };
-    let line = |name: &str| {
-        let kernel = KERNELS.iter().find(|kernel| kernel.name() == name);
-        let known = KERNELS.iter().map(Kernel::name).collect::<Vec<_>>();
-        kernel.with_context(|| format!("SPANWIRE_KERNELS: no `{name}` among {}", known.join(", ")))
-    };
-    only.split(',').map(line).collect()
+/// What is booted: all kernels but the line of the one that is `running`, on which the live tests are; or those whose lines `named`
+/// names, with commas between.
+fn wanted(named: Option<&str>, running: &str) -> Result<Vec<Wanted>> {
+    let whole = |kernel| Wanted { kernel, whole: true };
+    match named {
+        None => Ok(KERNELS
+            .iter()
+            .filter(|kernel| !(kernel.machine.is_this() && running.starts_with(kernel.line)))
+            .map(|kernel| Wanted {
+                kernel,
+                whole: kernel.whole,
+            })
+            .collect()),
+        Some("all") => Ok(KERNELS.iter().map(whole).collect()),
+        Some(named) => named.split(',').map(|name| Ok(whole(of_line(name)?))).collect(),
+    }
+}
+
+fn of_line(name: &str) -> Result<&'static Kernel> {
+    let kernel = KERNELS.iter().find(|kernel| kernel.name() == name);
+    let known = KERNELS.iter().map(Kernel::name).collect::<Vec<_>>();
+    kernel.with_context(|| format!("SPANWIRE_KERNELS: no `{name}` among {}", known.join(", ")))
 }
 
 /// How many guests run at once: as many as there are cores, unless `wanted` says another number.
@@ -237,14 +269,37 @@ mod tests {
 
     #[test]
     fn kernels_are_named_by_their_line() -> Result<()> {
-        assert_eq!(wanted(None)?.len(), KERNELS.len());
-        let lines: Vec<_> = wanted(Some("7,5.10"))?.iter().map(|kernel| kernel.line).collect();
-        assert_eq!(lines, ["7.", "5.10."]);
-        let [other] = wanted(Some("6.1-arm64"))?[..] else {
-            bail!("not one")
+        let lines = |named| -> Result<Vec<_>> {
+            let wanted = wanted(named, "6.18.44")?;
+            Ok(wanted.iter().map(|it| (it.kernel.name(), it.whole)).collect())
         };
-        assert_eq!((other.line, other.machine), ("6.1.", Machine::Arm));
-        assert!(wanted(Some("4.19")).is_err());
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), true))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lines(Some("7,6.1-arm64"))?, names(&["7", "6.1-arm64"]));
+        assert_eq!(lines(Some("all"))?.len(), KERNELS.len());
+        assert!(lines(Some("4.19")).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_this_machine_runs_itself_is_not_booted_unless_it_is_named() -> Result<()> {
+        let booted = |running| -> Result<Vec<_>> {
+            let wanted = wanted(None, running)?;
+            Ok(wanted.iter().map(|it| it.kernel.name()).collect())
+        };
+        assert_eq!(booted("6.8.0-generic")?.len(), KERNELS.len());
+        let booted = booted("6.18.44-fc")?;
+        assert_eq!(booted.len(), KERNELS.len() - 1);
+        let line = if Machine::this()? == Machine::X86 {
+            "6.18"
+        } else {
+            "6.18-arm64"
+        };
+        assert!(!booted.contains(&line.to_owned()));
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! What each stage of the tests runs.
 
 use super::failed_once;
+use crate::kernels::build;
 use crate::machine::Machine;
-use crate::{package, run, setup, shell, workspace};
+use crate::{package, setup, shell, workspace};
 use anyhow::{Context as _, Result};
 use std::env;
 use std::ffi::OsString;
@@ -122,26 +123,26 @@ pub(crate) fn unit() -> Result<()> {
     ])?)
 }
 
-/// Captures are read by the release build. They are made as root, side by side.
+/// Captures are read by the static build. They are made as root, side by side.
 pub(crate) fn replay() -> Result<()> {
-    shell::run(&mut against_release(|name| name.starts_with("replay"))?)
+    shell::run(&mut against_static(|name| name.starts_with("replay"))?)
 }
 
-/// As root, against the release build; one at a time, because each watches the host.
+/// As root, against the static build; one at a time, because each watches the host.
 pub(crate) fn live() -> Result<()> {
     let is_of_others =
         |name: &str| name.starts_with("replay") || name.starts_with("ship") || KUBERNETES.contains(&name);
-    let mut tests = against_release(|name| !is_of_others(name))?;
+    let mut tests = against_static(|name| !is_of_others(name))?;
     failed_once::run(LIVE, tests.args(["--", "--test-threads=1"]))
 }
 
 /// Those that take the programs of Kubernetes: minutes to build, the first time.
 const KUBERNETES: &[&str] = &["kubernetes", "manifests", "pods"];
 
-/// As root, against the release build.
+/// As root, against the static build.
 pub(crate) fn kubernetes() -> Result<()> {
     setup::kubernetes()?;
-    let mut tests = against_release(|name| KUBERNETES.contains(&name))?;
+    let mut tests = against_static(|name| KUBERNETES.contains(&name))?;
     failed_once::run(CLUSTER, tests.args(["--", "--test-threads=1"]))
 }
 
@@ -159,9 +160,10 @@ pub(crate) fn packages() -> Result<()> {
     shell::run(tests.args(["--", "--test-threads=1"]))
 }
 
-/// Those files of `tests/tests` whose names are `wanted`, as root.
-fn against_release(wanted: impl Fn(&str) -> bool) -> Result<Command> {
-    run::build()?;
+/// Those files of `tests/tests` whose names are `wanted`, as root. With the binary that guests, package and image get, too, so that
+/// all of it is built once.
+fn against_static(wanted: impl Fn(&str) -> bool) -> Result<Command> {
+    let spanwire = build::programs(Machine::this()?)?.spanwire;
     let mut tests = as_root(&["test", "-p", "spanwire-tests", "--no-fail-fast"])?;
     for entry in fs::read_dir(workspace::root().join("tests/tests"))? {
         let file = entry?.file_name().to_string_lossy().into_owned();
@@ -169,7 +171,7 @@ fn against_release(wanted: impl Fn(&str) -> bool) -> Result<Command> {
             tests.args(["--test", name]);
         }
     }
-    tests.env("SPANWIRE_BIN", workspace::target().join("release/spanwire"));
+    tests.env("SPANWIRE_BIN", spanwire);
     Ok(tests)
 }
 

@@ -3,7 +3,7 @@
 //! It runs real clients and servers, first without spanwire, to know that this guest's network works, then under
 //! each hook set that the kernel takes, and compares the spans with the requests it made. The kernel's command line
 //! says which hook sets must load there: `spanwire.must=trampoline,syscall`. Where it says `spanwire.brief`, other
-//! sets are left out, and what does not differ between machines.
+//! sets are left out, and so are proxies and options of TCP: guests take their time.
 //!
 //! One line an assertion, `ok …` or `FAIL …`; at the end `N passed, N failed`.
 
@@ -79,9 +79,9 @@ fn main() -> ExitCode {
         }
     }
     propagation::assert(&mut verdict);
-    proxies::assert(&mut verdict);
     goroutines::assert(&mut verdict);
     if !is_brief {
+        proxies::assert(&mut verdict);
         options::assert(&mut verdict);
     }
     println!("{} passed, {} failed", verdict.passed, verdict.failed);
