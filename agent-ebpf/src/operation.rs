@@ -3,6 +3,7 @@
 use crate::connection::{CARRY, Half};
 use crate::context::Exchange;
 use crate::maps::{OPERATIONS, add};
+use crate::propagate::http1::Head;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use spanwire_ebpf::tracestate::Reading;
 use spanwire_ebpf::{Counter, RECORD_BYTES, Record};
@@ -133,6 +134,8 @@ pub(crate) struct Operation {
     pub(crate) heard: u32,
     /// A `tracestate` that is being read.
     pub(crate) reading: Reading,
+    /// A head of HTTP/1 that is about to be sent.
+    pub(crate) head: Head,
     /// The exchange that is marked.
     pub(crate) exchange: Exchange,
     /// A header goes here when the window's first byte is handed on.

@@ -80,12 +80,6 @@ const IDS: u32 = carries::REQUEST_ID | carries::CORRELATION_ID;
 /// Whether anything is carried on.
 #[inline(always)]
 pub(crate) fn is_wanted() -> bool {
-    global!(carries) & (IDS | carries::BAGGAGE) != 0
-}
-
-/// Whether anything is put behind a context that is injected.
-#[inline(always)]
-pub(super) fn is_put() -> bool {
     global!(carries) != 0
 }
 

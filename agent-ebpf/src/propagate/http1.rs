@@ -4,20 +4,19 @@ use super::{carried, frames, message, tracestate};
 use super::{tells, text};
 use crate::connection::{Dialogue, Half, Sending, UNDECIDED};
 use crate::context::Ids;
-use crate::frames::operands;
 use crate::http1::{is_request, past_line_feed};
-use crate::maps::count;
+use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
 use crate::promise;
 use crate::state as walker;
 use aya_ebpf::bindings::sk_msg_md;
-use core::ptr::write_volatile;
+use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::frame::{amqp, http2};
 use spanwire_ebpf::protocol::{AMQP, HTTP2};
 use spanwire_ebpf::sampling::MEMBER;
 use spanwire_ebpf::traceparent::{Field, LENGTH, LINE, NAME_BYTES, field};
 use spanwire_ebpf::word::{SEVEN, bytes_before, find_in, no_digits, number, pattern};
-use spanwire_ebpf::{Counter, SENT, propagate};
+use spanwire_ebpf::{Counter, propagate};
 
 /// Values of [`Sending::state`].
 mod state {
@@ -138,7 +137,22 @@ pub(super) fn run(context: *mut sk_msg_md, operation: &mut Operation, dialogue: 
         sending.remaining = 0;
         operation.cursor = 8;
     }
-    let end = match lines(operation.sock, operation.slot) {
+    operation.head = Head {
+        remaining: sending.remaining,
+        state: sending.state,
+        marks: sending.marks,
+        known: (dialogue.protocol != UNDECIDED) as u8,
+        reserved: [0; 5],
+    };
+    let looked = lines(operation.slot);
+    // By way of another reference they were changed.
+    // SAFETY: of references.
+    unsafe {
+        sending.remaining = read_volatile(&raw const operation.head.remaining);
+        sending.state = read_volatile(&raw const operation.head.state);
+        sending.marks = read_volatile(&raw const operation.head.marks);
+    }
+    let end = match looked {
         looked::ENDS => 1,
         looked::ENDS_BY_TWO => 2,
         looked::FOREIGN => {
@@ -216,7 +230,7 @@ fn injects(context: *mut sk_msg_md, operation: &mut Operation, sending: &mut Sen
         return 0;
     }
     let ids = &sending.exchange.ids;
-    let mut put = if carried::is_put() {
+    let mut put = if carried::is_wanted() {
         carried::put(context, operation, at)
     } else {
         0
@@ -306,13 +320,31 @@ fn end_line(to: *mut u8) {
     unsafe { write_volatile(to.cast::<u16>(), 0x0a0d) };
 }
 
-/// Looks at lines of a head from the cursor on; one of [`looked`], but not `GOES_ON`. A global function, for the reason that
-/// [`operands`] gives, and so is the one that it calls.
+/// A head that is being looked at: what [`Sending`] knows of it. With the operation, since that is found faster than a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    /// [`Sending::remaining`].
+    remaining: u64,
+    /// [`Sending::state`].
+    state: u8,
+    /// [`Sending::marks`].
+    marks: u8,
+    /// 1 where the connection is known to speak HTTP/1.
+    known: u8,
+    /// Padding, always zero.
+    reserved: [u8; 5],
+}
+
+/// Looks at lines of the operation's head from the cursor on; one of [`looked`], but not `GOES_ON`. A global function, for the
+/// reason that [`operands`] gives, and so is the one that it calls.
+///
+/// [`operands`]: crate::frames::operands
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn lines(sock: u64, slot: u32) -> u32 {
+pub(crate) extern "C" fn lines(slot: u32) -> u32 {
     for _ in 0..STEPS {
-        let looked = some_line(sock, slot);
+        let looked = some_line(slot);
         if looked != looked::GOES_ON {
             return looked;
         }
@@ -320,24 +352,20 @@ pub(crate) extern "C" fn lines(sock: u64, slot: u32) -> u32 {
     looked::OUT
 }
 
-/// A step of [`lines`].
+/// A step of [`lines`]: a line, or 64 bytes of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn some_line(sock: u64, slot: u32) -> u32 {
-    let Some((operation, dialogue, _)) = operands(sock, SENT as u32, slot) else {
+pub(crate) extern "C" fn some_line(slot: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
         return looked::FOREIGN;
     };
-    let known = dialogue.protocol != UNDECIDED;
-    line(operation, &mut dialogue.sending, known)
-}
-
-/// One line, or 64 bytes of it. `known` says that the connection speaks HTTP/1.
-#[inline(always)]
-fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
+    // SAFETY: a map value, and this program's own.
+    let operation = unsafe { &mut *operation };
     if operation.cursor >= operation.end {
         return looked::OUT;
     }
-    if sending.state == state::LINE {
+    let mut head = operation.head;
+    if head.state == state::LINE {
         let cursor = operation.cursor;
         let (word, second, third) = (
             operation.word(cursor),
@@ -355,26 +383,32 @@ fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
             return looked::OUT;
         }
         match field(word, second, third) {
-            Field::Context => sending.marks |= marked::OWN,
-            Field::State => sending.marks |= marked::OWN_STATE,
-            Field::Coding => sending.marks |= marked::UNKNOWN_LENGTH,
-            Field::Length => length(operation, sending),
+            Field::Context => head.marks |= marked::OWN,
+            Field::State => head.marks |= marked::OWN_STATE,
+            Field::Coding => head.marks |= marked::UNKNOWN_LENGTH,
+            Field::Length => length(operation, &mut head),
             Field::Other => {}
         }
-        if carried::is_put() {
-            sending.marks |= carried::own(word, second, third);
+        if carried::is_wanted() {
+            head.marks |= carried::own(word, second, third);
         }
-        sending.state = state::IN_LINE;
+        head.state = state::IN_LINE;
     }
-    if !past_line_feed(operation) {
-        return looked::GOES_ON;
+    let ends = past_line_feed(operation);
+    let first = ends && head.marks & marked::FIRST != 0;
+    if ends {
+        head.state = state::LINE;
+        head.marks &= !marked::FIRST;
     }
-    sending.state = state::LINE;
-    if sending.marks & marked::FIRST != 0 {
-        sending.marks &= !marked::FIRST;
+    operation.head = head;
+    if first {
         // A line that began with an earlier run may have its version there.
         if operation.cursor < 10 {
-            return if known { looked::GOES_ON } else { looked::FOREIGN };
+            return if head.known != 0 {
+                looked::GOES_ON
+            } else {
+                looked::FOREIGN
+            };
         }
         let carriage = (operation.byte(operation.cursor - 2) == b'\r') as u32;
         if operation.word(operation.cursor - 9 - carriage) & SEVEN != pattern(b"HTTP/1.") {
@@ -386,15 +420,15 @@ fn line(operation: &mut Operation, sending: &mut Sending, known: bool) -> u32 {
 
 /// The value of Content-Length, whose line begins at the cursor.
 #[inline(always)]
-fn length(operation: &Operation, sending: &mut Sending) {
+fn length(operation: &Operation, head: &mut Head) {
     let mut at = operation.cursor + 15;
     at += (operation.byte(at) == b' ') as u32;
     let word = operation.word(at);
     let digits = bytes_before(no_digits(word));
     // What is longer than that is not followed by another request in the same message.
     if digits == 0 || digits == 8 || at + 8 > operation.end {
-        sending.marks |= marked::UNKNOWN_LENGTH;
+        head.marks |= marked::UNKNOWN_LENGTH;
     } else {
-        sending.remaining = number(word, digits).0;
+        head.remaining = number(word, digits).0;
     }
 }
