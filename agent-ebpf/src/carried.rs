@@ -1,7 +1,7 @@
 //! What goes on with a request beside its context: `baggage` (W3C Baggage, section 3), and the header by which people find a
 //! request in logs. Eight bytes at a time; of a list that is too long, whole members are left out, from the last on.
 
-use crate::word::{LOWER, each, pattern};
+use crate::word::{HIGHS, LOWER, ONES, bytes_before, each, pattern};
 
 /// Bytes and members of `baggage` that everybody has to carry on (section 3.3.2).
 pub const LIMIT: u32 = 8192;
@@ -36,11 +36,6 @@ pub mod carries {
     pub const CORRELATION_ID: u32 = 4;
 }
 
-/// 0x01 in every byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
-/// 0x80 in every byte.
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
 /// What a header line is of that begins with these 24 bytes: one of [`mod@kind`].
 #[inline(always)]
 #[must_use]
@@ -51,6 +46,41 @@ pub const fn kind(word: u64, second: u64, third: u64) -> u64 {
     } else if word == pattern(b"x-reques") && second & 0xff_ffff_ffff == pattern(b"t-id:") {
         kind::REQUEST_ID
     } else if word == pattern(b"x-correl") && second == pattern(b"ation-id") && third as u8 == b':' {
+        kind::CORRELATION_ID
+    } else {
+        kind::NONE
+    }
+}
+
+/// What a field of HTTP/2 is whose name, a plain string (RFC 7541, section 5.2), begins with these 24 bytes: one of [`mod@kind`].
+#[inline(always)]
+#[must_use]
+pub const fn field_kind(word: u64, second: u64, third: u64) -> u64 {
+    if word == pattern(b"\x07baggage") {
+        kind::BAGGAGE
+    } else if word == pattern(b"\x0cx-reque") && second & 0xff_ffff_ffff == pattern(b"st-id") {
+        kind::REQUEST_ID
+    } else if word == pattern(b"\x10x-corre") && second == pattern(b"lation-i") && third as u8 == b'd' {
+        kind::CORRELATION_ID
+    } else {
+        kind::NONE
+    }
+}
+
+/// The same of a name that is coded by Huffman (RFC 7541, appendix B).
+#[inline(always)]
+#[must_use]
+pub const fn coded_kind(word: u64, second: u64) -> u64 {
+    const SIX: u64 = 0xffff_ffff_ffff;
+    if word & SIX == pattern(&[0x85, 0x8c, 0x73, 0x4c, 0x39, 0x8b]) {
+        kind::BAGGAGE
+    } else if word == pattern(&[0x89, 0xf2, 0xb5, 0x85, 0xed, 0x69, 0x50, 0x95])
+        && second & 0xffff == pattern(&[0x8d, 0x27])
+    {
+        kind::REQUEST_ID
+    } else if word == pattern(&[0x8c, 0xf2, 0xb1, 0x0f, 0x65, 0x85, 0xa0, 0x69])
+        && second & 0xff_ffff_ffff == pattern(&[0x31, 0xea, 0x58, 0xd2, 0x7f])
+    {
         kind::CORRELATION_ID
     } else {
         kind::NONE
@@ -153,6 +183,19 @@ impl List {
     }
 }
 
+/// How many blanks a value begins with, and ends with, by its first eight bytes and its last: 8 where there may be more.
+#[inline(always)]
+#[must_use]
+pub const fn blanks(first: u64, last: u64) -> (u32, u32) {
+    let first = HIGHS & !(each(first, b' ') | each(first, b'\t'));
+    let last = HIGHS & !(each(last, b' ') | each(last, b'\t'));
+    // All up to the last that is none.
+    let mut before = last | last >> 8;
+    before |= before >> 16;
+    before |= before >> 32;
+    (bytes_before(first), 8 - ones(before))
+}
+
 /// How many bytes are 0x80, where others are 0.
 #[inline(always)]
 const fn ones(flags: u64) -> u32 {
@@ -222,6 +265,44 @@ mod tests {
     }
 
     #[test]
+    fn names_of_fields_are_told_in_both_their_forms() {
+        let told = |name: &[u8]| {
+            let mut padded = [0xff; 24];
+            padded[..name.len()].copy_from_slice(name);
+            let third = word(&padded[16..]);
+            let (word, second) = (word(&padded[..8]), word(&padded[8..16]));
+            (field_kind(word, second, third), coded_kind(word, second))
+        };
+        for (plain, coded, expected) in [
+            (
+                &b"\x07baggage"[..],
+                &[0x85, 0x8c, 0x73, 0x4c, 0x39, 0x8b][..],
+                kind::BAGGAGE,
+            ),
+            (
+                b"\x0cx-request-id",
+                &[0x89, 0xf2, 0xb5, 0x85, 0xed, 0x69, 0x50, 0x95, 0x8d, 0x27],
+                kind::REQUEST_ID,
+            ),
+            (
+                b"\x10x-correlation-id",
+                &[
+                    0x8c, 0xf2, 0xb1, 0x0f, 0x65, 0x85, 0xa0, 0x69, 0x31, 0xea, 0x58, 0xd2, 0x7f,
+                ],
+                kind::CORRELATION_ID,
+            ),
+        ] {
+            assert_eq!(told(plain), (expected, kind::NONE));
+            assert_eq!(told(coded), (kind::NONE, expected));
+            for form in [plain, coded] {
+                let mut other = form.to_vec();
+                *other.last_mut().unwrap() ^= 1;
+                assert_eq!(told(&other), (kind::NONE, kind::NONE));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_within_the_limits_goes_on_as_it_is() {
         for value in ["a=1", "a=1;p=2, b = %20 ,c=\t3", "a=~!", ",a=1,", "x"] {
             assert_eq!(carried(value.as_bytes()).as_deref(), Some(value));
@@ -229,6 +310,21 @@ mod tests {
         let longest = format!("{},k=v{}", members(63, 127), "w".repeat(8192 - 63 * 128 - 3));
         assert_eq!(longest.len(), 8192);
         assert_eq!(carried(longest.as_bytes()), Some(longest));
+    }
+
+    #[test]
+    fn blanks_are_counted_at_both_ends() {
+        for before in 0..=8 {
+            for behind in 0..=8 {
+                let first = format!("{}{}", "\t ".repeat(4).split_at(before).0, "a b,c=de");
+                let last = format!("{}{}", "a b,c=de", " \t".repeat(4).split_at(behind).0);
+                let counted = blanks(
+                    word(&first.as_bytes()[..8]),
+                    word(&last.as_bytes()[last.len() - 8..]),
+                );
+                assert_eq!(counted, (before as u32, behind as u32));
+            }
+        }
     }
 
     #[test]

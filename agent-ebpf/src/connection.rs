@@ -85,9 +85,9 @@ pub(crate) struct Dialogue {
     pub(crate) inode: u64,
     /// When the send that is under way began.
     pub(crate) send_began: u64,
-    /// One bit an exchange, by its number modulo 64: the request was HEAD.
+    /// One bit an exchange, by its number modulo 64: the request was HEAD. HTTP/2: the low bits of [`Names`].
     pub(crate) heads: u64,
-    /// The same for CONNECT.
+    /// The same for CONNECT. HTTP/2: the high bits.
     pub(crate) connects: u64,
     /// Requests so far.
     pub(crate) requests: u32,
@@ -131,10 +131,8 @@ pub(crate) struct Dialogue {
     pub(crate) entered: u8,
     /// 1 once it is known which goroutine reads streams of HTTP/2 here: the one that `serving` names.
     pub(crate) reader: u8,
-    /// HTTP/2: 1 where requests may name their traces in a way that is read in the agent alone.
-    pub(crate) untold: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 7],
+    pub(crate) reserved: [u8; 8],
     /// Requests that were received here and are being handled.
     pub(crate) serving: Serving,
     /// Of an event loop, what the last request was sent for.
@@ -186,7 +184,7 @@ pub(crate) struct Sending {
     pub(crate) enrolled: u8,
     /// The protocol, which may be known before the walker knows it.
     pub(crate) protocol: u8,
-    /// 1 where something was sent before the socket was enrolled.
+    /// 1 where something was sent that was not looked at: before the socket was enrolled; HTTP/2: or cut.
     pub(crate) late: u8,
     /// Requests that are looked at before one is injected into, where that is so.
     pub(crate) unproven: u8,

@@ -1,27 +1,32 @@
-//! Trace contexts in what is received, so that what is sent for it names the same trace: `traceparent` of HTTP/1 wherever it is
-//! in a head, of HTTP/2 and AMQP where spanwire puts it. What else there may be is read in the agent, but later. So of a request
-//! that names its trace elsewhere, or in another format, it is noted that nobody is to be told which it is.
+//! Trace contexts in what is received, so that what is sent for it names the same trace: `traceparent`, with its `tracestate`.
+//! What else there may be is read in the agent, but later. So of a request that names its trace in another format, or where it
+//! cannot be seen, it is noted that nobody is to be told which it is.
+//!
+//! Where nothing is told, of HTTP/2 and AMQP a context is looked for just where spanwire puts it.
 
 #![expect(
     clippy::needless_borrows_for_generic_args,
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use crate::connection::{self, Dialogue};
-use crate::context::{self, Ids, READ, Serving, UNTOLD};
+mod amqp;
+pub(crate) mod http2;
+
+use crate::connection;
+use crate::context::{Ids, READ, Serving, UNTOLD};
 use crate::decision::decides_again;
 use crate::frames::operands;
-use crate::maps::{OPERATIONS, UNITS, add};
-use crate::operation::{Operation, WINDOW};
+use crate::globals::global;
+use crate::maps::{UNITS, add, count};
+use crate::operation::Operation;
 use crate::propagate::{tracestate, wanted};
 use crate::runtime::node;
-use crate::stream;
-use spanwire_ebpf::RECEIVED;
-use spanwire_ebpf::frame::{Head, amqp, http2};
-use spanwire_ebpf::hpack::{self, FIELD};
+use core::ptr::{read_volatile, write_volatile};
+use spanwire_ebpf::hpack::Names;
 use spanwire_ebpf::protocol::AMQP;
 use spanwire_ebpf::traceparent::{self, Context, LENGTH, is_traceparent};
-use spanwire_ebpf::unit::{EVENT, NODE};
+use spanwire_ebpf::unit::NODE;
+use spanwire_ebpf::{Counter, RECEIVED};
 
 /// The request that is being received continues a trace: at the cursor is a header that says so. What is sent for it is
 /// part of that trace. A global function, for the reason that [`operands`] gives.
@@ -61,232 +66,203 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     0
 }
 
-/// The last `count` bytes in front of the cursor are all or the end of a frame that spanwire may have put a context into: 1 where
-/// it has. As [`continues`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn frame_continues(sock: u64, slot: u32, count: u32) -> u32 {
-    let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
-        return 0;
-    };
-    let begins = operation.cursor.wrapping_sub(count);
-    if dialogue.protocol == AMQP {
-        let Some(read) = entry(operation, begins, count) else {
-            return 0;
-        };
-        join(&mut dialogue.serving, &read);
-        return 1;
-    }
-    let at = operation.cursor.wrapping_sub(FIELD);
-    if count < FIELD || !hpack::is_field(operation.word(at), operation.word(at + 8)) {
-        return 0;
-    }
-    let Some(read) = read(operation, at + FIELD - LENGTH) else {
-        return 0;
-    };
-    let stream = half.status;
-    with_stream(operation, dialogue, stream, |sum, from| shift(sum, from, &read));
-    1
+/// What the fields of a block or the entries of a table say, as far as they were looked at.
+#[repr(C)]
+pub(crate) struct Fields {
+    /// Index in the window of the next one.
+    at: u32,
+    /// Index behind the last one.
+    ends: u32,
+    /// Where the value of `traceparent` is; 0 where there is none.
+    context: u32,
+    /// 1 where there is one more.
+    twice: u32,
+    /// 1 where there may be a context that is read in the agent alone.
+    others: u32,
+    /// Where the value of `tracestate` is, and behind it; 0 where there is none.
+    pub(crate) state: [u32; 2],
+    /// 1 where it cannot be read.
+    state_cut: u32,
+    /// One of [`view`].
+    view: u32,
+    /// The span of the request that carries it on; 0 where it is not carried on.
+    pub(crate) state_carrier: u64,
+    /// Where the values of `baggage`, and of ids by which people find the request, are, by their kind, and behind it; 0 where
+    /// there is none, and [`CUT`] where there are several.
+    pub(crate) carried: [[u32; 2]; 4],
+    /// The span of the request that carries them on; 0 where nothing is carried on.
+    pub(crate) carrier: u64,
+    /// What a request that is sent has of its own: bits of its marks.
+    pub(crate) own: u32,
+    /// Of a string that is being decoded: its next bit.
+    bit: u32,
+    /// What the names are for that are in the connection's dynamic table.
+    names: Names,
+    /// What was decoded.
+    text: [u8; 56],
 }
 
-/// Fields of one block.
-const FIELDS: u32 = 128;
+/// What they have come to.
+#[derive(Clone, Copy)]
+struct Found {
+    context: u32,
+    twice: u32,
+    others: u32,
+}
 
-/// In place of where a field ends: it is one with a context.
-pub(crate) const CONTEXT: u32 = u32::MAX;
-/// The same: nobody knows.
-pub(crate) const UNKNOWN: u32 = u32::MAX - 1;
+impl Fields {
+    /// What was found, by way of another reference.
+    #[inline(always)]
+    fn found(&self) -> Found {
+        // SAFETY: of references.
+        unsafe {
+            Found {
+                context: read_volatile(&raw const self.context),
+                twice: read_volatile(&raw const self.twice),
+                others: read_volatile(&raw const self.others),
+            }
+        }
+    }
+
+    /// Begins to look at those from one index to another.
+    #[inline(always)]
+    fn begin(&mut self, at: u32, ends: u32) {
+        self.at = at;
+        self.ends = ends;
+        self.context = 0;
+        self.twice = 0;
+        self.others = 0;
+        self.state = [0; 2];
+        self.state_carrier = 0;
+        self.state_cut = 0;
+        self.carried = [[0; 2]; 4];
+        self.carrier = 0;
+    }
+
+    /// There is a `traceparent`, whose value is at an index.
+    #[inline(always)]
+    fn finds(&mut self, at: u32) {
+        self.twice |= (self.context != 0) as u32;
+        self.context = at;
+    }
+
+    /// There is a value of one of [`spanwire_ebpf::carried::kind`]. Of several, none is taken over.
+    #[inline(always)]
+    fn finds_carried(&mut self, kind: u64, from: u32, to: u32) {
+        let place = &mut self.carried[kind as usize & 3];
+        *place = if place[0] == 0 { [from, to] } else { [CUT, CUT] };
+    }
+
+    /// There is a `tracestate`. Of several, none is taken over.
+    #[inline(always)]
+    fn finds_state(&mut self, from: u32, to: u32) {
+        self.state_cut |= (self.state[0] != 0) as u32;
+        self.state = [from, to];
+    }
+}
+
+/// What comes of looking at one of them.
+mod looked {
+    pub(super) const GOES_ON: u32 = 0;
+    pub(super) const ENDS: u32 = 1;
+    pub(super) const UNKNOWN: u32 = 2;
+}
+
+/// Fields of one block, entries of one table.
+const FIELDS: u32 = 128;
 
 /// In place of how many bytes came before: they are not there any more, and part of the block was among them.
 pub(crate) const CUT: u32 = u32::MAX;
 
-/// The last `count` bytes in front of the cursor are the end of HEADERS, or of a message's header, without a context of
-/// spanwire's; `apart` bytes came before, which are the frame's header, or [`CUT`]. Where a context of the application's own may
-/// be there, or of HTTP/2 the name of one was in others before, it is noted that the trace is not known. As [`continues`].
+/// The last `count` bytes in front of the cursor are all or the end of HEADERS or of a message's header; `apart` bytes came
+/// before, which are the frame's header, or [`CUT`]. Looks at what is there, where its process tells others; by itself, since there
+/// is no room on the stack for that below [`frame_continues`]. As [`continues`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn frame_names(sock: u64, slot: u32, count: u32, apart: u32) -> u32 {
+pub(crate) extern "C" fn frame_looks(sock: u64, slot: u32, count: u32, apart: u32) -> u32 {
     let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
         return 0;
     };
-    if wanted() == 0 {
-        return 0;
+    let seen = if wanted() == 0 {
+        view::NONE
+    } else if dialogue.protocol == AMQP {
+        amqp::looks(operation, count, apart)
+    } else {
+        http2::looks(operation, dialogue, half, count, apart)
+    };
+    // SAFETY: of a reference.
+    unsafe { write_volatile(&raw mut operation.fields.view, seen) };
+    if dialogue.protocol != AMQP && seen != view::WHOLE {
+        http2::is_unseen(dialogue);
     }
-    if dialogue.protocol == AMQP {
-        let at = table(operation, operation.cursor.wrapping_sub(count), count);
-        if apart == CUT || at != 0 && entries(slot, at) != 0 {
-            is_untold(&mut dialogue.serving);
-        }
-        return 0;
-    }
-    if dialogue.untold == 0 {
-        let head = Head {
-            word: half.carry[0],
-            next: 0,
-        };
-        let from = http2::plain_block(head);
-        let begins = if from == 0 || apart == CUT {
-            UNKNOWN
-        } else {
-            operation.cursor.wrapping_sub(count + apart) + from
-        };
-        if fields(slot, begins) == 0 {
-            return 0;
-        }
-        dialogue.untold = 1;
-    }
-    let stream = half.status;
-    with_stream(operation, dialogue, stream, mark);
     0
 }
-pub(crate) use frame_names as names;
 
-/// Looks at the fields of the block from an index of the window to the cursor: 0 where none is a context.
+/// Takes over the context that is there. HEADERS `begins` a request, or is its trailers. Where it says that the request continues
+/// a trace, and not which, that is noted. As [`continues`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn fields(slot: u32, begins: u32) -> u32 {
-    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
-        return 1;
+pub(crate) extern "C" fn frame_continues(sock: u64, slot: u32, count: u32, begins: u32) -> u32 {
+    let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
+        return 0;
     };
-    // SAFETY: a map value, and this program's own.
-    let end = unsafe { (*operation).cursor };
-    let mut at = begins;
-    for _ in 0..FIELDS {
-        if at >= end {
-            return (at != end) as u32;
-        }
-        at = block_field(slot, at);
-    }
-    1
-}
-
-/// [`field`], as a global function.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn block_field(slot: u32, at: u32) -> u32 {
-    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
-        return UNKNOWN;
-    };
-    // SAFETY: as above.
-    let operation = unsafe { &*operation };
-    field(operation, at, |name, representation| {
-        representation.strings == 2 && hpack::is_context(operation.word(name), operation.word(name + 8))
-    })
-}
-
-/// Looks at the entries of the table of headers whose length is at an index of the window: 0 where none is a context.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn entries(slot: u32, table: u32) -> u32 {
-    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
-        return 1;
-    };
-    // SAFETY: a map value, and this program's own.
-    let length = unsafe { (*operation).word(table) as u32 }.swap_bytes();
-    let mut at = table + 4;
-    let end = at.wrapping_add(length);
-    for _ in 0..FIELDS {
-        if at >= end {
-            return (at != end) as u32;
-        }
-        at = table_entry(slot, at);
-    }
-    1
-}
-
-/// Where the entry ends that begins at an index of the window, or [`CONTEXT`], or [`UNKNOWN`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn table_entry(slot: u32, at: u32) -> u32 {
-    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
-        return UNKNOWN;
-    };
-    // SAFETY: as above.
-    let operation = unsafe { &*operation };
-    // A short string, as one of HPACK that is not coded.
-    if hpack::is_context(operation.word(at), operation.word(at + 8)) {
-        return CONTEXT;
-    }
-    let kind = at + 1 + operation.byte(at) as u32;
-    let length = amqp::value(operation.byte(kind), operation.word(kind + 1));
-    if length > WINDOW as u32 {
-        return UNKNOWN;
-    }
-    kind + 1 + length
-}
-
-/// Where the field ends that begins at an index of the window, or [`CONTEXT`] where it is one by its representation and where
-/// its first string is, or [`UNKNOWN`].
-#[inline(always)]
-pub(crate) fn field(
-    operation: &Operation,
-    mut at: u32,
-    is_context: impl Fn(u32, hpack::Representation) -> bool,
-) -> u32 {
-    let representation = hpack::representation(operation.word(at));
-    let hpack::Representation { length, strings, .. } = representation;
-    if length == 0 {
-        return UNKNOWN;
-    }
-    at += length;
-    if is_context(at, representation) {
-        return CONTEXT;
-    }
-    if strings >= 1 {
-        let string = hpack::string(operation.word(at));
-        if string == 0 {
-            return UNKNOWN;
-        }
-        at += string;
-    }
-    if strings == 2 {
-        let string = hpack::string(operation.word(at));
-        if string == 0 {
-            return UNKNOWN;
-        }
-        at += string;
-    }
-    at
-}
-
-/// Of the header frame of a message, which takes up `count` bytes from an index of the window on, where the length of its table
-/// of headers is; 0 where it has none, or is not there as a whole.
-#[inline(always)]
-fn table(operation: &Operation, begins: u32, count: u32) -> u32 {
-    let head = Head {
-        word: operation.word(begins),
-        next: operation.word(begins + 8),
-    };
-    let mut at = begins + amqp::FLAGS;
-    let flags = (operation.word(at) as u16).swap_bytes();
-    at += 2;
-    at += amqp::before_headers(flags, 0x8000, operation.byte(at));
-    at += amqp::before_headers(flags, 0x4000, operation.byte(at));
-    let whole = amqp::is_content_header(head) && amqp::frame(head, false).length == count;
-    if whole && flags & amqp::HEADERS != 0 {
-        at
+    let view = if global!(propagates) == 0 {
+        view::NONE
     } else {
-        0
+        // SAFETY: of a reference.
+        unsafe { read_volatile(&raw const operation.fields.view) }
+    };
+    match dialogue.protocol {
+        AMQP => amqp::continues(operation, dialogue, count, view),
+        // Trailers say nothing of it.
+        _ if begins == 0 => {}
+        _ => http2::continues(operation, dialogue, half, count, view),
     }
+    0
 }
 
-/// The first entry of the headers of a message, where that is a context.
+/// What was seen of a frame.
+mod view {
+    /// It was not looked at, since nobody is told.
+    pub(super) const NONE: u32 = 0;
+    /// All of it.
+    pub(super) const WHOLE: u32 = 1;
+    /// It is not there as a whole, or not as it should be.
+    pub(super) const PART: u32 = 2;
+    /// There is nothing in it to be looked at.
+    pub(super) const EMPTY: u32 = 3;
+}
+
+/// The request with this span carries on the `tracestate` that it came with: once there is room on the stack, by
+/// [`tracestate::takes_found`].
 #[inline(always)]
-fn entry(operation: &Operation, begins: u32, count: u32) -> Option<Context> {
-    let at = table(operation, begins, count) + 4;
-    if at == 4 || !amqp::is_traceparent(operation.word(at), operation.word(at + 8)) {
-        return None;
+fn carries_state(operation: &mut Operation, span: u64) {
+    // SAFETY: of references, as above.
+    unsafe {
+        let fields = &raw mut operation.fields;
+        if read_volatile(&raw const (*fields).state_cut) != 0 {
+            count(Counter::StatesCut, 1);
+        } else if read_volatile(&raw const (*fields).state[0]) != 0 {
+            write_volatile(&raw mut (*fields).state_carrier, span);
+        }
     }
-    read(operation, at + amqp::ENTRY - LENGTH)
 }
 
 /// The context whose value is at `at` in the window, where it is trusted.
 #[inline(always)]
 fn read(operation: &Operation, at: u32) -> Option<Context> {
-    if at + LENGTH > operation.end || connection::is_refused(operation.sock) {
+    if at + LENGTH > operation.end {
         return None;
     }
-    let word = |offset: usize| operation.word_behind(at, offset);
+    of_words(operation, |offset| operation.word_behind(at, offset))
+}
+
+/// The context whose value has these words at these offsets, where it is trusted.
+#[inline(always)]
+fn of_words(operation: &Operation, word: impl Fn(usize) -> u64) -> Option<Context> {
+    if connection::is_refused(operation.sock) {
+        return None;
+    }
     let mut read = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])?;
     read.flags = decides_again(operation.tgid, read.trace[1], read.flags);
     Some(read)
@@ -358,36 +334,4 @@ fn mark(sum: *mut Ids, from: &Ids) {
         // SAFETY: callers pass map values.
         add(unsafe { &raw mut (*sum).flags }, UNTOLD);
     }
-}
-
-/// Changes the ids of a stream, and all sums of which it is a part.
-#[inline(always)]
-fn with_stream(operation: &Operation, dialogue: &mut Dialogue, stream: u32, change: impl Fn(*mut Ids, &Ids)) {
-    if dialogue.unit as u32 == EVENT {
-        let key = context::event_loop(EVENT as u8);
-        if let Some(unit) = UNITS.get_ptr_mut(&key) {
-            // SAFETY: a map value.
-            let current = unsafe { &mut (*unit).current };
-            if current.span == operation.exchange.ids.span {
-                let sum = &raw mut *current;
-                change(sum, current);
-            }
-        }
-        return;
-    }
-    let Some(served) = stream::served(operation.sock, stream) else {
-        return;
-    };
-    let serving = &mut dialogue.serving;
-    // Of a goroutine, none handles it yet.
-    if served.by.id != 0
-        && serving.by.id == served.by.id
-        && let Some(unit) = UNITS.get_ptr_mut(&served.by)
-    {
-        // SAFETY: a map value.
-        change(unsafe { &raw mut (*unit).sum }, &served.ids);
-        change(&raw mut serving.sum, &served.ids);
-    }
-    let sum = &raw mut served.ids;
-    change(sum, &served.ids);
 }

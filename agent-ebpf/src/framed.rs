@@ -13,6 +13,7 @@ use crate::globals::global;
 use crate::log;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::{Operation, mark};
+use crate::propagate::{carried, tracestate};
 use crate::state;
 use crate::stream;
 use spanwire_ebpf::frame::{self, Frame, Head, amqp, http2, postgres};
@@ -29,12 +30,14 @@ mod marked {
     pub(super) const ROW: u8 = 4;
     /// What of it cannot be read may be stepped over.
     pub(super) const BODY: u8 = 8;
-    /// It may have a context, where spanwire puts that.
+    /// It may have a context.
     pub(super) const CONTEXT: u8 = 16;
     /// Its header came by itself.
     pub(super) const APART: u8 = 32;
     /// More of it came in front of what is there.
     pub(super) const CUT: u8 = 64;
+    /// An exchange begins with it.
+    pub(super) const BEGINS: u8 = 128;
 }
 
 /// Frames in a row that prove that there are any, where they do not reach the end of the operation.
@@ -55,7 +58,7 @@ pub(crate) mod claimed {
 pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> Step {
     match half.state {
         state::SKIP => skip(operation, dialogue, half),
-        state::COPY => copy(operation, half),
+        state::COPY => copy(operation, dialogue.protocol, half),
         _ => begin(operation, dialogue, half),
     }
 }
@@ -85,7 +88,7 @@ fn skip(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) -> 
 
 /// Takes bytes of a frame for the agent.
 #[inline(always)]
-fn copy(operation: &mut Operation, half: &mut Half) -> Step {
+fn copy(operation: &mut Operation, protocol: u8, half: &mut Half) -> Step {
     let available = operation.available();
     let count = if half.value < available as u64 {
         half.value as u32
@@ -103,14 +106,21 @@ fn copy(operation: &mut Operation, half: &mut Half) -> Step {
             state::SKIP
         };
         if half.marks & marked::CONTEXT != 0 {
-            let found = extract::frame_continues(operation.sock, operation.slot, count);
-            if found == 0 && global!(propagates) != 0 {
-                let apart = match half.marks & (marked::APART | marked::CUT) {
-                    0 => 0,
-                    marked::APART => http2::HEADER,
-                    _ => extract::CUT,
-                };
-                extract::names(operation.sock, operation.slot, count, apart);
+            let apart = match half.marks & (marked::APART | marked::CUT) {
+                0 => 0,
+                marked::APART => http2::HEADER,
+                _ => extract::CUT,
+            };
+            let begins = (half.marks & marked::BEGINS != 0) as u32;
+            if global!(propagates) != 0 {
+                extract::frame_looks(operation.sock, operation.slot, count, apart);
+            }
+            extract::frame_continues(operation.sock, operation.slot, count, begins);
+            if global!(propagates) != 0 {
+                tracestate::takes_found(operation.slot);
+            }
+            if carried::is_wanted() && protocol == HTTP2 {
+                carried::takes_found(operation.slot);
             }
         }
     } else {
@@ -264,6 +274,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
         half.started = 0;
     }
     if exchange {
+        half.marks |= marked::BEGINS;
         operation.marks |= mark::EXCHANGE;
         if protocol == HTTP2 {
             half.ordinal = http2::stream(head);
@@ -278,7 +289,7 @@ fn begin(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) ->
     Step::More
 }
 
-/// Whether spanwire, where it runs at the other end, may have put a context into the frame.
+/// Whether there may be a context in the frame.
 #[inline(always)]
 fn may_have_context(protocol: u8, head: Head, marks: u32) -> bool {
     match protocol {
@@ -333,7 +344,9 @@ fn resume(operation: &mut Operation, dialogue: &mut Dialogue, half: &mut Half) {
     half.status = 0;
     half.content = 0;
     // What was not seen may have the name of a field that has only a number from then on.
-    dialogue.untold |= (operation.direction == RECEIVED as u32) as u8;
+    if operation.direction == RECEIVED as u32 {
+        extract::http2::is_unseen(dialogue);
+    }
     let position = operation.position();
     let unseen = position.wrapping_sub(half.copied_to);
     if unseen != 0 && dialogue.announced != 0 {

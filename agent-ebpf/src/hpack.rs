@@ -1,7 +1,8 @@
-//! Header blocks of HTTP/2 (RFC 7541, section 6), as far as one has to know them to add a field: where fields end, and
-//! whether one of them is a trace context.
+//! Header blocks of HTTP/2 (RFC 7541, section 6), as far as one has to know them to add a field, or to read a context: where fields
+//! end, what their names are, and the one value of interest.
 //!
-//! A name that is in the dynamic table was sent as a literal before, so whoever sees all blocks of a connection sees it.
+//! A name that is in the dynamic table was sent as a literal before, so whoever sees all blocks of a connection knows it: see
+//! [`Names`].
 
 use crate::traceparent;
 use crate::word::pattern;
@@ -66,12 +67,30 @@ const fn integer(word: u64, mask: u64) -> (u32, u32) {
     }
 }
 
-/// A string's length in bytes with its prefix (section 5.2); 0 where it is longer than any that is borne.
+/// A string (section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Bytes of its prefix; 0 where it is longer than any that is borne.
+    pub prefix: u32,
+    /// Bytes behind that.
+    pub length: u32,
+}
+
+impl Text {
+    /// Its length with its prefix; 0 where it is longer than any that is borne.
+    #[inline(always)]
+    #[must_use]
+    pub const fn whole(self) -> u32 {
+        self.prefix + self.length
+    }
+}
+
+/// The string that begins with these bytes.
 #[inline(always)]
 #[must_use]
-pub const fn string(word: u64) -> u32 {
-    let (length, bytes) = integer(word, 0x7f);
-    if bytes == 0 { 0 } else { bytes + length }
+pub const fn string(word: u64) -> Text {
+    let (length, prefix) = integer(word, 0x7f);
+    Text { prefix, length }
 }
 
 /// What a field begins with.
@@ -81,8 +100,19 @@ pub struct Representation {
     pub length: u32,
     /// How many strings follow: its name, its value.
     pub strings: u32,
-    /// Whether its name, or all of it, is in the dynamic table (section 2.3.3).
-    pub dynamic: bool,
+    /// Where in the tables its name is, or all of it (section 2.3.3); 0 where it is nowhere.
+    pub index: u32,
+    /// Whether it is added to the dynamic table (section 6.2.1).
+    pub adds: bool,
+}
+
+impl Representation {
+    /// Whether its name, or all of it, is in the dynamic table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_dynamic(self) -> bool {
+        self.index > STATIC
+    }
 }
 
 /// Entries of the static table (appendix A).
@@ -110,10 +140,13 @@ pub const fn representation(word: u64) -> Representation {
     } else {
         1
     };
+    // The table's new size (section 6.3) is no index.
+    let resizes = !literal && first & 0x80 == 0;
     Representation {
         length,
         strings,
-        dynamic: index > STATIC,
+        index: if resizes { 0 } else { index },
+        adds: literal && first & 0x40 != 0,
     }
 }
 
@@ -132,6 +165,16 @@ pub const fn may_be_context(word: u64) -> bool {
     }
 }
 
+/// The same of `traceparent`.
+#[inline(always)]
+#[must_use]
+pub const fn is_traceparent(word: u64, next: u64) -> bool {
+    let plain = word == pattern(&[NAME as u8, b't', b'r', b'a', b'c', b'e', b'p', b'a'])
+        && next & 0xffff_ffff == pattern(b"rent");
+    let coded = word == pattern(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9]) && next as u8 == 0x3f;
+    plain || coded
+}
+
 /// Whether the string that begins with these sixteen bytes is the name of a field with a trace context, in one of the formats
 /// that spanwire reads; plain or coded by Huffman (appendix B).
 #[inline(always)]
@@ -140,12 +183,8 @@ pub const fn is_context(word: u64, next: u64) -> bool {
     const THREE: u64 = 0xff_ffff;
     /// Bytes of the second word.
     const TWO: u64 = 0xffff;
-    const FOUR: u64 = 0xffff_ffff;
     const FIVE: u64 = 0xff_ffff_ffff;
     const SIX: u64 = 0xffff_ffff_ffff;
-    let traceparent = word == pattern(&[NAME as u8, b't', b'r', b'a', b'c', b'e', b'p', b'a'])
-        && next & FOUR == pattern(b"rent")
-        || word == pattern(&[0x88, 0x4d, 0x83, 0x21, 0x6b, 0x1d, 0x85, 0xa9]) && next as u8 == 0x3f;
     let b3 = word & THREE == pattern(b"\x02b3") || word & THREE == pattern(&[0x82, 0x8d, 0x9f]);
     let b3_multi = word == pattern(b"\x0cx-b3-tr") && next & FIVE == pattern(b"aceid")
         || word == pattern(&[0x89, 0xf2, 0xb4, 0x6c, 0xac, 0x9b, 0x06, 0x42])
@@ -153,7 +192,7 @@ pub const fn is_context(word: u64, next: u64) -> bool {
     let jaeger = word == pattern(b"\x0duber-tr") && next & SIX == pattern(b"ace-id")
         || word == pattern(&[0x89, 0xb6, 0x32, 0xd8, 0xb2, 0x6c, 0x19, 0x0a])
             && next & TWO == pattern(&[0xb1, 0xa4]);
-    traceparent | b3 | b3_multi | jaeger
+    is_traceparent(word, next) | b3 | b3_multi | jaeger
 }
 
 /// The same of `tracestate`.
@@ -163,6 +202,104 @@ pub const fn is_tracestate(word: u64, next: u64) -> bool {
     let plain = word == pattern(b"\x0atracest") && next & 0xff_ffff == pattern(b"ate");
     let coded = word == pattern(&[0x87, 0x4d, 0x83, 0x21, 0x50, 0x91, 0xa4, 0xbf]);
     plain || coded
+}
+
+/// What a field is for: two bits.
+pub mod purpose {
+    /// Nothing of interest.
+    pub const NONE: u64 = 0;
+    /// `traceparent`.
+    pub const TRACEPARENT: u64 = 1;
+    /// `tracestate`.
+    pub const TRACESTATE: u64 = 2;
+    /// A context in another format, or it is not known what for.
+    pub const OTHER: u64 = 3;
+}
+
+/// What the field is for whose name is the string that begins with these sixteen bytes.
+#[inline(always)]
+#[must_use]
+pub const fn purpose(word: u64, next: u64) -> u64 {
+    if is_traceparent(word, next) {
+        purpose::TRACEPARENT
+    } else if is_tracestate(word, next) {
+        purpose::TRACESTATE
+    } else if is_context(word, next) {
+        purpose::OTHER
+    } else {
+        purpose::NONE
+    }
+}
+
+/// What the fields in the dynamic table are for (section 2.3.2), the last added first: so many as [`Names::COUNT`]. How many of
+/// them have been evicted does not matter, since nobody names those.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The low bits of their purposes.
+    pub low: u64,
+    /// The high ones.
+    pub high: u64,
+}
+
+impl Names {
+    /// How many are known.
+    pub const COUNT: u32 = 64;
+
+    /// Of a table that nobody has seen.
+    pub const UNKNOWN: Self = Self {
+        low: u64::MAX,
+        high: u64::MAX,
+    };
+
+    /// What a field is for that has this [`Representation::index`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn purpose(self, index: u32) -> u64 {
+        let place = index.wrapping_sub(STATIC + 1);
+        if place < Self::COUNT {
+            (self.low >> place) & 1 | ((self.high >> place) & 1) << 1
+        } else if index > STATIC {
+            purpose::OTHER
+        } else {
+            purpose::NONE
+        }
+    }
+
+    /// One is added.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(self, purpose: u64) -> Self {
+        Self {
+            low: self.low << 1 | purpose & 1,
+            high: self.high << 1 | purpose >> 1,
+        }
+    }
+}
+
+/// The character that a Huffman code stands for which these six bits begin with, of those that are in a `traceparent`; 0 where it
+/// is none of them.
+pub static CHARACTERS: [u8; 64] = {
+    let mut characters = [0; 64];
+    // Appendix B: of 5 bits these come first, and of 6 bits these from 0x14 on.
+    let (five, six) = (b"012aceiost", b" %-./3456789=A_bdf");
+    let mut code = 0;
+    while code < 2 * five.len() {
+        characters[code] = five[code / 2];
+        code += 1;
+    }
+    while code - 2 * five.len() < six.len() {
+        characters[code] = six[code - 2 * five.len()];
+        code += 1;
+    }
+    characters
+};
+
+/// How many bits the code takes.
+#[inline(always)]
+#[must_use]
+pub const fn code_length(bits: u32) -> u32 {
+    5 + (bits >= 20) as u32
 }
 
 #[cfg(test)]
@@ -194,9 +331,63 @@ mod tests {
 
     #[test]
     fn names_from_the_dynamic_table() {
-        let of = |bytes: &[u8]| representation(word(bytes)).dynamic;
+        let of = |bytes: &[u8]| representation(word(bytes)).is_dynamic();
         assert!(of(&[0x7e]) && of(&[0x7f, 0x00]) && of(&[0x0f, 0x2f]) && of(&[0xbe]));
         assert!(!of(&[0x7d]) && !of(&[0x0f, 0x2e]) && !of(&[0x40]) && !of(&[0xbd]));
+        // The size of the table is no index.
+        assert!(!of(&[0x3f, 0xe1, 0x1f]));
+    }
+
+    #[test]
+    fn names_are_known_from_when_they_were_added() {
+        let adds = |bytes: &[u8]| representation(word(bytes)).adds;
+        assert!(adds(&[0x40]) && adds(&[0x7e]) && !adds(&[0x10]) && !adds(&[0x00]));
+        assert!(!adds(&[0xbe]) && !adds(&[0x3f, 0xe1, 0x1f]));
+        let purposes = [
+            purpose::TRACEPARENT,
+            purpose::NONE,
+            purpose::TRACESTATE,
+            purpose::OTHER,
+        ];
+        let mut names = Names { low: 0, high: 0 };
+        for number in 0..100 {
+            names = names.add(purposes[number % 4]);
+            for place in 0..64 {
+                let expected = number.checked_sub(place).map_or(0, |number| purposes[number % 4]);
+                assert_eq!(names.purpose(62 + place as u32), expected);
+            }
+            assert_eq!(names.purpose(62 + 64), purpose::OTHER);
+            assert_eq!(names.purpose(61), purpose::NONE);
+            assert_eq!(names.purpose(0), purpose::NONE);
+        }
+        let names = Names::UNKNOWN.add(purpose::NONE);
+        assert_eq!(names.purpose(62), purpose::NONE);
+        assert_eq!(names.purpose(63), purpose::OTHER);
+    }
+
+    #[test]
+    fn characters_are_those_of_their_codes() {
+        // RFC 7541, appendix B.
+        for (code, length, character) in [
+            (0x0, 5, b'0'),
+            (0x2, 5, b'2'),
+            (0x3, 5, b'a'),
+            (0x4, 5, b'c'),
+            (0x5, 5, b'e'),
+            (0x16, 6, b'-'),
+            (0x19, 6, b'3'),
+            (0x1f, 6, b'9'),
+            (0x23, 6, b'b'),
+            (0x24, 6, b'd'),
+            (0x25, 6, b'f'),
+        ] {
+            for behind in 0..1 << (6 - length) {
+                let bits = code << (6 - length) | behind;
+                assert_eq!(CHARACTERS[bits as usize], character);
+                assert_eq!(code_length(bits), length);
+            }
+        }
+        assert_eq!(CHARACTERS[0x26..], [0; 26]);
     }
 
     #[test]
@@ -209,11 +400,17 @@ mod tests {
 
     #[test]
     fn strings_are_as_long_as_they_say() {
-        assert_eq!(string(word(&[0x0a])), 11);
-        assert_eq!(string(word(&[0x8a])), 11);
-        assert_eq!(string(word(&[0x7f, 0x01])), 2 + 128);
-        assert_eq!(string(word(&[0x7f, 0x81, 0x01])), 3 + 128 + 128);
-        assert_eq!(string(word(&[0x7f, 0x81, 0x81, 0x01])), 0);
+        assert_eq!(string(word(&[0x0a])).whole(), 11);
+        assert_eq!(string(word(&[0x8a])).whole(), 11);
+        assert_eq!(
+            string(word(&[0x7f, 0x01])),
+            Text {
+                prefix: 2,
+                length: 128
+            }
+        );
+        assert_eq!(string(word(&[0x7f, 0x81, 0x01])).whole(), 3 + 128 + 128);
+        assert_eq!(string(word(&[0x7f, 0x81, 0x81, 0x01])).whole(), 0);
     }
 
     #[test]
@@ -245,7 +442,13 @@ mod tests {
     fn lengths_are_written_as_they_are_read() {
         for length in 0..=16_000 {
             let (word, bytes) = prefix(length);
-            assert_eq!(string(word as u64), length + bytes, "{length}");
+            assert_eq!(
+                string(word as u64),
+                Text {
+                    prefix: bytes,
+                    length
+                }
+            );
             assert_eq!(word as u64 >> (8 * bytes), 0, "{length}");
         }
         let [first, second] = STATE_BEGINS.map(u64::to_le_bytes);
@@ -265,7 +468,8 @@ mod tests {
             Representation {
                 length: 1,
                 strings: 2,
-                dynamic: false
+                index: 0,
+                adds: false
             }
         );
         assert!(is_context(word(&bytes[1..9]), word(&bytes[9..])));

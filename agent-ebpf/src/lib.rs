@@ -511,7 +511,7 @@ counters! {
     StatesInjected => "kernel.propagation.states.injected",
     /// Values of `tracestate` that were received and are not as they should be, and are not carried on.
     StatesMalformed => "kernel.propagation.states.malformed",
-    /// Values of `tracestate` that were received in parts, and are not carried on.
+    /// Values of `tracestate` that were received in parts, or may have been, or are coded, and are not carried on.
     StatesCut => "kernel.propagation.states.cut",
     /// Requests without the threshold by which their trace is kept, since it has changed since it was decided.
     StatesOutdated => "kernel.propagation.states.outdated",

@@ -2,6 +2,7 @@
 
 use crate::connection::{CARRY, Half};
 use crate::context::Exchange;
+use crate::extract::Fields;
 use crate::maps::{OPERATIONS, add};
 use crate::propagate::http1::Head;
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
@@ -136,6 +137,8 @@ pub(crate) struct Operation {
     pub(crate) reading: Reading,
     /// A head of HTTP/1 that is about to be sent.
     pub(crate) head: Head,
+    /// Where a context is looked for in a frame.
+    pub(crate) fields: Fields,
     /// The exchange that is marked.
     pub(crate) exchange: Exchange,
     /// A header goes here when the window's first byte is handed on.

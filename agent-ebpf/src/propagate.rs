@@ -17,6 +17,7 @@ pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod message;
+mod name;
 pub(crate) mod sql;
 pub(crate) mod tcp_option;
 pub(crate) mod tracestate;
@@ -314,6 +315,7 @@ fn run(context: *mut sk_msg_md, operation: &mut Operation) {
         adopt(dialogue, sent);
     } else if sequence != dialogue.sending.next {
         // Of a send, the kernel has taken a part. What begins in the rest of it is counted when the walker finds it.
+        dialogue.sending.late |= (dialogue.protocol == HTTP2) as u8;
         return;
     }
     dialogue.sending.began = sequence;
@@ -358,14 +360,28 @@ unsafe fn text(to: *mut u8, ids: &Ids) {
     };
     // What overlaps is written from the first word to the last, or from the last to the first, as its bytes need it.
     put(0, pattern(b"00-     "));
-    put(3, hex(ids.trace[0] as u32));
-    put(11, hex((ids.trace[0] >> 32) as u32));
-    put(19, hex(ids.trace[1] as u32));
-    put(27, hex((ids.trace[1] >> 32) as u32));
+    // SAFETY: as above.
+    unsafe { trace_text(to.add(3), ids) };
     put(47, pattern(b"     -0\0") | (b'0' as u64 | ids.flags & 1) << 56);
     put(35, pattern(b"-       "));
     put(36, hex(ids.span as u32));
     put(44, hex((ids.span >> 32) as u32));
+}
+
+/// Writes a trace's id: 32 bytes.
+///
+/// # Safety
+/// There is room for them.
+#[inline(always)]
+unsafe fn trace_text(to: *mut u8, ids: &Ids) {
+    let put = |offset: usize, word: u64| {
+        // SAFETY: the caller has room. The machines that spanwire supports need no alignment.
+        unsafe { write_volatile(to.add(offset).cast::<u64>(), word) };
+    };
+    put(0, hex(ids.trace[0] as u32));
+    put(8, hex((ids.trace[0] >> 32) as u32));
+    put(16, hex(ids.trace[1] as u32));
+    put(24, hex((ids.trace[1] >> 32) as u32));
 }
 
 impl Sending {

@@ -6,16 +6,13 @@
 //!   version-trace id-parent id-flags
 //! ```
 
-use crate::word::{LOWER, pattern};
+use crate::word::{LOWER, ONES, pattern};
 
 /// Length of a value of version 00.
 pub const LENGTH: u32 = 55;
 
 /// A header of HTTP/1 with its line end: `traceparent: VALUE\r\n`.
 pub const LINE: u32 = 13 + LENGTH + 2;
-
-/// 0x01 in every byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// The hexadecimal digits of four bytes, in lower case.
 #[inline(always)]

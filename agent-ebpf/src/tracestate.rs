@@ -34,7 +34,7 @@ pub mod phase {
     pub const EQUALS: u32 = 7;
 }
 
-/// What is known of a header's value so far. Zeroes, but for `room`, before its first byte.
+/// What is known of a header's value so far. Zeroes, but for `room` and where it is, before its first byte.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -54,6 +54,10 @@ pub struct Reading {
     pub members: u32,
     /// How many bytes there is room for.
     pub room: u32,
+    /// Where it begins, among what is there of it.
+    pub begins: u32,
+    /// Where it, or what is there of it, ends.
+    pub ends: u32,
 }
 
 impl Reading {

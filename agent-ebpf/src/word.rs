@@ -2,9 +2,9 @@
 //! verifier looks at each side of a branch.
 
 /// 0x01 in every byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
+pub const ONES: u64 = 0x0101_0101_0101_0101;
 /// 0x80 in every byte.
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+pub const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Lower case of every ASCII letter, by "or"; other bytes change, too.
 pub const LOWER: u64 = 0x2020_2020_2020_2020;
@@ -26,7 +26,7 @@ pub const fn pattern(text: &[u8]) -> u64 {
 /// How many bytes of the word, from the first on, are 0x00 in `flags` where others are 0x80: 8 where none is 0x80.
 #[inline(always)]
 #[must_use]
-pub fn bytes_before(flags: u64) -> u32 {
+pub const fn bytes_before(flags: u64) -> u32 {
     // The bpf target has no count of trailing zeroes. Below the lowest flag all bits become 1; each byte's is added up.
     let flag = flags >> 7;
     let before = flag.wrapping_sub(1) & !flag & ONES;

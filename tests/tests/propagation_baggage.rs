@@ -17,6 +17,7 @@ use spanwire_tests::{port, workload};
 
 spanwire_tests::under_both_hook_sets!(by_python, by_node, by_go);
 spanwire_tests::under_one_hook_set!(
+    over_http2,
     not_unless_asked_for,
     not_to_or_from_addresses_that_are_refused,
     an_id_may_have_the_other_name,
@@ -46,6 +47,19 @@ enum Id {
     None,
 }
 
+impl Case {
+    /// One that is sent in one, without a body.
+    fn new<T: AsRef<str>>(fields: &[T], baggage: &str, id: Id) -> Self {
+        Self {
+            fields: fields.iter().map(|field| field.as_ref().to_owned()).collect(),
+            parts: None,
+            size: None,
+            baggage: baggage.to_owned(),
+            id,
+        }
+    }
+}
+
 fn members(count: usize, length: usize) -> String {
     let members = (0..count).map(|number| format!("k{number:04}={}", "v".repeat(length - 6)));
     members.collect::<Vec<_>>().join(",")
@@ -53,15 +67,7 @@ fn members(count: usize, length: usize) -> String {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |fields: &[&str], baggage: &str, id: Id| {
-        cases.push(Case {
-            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
-            parts: None,
-            size: None,
-            baggage: baggage.to_owned(),
-            id,
-        });
-    };
+    let mut add = |fields: &[&str], baggage: &str, id: Id| cases.push(Case::new(fields, baggage, id));
     let came = |name, value: &str| Id::Came(name, value.to_owned());
     add(&["x-none: 1"], "", Id::Made);
     add(&["baggage: a=1"], "a=1", Id::Made);
@@ -174,42 +180,32 @@ fn cases() -> Vec<Case> {
     add(&[&some, &many[..]].concat(), "a=1", came("x-request-id", "7"));
     // Wherever it is cut.
     for parts in (1..40).chain([60, 100, 300]) {
+        let fields = [
+            "baggage: a=1,b=2",
+            "X-A: b",
+            "baggage: c=3",
+            "x-request-id: seven-7",
+        ];
         cases.push(Case {
-            fields: vec![
-                "baggage: a=1,b=2".to_owned(),
-                "X-A: b".to_owned(),
-                "baggage: c=3".to_owned(),
-                "x-request-id: seven-7".to_owned(),
-            ],
             parts: Some(parts),
-            size: None,
-            baggage: "a=1,b=2,c=3".to_owned(),
-            id: came("x-request-id", "seven-7"),
+            ..Case::new(&fields, "a=1,b=2,c=3", came("x-request-id", "seven-7"))
         });
     }
     // Around the end of what is looked at together.
     for length in (3900..4100).step_by(3) {
         let list = members(30, 20);
-        cases.push(Case {
-            fields: vec![
-                format!("X-Long: {}", "l".repeat(length)),
-                format!("baggage: {list}"),
-            ],
-            parts: None,
-            size: None,
-            baggage: list,
-            id: Id::Made,
-        });
+        let fields = [
+            format!("X-Long: {}", "l".repeat(length)),
+            format!("baggage: {list}"),
+        ];
+        cases.push(Case::new(&fields, &list, Id::Made));
     }
     // With bodies.
     for size in [0, 1, 16, 3800, 4071, 4096, 16_384, 65_537, 1 << 20] {
         let list = members(50, 100);
         cases.push(Case {
-            fields: vec![format!("baggage: {list}")],
-            parts: None,
             size: Some(size),
-            baggage: list,
-            id: Id::Made,
+            ..Case::new(&[format!("baggage: {list}")], &list, Id::Made)
         });
     }
     cases
@@ -230,8 +226,20 @@ fn request(path: &str, case: &Case) -> Vec<u8> {
     [head.into_bytes(), body.unwrap_or_default()].concat()
 }
 
-/// Asks for `path`.
+/// Asks for `path`, and is answered as the keeper does.
 fn ask(address: SocketAddr, path: &str, case: &Case) -> Result<()> {
+    let answer = answer(address, path, case)?;
+    ensure!(
+        answer.windows(2).any(|two| two == b"ok"),
+        "{path} {:?}: {}",
+        case.fields,
+        answer.escape_ascii()
+    );
+    Ok(())
+}
+
+/// What comes when `path` is asked for.
+fn answer(address: SocketAddr, path: &str, case: &Case) -> Result<Vec<u8>> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_nodelay(true)?;
     let request = request(path, case);
@@ -243,13 +251,13 @@ fn ask(address: SocketAddr, path: &str, case: &Case) -> Result<()> {
     }
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer)?;
-    let told = || format!("{path} {:?}: {}", case.fields, answer.escape_ascii());
     ensure!(
-        answer.starts_with(b"HTTP/1.1 200") && answer.windows(2).any(|two| two == b"ok"),
-        "{}",
-        told()
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{path} {:?}: {}",
+        case.fields,
+        answer.escape_ascii()
     );
-    Ok(())
+    Ok(answer)
 }
 
 fn started(mut command: std::process::Command, target: SocketAddr) -> Result<Service> {
@@ -310,19 +318,8 @@ fn goes_on(hooks: Hooks, start: impl FnOnce(SocketAddr) -> Result<Service>) -> R
     // What the application sends itself stays alone.
     let own = ["baggage=own=1", "x-request-id=own", "X-Correlation-Id=own"];
     for (number, own) in own.iter().enumerate() {
-        let fields = vec![
-            format!("x-with: {own}"),
-            "baggage: a=1".to_owned(),
-            "x-request-id: 7".to_owned(),
-        ];
-        let (baggage, id) = (String::new(), Id::None);
-        let case = Case {
-            fields,
-            parts: None,
-            size: None,
-            baggage,
-            id,
-        };
+        let fields = [&format!("x-with: {own}"), "baggage: a=1", "x-request-id: 7"];
+        let case = Case::new(&fields, "", Id::None);
         ask(service.address, &format!("/own/{number}"), &case)?;
     }
     let seen = session.finish(2 * (cases.len() + own.len()))?;
@@ -417,24 +414,139 @@ fn goes_on(hooks: Hooks, start: impl FnOnce(SocketAddr) -> Result<Service>) -> R
     Ok(())
 }
 
+/// By HTTP/1 to a service that asks another one by HTTP/2, which asks by HTTP/1: plain fields, as spanwire puts them, are taken over
+/// there. What is more than servers may bear does not go. Once the application has sent one of its own on a connection, none is put
+/// there, since its name may be a number from then on.
+fn over_http2(hooks: Hooks) -> Result<()> {
+    /// The first number of those with one of the application's own.
+    const OWN: usize = 1000;
+    let keeper = Keeper::start()?;
+    let program = workload::go_program("streams")?;
+    let serve = |role: &str, target: SocketAddr| {
+        let port = port::free()?;
+        let mut command = child::command(&program.to_string_lossy());
+        command.args([role, &port.to_string(), &target.to_string()]);
+        Service::listening(Child::spawn(command)?, port)
+    };
+    let store = serve("store", keeper.address)?;
+    let relay = serve("relay", store.address)?;
+    let options = carrying(propagating(hooks)).pid(store.child.pid());
+    let session = Session::start(options.pid(relay.child.pid()))?;
+    let came = |value: &str| Id::Came("x-request-id", value.to_owned());
+    let other = || Id::Came("x-correlation-id", "c-1".to_owned());
+    let mut cases = vec![
+        Case::new(&["x-none: 1"], "", Id::Made),
+        Case::new(&["x-request-id: 7"], "", came("7")),
+        Case::new(&["x-correlation-id: c-1", "baggage: a=1"], "a=1", other()),
+        Case::new(
+            &["baggage: a=1,b=2", "X-A: b", "baggage: c=3"],
+            "a=1,b=2,c=3",
+            Id::Made,
+        ),
+        Case::new(
+            &[format!("baggage: {}", members(65, 20))],
+            &members(64, 20),
+            Id::Made,
+        ),
+        Case::new(&[format!("baggage: a={}", "v".repeat(5_000))], "", Id::None),
+        Case::new(&["baggage: a=\u{e4}"], "", Id::Made),
+        // A field's value has no blanks around it.
+        Case::new(&["baggage:  a=1\t ", "x-request-id: \t7 "], "a=1", came("7")),
+        Case::new(
+            &[format!("baggage: {}", members(65, 20).replace(',', " , "))],
+            &members(64, 20).replace(',', " , "),
+            Id::Made,
+        ),
+    ];
+    let beside = [
+        "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
+        format!("tracestate: a={}", "s".repeat(256)),
+        format!("baggage: {}", members(50, 60)),
+        format!("x-request-id: {}", "i".repeat(128)),
+    ];
+    cases.push(Case::new(&beside, &members(50, 60), came(&"i".repeat(128))));
+    for length in (3..300)
+        .step_by(7)
+        .chain([126, 127, 128, 254, 255, 256, 382, 383, 1_000, 3_500])
+    {
+        let list = format!("a={}", "v".repeat(length - 2));
+        cases.push(Case::new(&[format!("baggage: {list}")], &list, Id::Made));
+    }
+    for (number, case) in cases.iter().enumerate() {
+        answer(relay.address, &format!("/on/{number}"), case)?;
+    }
+    let own = [
+        "x-none=1",
+        "baggage=own=1",
+        "x-none=1",
+        "x-request-id=own",
+        "x-none=1",
+    ];
+    for (number, own) in own.iter().enumerate() {
+        let fields = [&format!("x-with: {own}"), "baggage: a=1", "x-request-id: 7"];
+        answer(
+            relay.address,
+            &format!("/own/{}", OWN + number),
+            &Case::new(&fields, "", Id::None),
+        )?;
+    }
+    let seen = session.finish(4 * (cases.len() + own.len()))?;
+    let got = once(keeper.kept.take()?)?;
+    for (number, case) in cases.iter().enumerate() {
+        let path = format!("/stock/{number}/store");
+        let got = &got[&path];
+        let told = || format!("{path} {:?}: {:#?}\n{:?}", case.fields, got.head, seen.summary);
+        let ids = ["x-request-id", "x-correlation-id"].map(|name| got.values(name));
+        let trace = got
+            .values("traceparent")
+            .first()
+            .map_or("", |value| &value[3..35]);
+        let expected = match &case.id {
+            Id::Made => [vec![trace], vec![]],
+            Id::Came("x-request-id", id) => [vec![id.as_str()], vec![]],
+            Id::Came(_, id) => [vec![], vec![id.as_str()]],
+            Id::None => [vec![], vec![]],
+        };
+        ensure!(ids == expected, "{ids:?} {}", told());
+        let lists: Vec<&str> = Some(case.baggage.as_str())
+            .filter(|list| !list.is_empty())
+            .into_iter()
+            .collect();
+        ensure!(got.values("baggage") == lists, "{}", told());
+    }
+    let carried = |number: usize| {
+        let got = &got[&format!("/stock/{}/store", OWN + number)];
+        (got.values("baggage"), got.values("x-request-id"))
+    };
+    let expected = [
+        (vec!["a=1"], vec!["7"]),
+        (vec![], vec!["7"]),
+        (vec![], vec!["7"]),
+        (vec![], vec![]),
+        (vec![], vec![]),
+    ];
+    for (number, expected) in expected.into_iter().enumerate() {
+        ensure!(
+            carried(number) == expected,
+            "{number}: {:?}, not {expected:?}",
+            carried(number)
+        );
+    }
+    let full = seen.summary.value("kernel.propagation.carried.full");
+    ensure!(full == 1, "{full}: {:?}", seen.summary);
+    Ok(())
+}
+
 /// One request with baggage and one without an id, as `options` have it: what came with both.
 fn two(options: Options) -> Result<[Vec<String>; 2]> {
     let keeper = Keeper::start()?;
     let service = python(keeper.address)?;
     let session = Session::start(options.pid(service.child.pid()))?;
     for (path, field) in [("/on/0", "x-request-id: 7"), ("/on/1", "x-none: 1")] {
-        let fields = vec!["baggage: a=1".to_owned(), field.to_owned()];
-        let (baggage, id) = (String::new(), Id::None);
         ask(
             service.address,
             path,
-            &Case {
-                fields,
-                parts: None,
-                size: None,
-                baggage,
-                id,
-            },
+            &Case::new(&["baggage: a=1", field], "", Id::None),
         )?;
     }
     let seen = session.finish(4)?;

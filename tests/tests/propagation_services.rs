@@ -22,6 +22,7 @@ mod before_the_send {
 spanwire_tests::under_both_hook_sets!(streams_of_goroutines);
 spanwire_tests::under_one_hook_set!(
     streams_that_name_their_trace,
+    contexts_of_other_encoders,
     headers_of_other_formats,
     messages_of_pika
 );
@@ -109,7 +110,7 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
         curl.args(["-sS", "--fail", "-o", "/dev/null"]);
         if number % 2 == 0 {
             let field = format!("traceparent: 00-{TRACE}-{:016x}-01", number + 1);
-            curl.args(["-H", &field]);
+            curl.args(["-H", &field, "-H", &format!("tracestate: came={id},a=1")]);
         }
         curl.arg(format!("http://{front}/order/{id}"));
     }
@@ -119,7 +120,21 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
     ensure!(got.len() == 3 * ids.len(), "{} requests", got.len());
     each_carries_its_own(&got, &seen)?;
     let requests = by_request(&seen, &ids)?;
+    let mut missing = 0;
     for (number, id) in ids.iter().enumerate() {
+        let state = format!("came={id},a=1");
+        let states: &[&str] = if number % 2 == 0 { &[&state] } else { &[] };
+        for (path, got) in got
+            .iter()
+            .filter(|(path, _)| path.split('/').any(|part| part == id))
+        {
+            let came = got.values("tracestate");
+            ensure!(
+                came.is_empty() || came == states,
+                "{path}: {got:#?}, not {states:?}"
+            );
+            missing += usize::from(came != states);
+        }
         let spans = &requests[id.as_str()];
         let trace = &spans[0].trace_id;
         ensure!(
@@ -128,35 +143,147 @@ fn streams_of_goroutines(hooks: Hooks) -> Result<()> {
         );
         ensure!((trace == TRACE) == (number % 2 == 0), "{id}: {trace}");
     }
+    // A block that is read in two parts is not looked at for one.
+    let cut = seen.summary.value("kernel.propagation.states.cut");
+    ensure!(
+        missing as u64 <= cut && missing * 20 <= got.len(),
+        "{missing} are missing: {:?}",
+        seen.summary
+    );
     Ok(())
 }
 
-/// A client of gRPC says which trace its calls belong to. What the service asks for them is exported as part of that, and says
-/// nothing on the wire, since the kernel half could not read it.
+/// A client of gRPC says which trace its calls belong to, by fields that are coded and whose names are soon in the dynamic table.
+/// What the service asks for them says the same. Where a call names the same span as one before, all of the field is in the table:
+/// what is asked for that is exported as part of the trace, and says nothing on the wire. So does a `tracestate` that is coded.
 fn streams_that_name_their_trace(hooks: Hooks) -> Result<()> {
-    const COUNT: usize = 20;
+    const COUNT: usize = 30;
+    const AGAIN: usize = 20;
     let keeper = Keeper::start()?;
     let chain = Streams::start(&keeper)?;
     let session = Session::start(chain.watched(hooks))?;
     let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
-    for id in &ids {
+    for (number, id) in ids.iter().enumerate() {
+        let what = if number < AGAIN { "own" } else { "again" };
         let mut curl = child::command("curl");
         curl.args(["-sS", "--fail", "-o", "/dev/null"]);
-        curl.arg(format!("http://{}/own/{id}", chain.front()));
+        curl.arg(format!("http://{}/{what}/{id}", chain.front()));
         Child::spawn(curl)?.succeed()?;
     }
     let seen = session.finish(10 * ids.len())?;
     let got = once(keeper.kept.take()?)?;
     ensure!(got.len() == 3 * COUNT, "{} requests", got.len());
-    for got in got.values() {
-        ensure!(got.values("traceparent").is_empty(), "{got:#?}");
+    let is_told = |path: &str| {
+        ids[..=AGAIN]
+            .iter()
+            .any(|id| path.split('/').any(|part| part == id))
+    };
+    let (told, untold): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        got.into_iter().partition(|(path, _)| is_told(path));
+    ensure!(told.len() == 3 * (AGAIN + 1), "{} are told", told.len());
+    each_carries_its_own(&told, &seen)?;
+    for (path, got) in told.iter().chain(&untold) {
+        let parents = got.values("traceparent");
+        ensure!(
+            got.values("tracestate").is_empty() && parents.iter().all(|parent| parent.contains(TRACE)),
+            "{path}: {got:#?}"
+        );
+        ensure!(parents.len() == usize::from(is_told(path)), "{path}: {got:#?}");
     }
     for (id, spans) in by_request(&seen, &ids)? {
         let named = spans.iter().filter(|span| span.trace_id == TRACE).count();
-        ensure!(spans.len() == 10 && named == 9, "{id}: {spans:#?}");
+        let state = format!("own={id}");
+        let states = spans.iter().filter(|span| span.state == state).count();
+        ensure!(spans.len() == 10 && named == 9 && states >= 2, "{id}: {spans:#?}");
     }
-    let untold = seen.summary.value("kernel.propagation.skipped.untold");
-    ensure!(untold == 5 * COUNT as u64, "{:?}", seen.summary);
+    let of = |name: &str| seen.summary.value(&format!("kernel.propagation.{name}"));
+    ensure!(
+        of("skipped.untold") == 5 * (COUNT - AGAIN - 1) as u64 && of("states.cut") == (AGAIN + 1) as u64,
+        "{:?}",
+        seen.summary
+    );
+    Ok(())
+}
+
+/// Asks by HTTP/2 for /own/ID-0 and so on, each on behalf of another span of a trace.
+const ASK_BY_NODE: &str = "
+const http2 = require('node:http2');
+const [address, trace, count] = process.argv.slice(1);
+const client = http2.connect(`http://${address}`);
+const ask = (number) => new Promise((resolve, reject) => {
+  const span = (number + 1).toString(16).padStart(16, '0');
+  const stream = client.request({
+    ':path': `/own/ID-${number}`, 'x-before': 'b'.repeat(number % 50), traceparent: `00-${trace}-${span}-01`, 'x-behind': `${number}`,
+  });
+  stream.on('error', reject).on('end', resolve).resume();
+});
+(async () => {
+  for (let number = 0; number < Number(count); number += 1) await ask(number);
+  client.close();
+})();
+";
+
+/// The same by what Python's httpx speaks HTTP/2 with.
+const ASK_BY_H2: &str = "
+import socket, sys
+import h2.connection, h2.events
+address, trace, count = sys.argv[1:]
+host, port = address.split(':')
+connection = h2.connection.H2Connection()
+sock = socket.create_connection((host, int(port)))
+sock.settimeout(30)
+connection.initiate_connection()
+sock.sendall(connection.data_to_send())
+for number in range(int(count)):
+    stream = connection.get_next_available_stream_id()
+    connection.send_headers(stream, [
+        (':method', 'GET'), (':scheme', 'http'), (':authority', address), (':path', f'/own/ID-{number}'),
+        ('x-before', 'b' * (number % 50)), ('traceparent', f'00-{trace}-{number + 1:016x}-01'), ('x-behind', str(number)),
+    ], end_stream=True)
+    sock.sendall(connection.data_to_send())
+    ended = False
+    while not ended:
+        for event in connection.receive_data(sock.recv(65536)):
+            ended |= isinstance(event, h2.events.StreamEnded)
+        sock.sendall(connection.data_to_send())
+";
+
+/// What encoders of other libraries make of the field is read as well. The clients are not watched.
+fn contexts_of_other_encoders(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 100;
+    let python = workload::environment("python")?;
+    let python = python.to_string_lossy();
+    for (program, option, source) in [("node", "-e", ASK_BY_NODE), (&*python, "-c", ASK_BY_H2)] {
+        let keeper = Keeper::start()?;
+        let port = port::free()?;
+        let mut command = child::command(&workload::go_program("streams")?.to_string_lossy());
+        command.args(["store", &port.to_string(), &keeper.address.to_string()]);
+        let store = Service::listening(Child::spawn(command)?, port)?;
+        let session = Session::start(propagating(hooks).pid(store.child.pid()).flag("--no-redact"))?;
+        let mut client = child::command(program);
+        client.args([
+            option,
+            source,
+            &store.address.to_string(),
+            TRACE,
+            &COUNT.to_string(),
+        ]);
+        Child::spawn(client)?.succeed()?;
+        let seen = session.finish(2 * COUNT)?;
+        let got = once(keeper.kept.take()?)?;
+        ensure!(
+            got.len() == COUNT && seen.spans.len() == 2 * COUNT,
+            "{} requests",
+            got.len()
+        );
+        each_carries_its_own(&got, &seen)?;
+        for span in &seen.spans {
+            let id = span.path().split('/').find_map(|part| part.strip_prefix("ID-"));
+            let number: u64 = id.unwrap_or_default().parse()?;
+            let is_right = span.kind == Kind::Client || span.parent == format!("{:016x}", number + 1);
+            ensure!(span.trace_id == TRACE && is_right, "{program}: {span:#?}");
+        }
+    }
     Ok(())
 }
 
@@ -267,17 +394,16 @@ fn messages_of_pika(hooks: Hooks) -> Result<()> {
     let seen = session.finish(3 * COUNT)?;
     let got = once(keeper.kept.take()?)?;
     ensure!(got.len() == COUNT, "{} requests", got.len());
-    let (own, got): (BTreeMap<_, _>, _) = got
-        .into_iter()
-        .partition(|(path, _)| path.ends_with('3') || path.ends_with('8'));
-    ensure!(
-        own.len() == COUNT / 5 && own.values().all(|got| got.values("traceparent").is_empty()),
-        "{own:#?}"
-    );
+    let number = |path: &str| -> usize { path.trim_start_matches("/ID-").parse().unwrap_or_default() };
     each_carries_its_own(&got, &seen)?;
+    for (path, got) in &got {
+        let state = format!("own={}", number(path));
+        let states: &[&str] = if number(path) % 10 == 8 { &[&state] } else { &[] };
+        ensure!(got.values("tracestate") == states, "{path}: {got:#?}");
+    }
     let ids: Vec<String> = (0..COUNT).map(|number| format!("ID-{number}")).collect();
     for (id, spans) in by_request(&seen, &ids)? {
-        let is_own = own.contains_key(&format!("/{id}"));
+        let is_own = number(&format!("/{id}")) % 5 == 3;
         let roots = spans.iter().filter(|span| span.parent.is_empty()).count();
         let trace = &spans[0].trace_id;
         ensure!(

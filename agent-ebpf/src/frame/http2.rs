@@ -94,16 +94,6 @@ pub const fn block(head: Head, first: u8) -> Option<(u32, u32)> {
     Some((from, if padded { first as u32 } else { 0 }))
 }
 
-/// Of HEADERS, where the header block begins in the frame; 0 where it does not end with the frame.
-#[inline(always)]
-#[must_use]
-pub const fn plain_block(head: Head) -> u32 {
-    let flags = head.byte(4);
-    let plain = flags & (END_HEADERS | PADDED) == END_HEADERS;
-    let priority = (flags & PRIORITY != 0) as u32;
-    plain as u32 * (HEADER + 5 * priority)
-}
-
 /// The frame that begins with `head`.
 #[inline(always)]
 #[must_use]
@@ -240,12 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_plain_where_it_ends_with_its_frame() {
-        let of = |flags| plain_block(head(kind::HEADERS, flags, 1));
-        assert_eq!(of(END_HEADERS), HEADER);
-        assert_eq!(of(END_HEADERS | END_STREAM), HEADER);
-        assert_eq!(of(END_HEADERS | PRIORITY), HEADER + 5);
-        assert_eq!(of(END_HEADERS | PADDED), 0);
-        assert_eq!(of(PRIORITY), 0);
+    fn a_block_is_told_where_it_ends_with_its_frame() {
+        let of = |flags| block(head(kind::HEADERS, flags, 1), 7);
+        assert_eq!(of(END_HEADERS), Some((HEADER, 0)));
+        assert_eq!(of(END_HEADERS | END_STREAM), Some((HEADER, 0)));
+        assert_eq!(of(END_HEADERS | PRIORITY), Some((HEADER + 5, 0)));
+        assert_eq!(of(END_HEADERS | PADDED), Some((HEADER + 1, 7)));
+        assert_eq!(of(END_HEADERS | PADDED | PRIORITY), Some((HEADER + 6, 7)));
+        assert_eq!(of(PRIORITY), None);
     }
 }

@@ -127,8 +127,9 @@ pub(super) fn walk(context: *mut sk_msg_md, operation: &mut Operation, dialogue:
         sending.remaining = (behind - size) as u64;
         sending.state = state::FRAME;
     } else if looked == looked::OUT && behind < size && (behind == 0 || size - behind < LONGEST_HEADER) {
-        // The send ends in the header of a frame.
+        // The send ends in the header of a frame, of which nothing is known then.
         sending.state = state::REST;
+        sending.late |= (protocol == HTTP2) as u8;
     } else if behind < size {
         sending.run_again(context, behind);
     }

@@ -2,28 +2,28 @@
 //!
 //! It is looked at frame by frame. What the application sends as its own is found by its name, which has to be there as a
 //! literal before it can be anywhere else; from then on, nothing is injected on the connection. Where the connection was enrolled
-//! late, the name may be in the dynamic table already. There, what has a name from that table and a value as long as a context's
+//! late, or a block could not be looked at, the name may be in the dynamic table already. There, what has a name from that table and a value as long as a context's
 //! counts as one, and nothing is injected before some requests had none: whoever sends contexts sends a new one with most.
 
 use super::frames::{fields, head_at, looked};
 use super::tracestate::{self, State};
-use super::{message, tells, text};
+use super::{carried, message, tells, text};
 use crate::connection::Sending;
 use crate::context::Ids;
-use crate::extract;
+use crate::extract::http2 as received;
 use crate::frames::operands;
 use crate::maps::{OPERATIONS, count};
 use crate::operation::Operation;
 use crate::promise;
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::bpf_msg_pop_data;
-use core::ptr::write_volatile;
+use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::frame::{Head, http2};
-use spanwire_ebpf::hpack::{self, FIELD, FIELD_BEGINS};
+use spanwire_ebpf::hpack::{self, FIELD, FIELD_BEGINS, Representation};
 use spanwire_ebpf::sampling::MEMBER;
 use spanwire_ebpf::{Counter, SENT, propagate};
 
-/// Bits of [`Sending::marks`].
+/// Bits of [`Sending::marks`], beside `OWN_BAGGAGE` and `OWN_ID` of HTTP/1.
 mod marked {
     /// The application sends contexts of its own.
     pub(super) const OWN: u8 = 1;
@@ -92,24 +92,26 @@ pub(super) fn injects(
     promise::make(operation.sock, operation.slot, sending.began.wrapping_add(cursor));
     let whole = http2::whole(head);
     let Some((from, padding)) = http2::block(head, operation.byte(cursor + http2::HEADER)) else {
-        count(Counter::InjectionCut, 1);
-        return 0;
+        return is_cut(sending);
     };
     if whole > operation.available() || from + padding >= whole {
-        // Cut by the send, or longer than the window.
-        count(Counter::InjectionCut, 1);
-        return 0;
+        // By the send, or longer than the window.
+        return is_cut(sending);
     }
     let at = cursor + whole - padding;
     let last = operation.byte(at - 1);
     operation.copy_from = cursor + from;
     operation.copy_to = at;
-    match some_fields(operation.slot, sending.late as u32) {
+    operation.fields.own = 0;
+    let looked = some_fields(operation.slot, sending.late as u32);
+    // SAFETY: of references. By way of others one was changed, and the other will be read.
+    unsafe {
+        let marks = sending.marks | read_volatile(&raw const operation.fields.own) as u8;
+        write_volatile(&raw mut sending.marks, marks);
+    }
+    match looked {
         fields::FREE if sending.marks & marked::OWN == 0 => {}
-        fields::UNKNOWN => {
-            count(Counter::InjectionCut, 1);
-            return 0;
-        }
+        fields::UNKNOWN => return is_cut(sending),
         _ => {
             sending.marks |= marked::OWN;
             count(Counter::InjectionOwn, 1);
@@ -133,7 +135,14 @@ pub(super) fn injects(
     let ids = &sending.exchange.ids;
     let mut put = 0;
     let room = FRAME_LIMIT + http2::HEADER - whole;
-    if let Some(state) = tracestate::of(sending) {
+    // On a connection that was enrolled late, the application's own may be in the table.
+    if carried::is_wanted() && sending.late == 0 {
+        put = carried::put_fields(context, operation, from, last, room);
+    }
+    let states = put == 0;
+    if !states {
+        // It has gone with that.
+    } else if let Some(state) = tracestate::of(sending) {
         put = with_state(context, from, last, ids, state, room);
     } else {
         let threshold = tracestate::threshold(ids.flags);
@@ -160,11 +169,19 @@ pub(super) fn injects(
         return 0;
     }
     count(Counter::Injected, 1);
-    if put != FIELD {
+    if states && put != FIELD {
         count(Counter::StatesInjected, 1);
     }
     sending.add(put, at + put);
     put
+}
+
+/// Not all of a block can be looked at: what it has put into the dynamic table is not known from then on.
+#[inline(always)]
+fn is_cut(sending: &mut Sending) -> u32 {
+    sending.late = 1;
+    count(Counter::InjectionCut, 1);
+    0
 }
 
 /// Puts a `tracestate` and the field behind `last`, the byte at `from`, where there is room for both; how many bytes that were. The
@@ -217,11 +234,11 @@ fn with_state(
 }
 
 /// Length of the field and of a `tracestate` that tells a threshold.
-const TELLING: u32 = hpack::STATE + 1 + MEMBER + FIELD;
+pub(super) const TELLING: u32 = hpack::STATE + 1 + MEMBER + FIELD;
 
 /// Writes the block's last byte, a `tracestate` that tells a threshold, and the field, which comes last here, too.
 #[inline(always)]
-fn tell(to: *mut u8, last: u8, ids: &Ids, threshold: u64) {
+pub(super) fn tell(to: *mut u8, last: u8, ids: &Ids, threshold: u64) {
     begin_state(to, last);
     // SAFETY: callers have room for all of it.
     unsafe {
@@ -269,7 +286,7 @@ fn write(to: *mut u8, last: u8, ids: &Ids) {
 
 /// Writes the field: [`FIELD`] bytes.
 #[inline(always)]
-fn field(to: *mut u8, ids: &Ids) {
+pub(super) fn field(to: *mut u8, ids: &Ids) {
     // SAFETY: callers have room for all of it. The machines that spanwire supports need no alignment.
     unsafe {
         write_volatile(to.cast::<u64>(), FIELD_BEGINS[0]);
@@ -301,7 +318,7 @@ pub(crate) extern "C" fn some_field(slot: u32, late: u32) -> u32 {
     };
     // SAFETY: a map value, and this program's own.
     let operation = unsafe { &mut *operation };
-    let mut at = operation.copy_from;
+    let at = operation.copy_from;
     if at >= operation.copy_to {
         return if at == operation.copy_to {
             fields::FREE
@@ -309,24 +326,28 @@ pub(crate) extern "C" fn some_field(slot: u32, late: u32) -> u32 {
             fields::UNKNOWN
         };
     }
-    at = match extract::field(operation, at, |name, representation| {
-        is_own(operation, name, representation, late)
-    }) {
-        extract::CONTEXT => return fields::OWN,
-        extract::UNKNOWN => return fields::UNKNOWN,
-        behind => behind,
-    };
-    operation.copy_from = at;
+    let field = received::field(operation, at);
+    if is_own(operation, field.name, field.representation, late) {
+        return fields::OWN;
+    }
+    if carried::is_wanted() && field.representation.strings == 2 {
+        let word = |offset| operation.word_behind(field.name, offset);
+        operation.fields.own |= carried::own_field(word(0), word(8), word(16)) as u32;
+    }
+    if field.behind == 0 {
+        return fields::UNKNOWN;
+    }
+    operation.copy_from = field.behind;
     fields::GO_ON
 }
 
 /// Whether a field's name, or of a `late` connection its value, is at an index of the window and is one of a context.
 #[inline(always)]
-fn is_own(operation: &Operation, at: u32, representation: hpack::Representation, late: u32) -> bool {
+fn is_own(operation: &Operation, at: u32, representation: Representation, late: u32) -> bool {
     let (word, next) = (operation.word(at), operation.word(at + 8));
     match representation.strings {
         2 => hpack::is_context(word, next) || hpack::is_tracestate(word, next),
-        1 => late != 0 && representation.dynamic && hpack::may_be_context(word),
+        1 => late != 0 && representation.is_dynamic() && hpack::may_be_context(word),
         _ => false,
     }
 }

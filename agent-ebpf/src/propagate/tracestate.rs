@@ -66,23 +66,55 @@ pub(crate) extern "C" fn carries_state(sock: u64, slot: u32) -> u32 {
     if global!(propagates) == 0 || dialogue.requests_direction != RECEIVED || serving.requests != 1 {
         return 0;
     }
-    if STATES.get_ptr(&serving.sum.span).is_none() {
-        let _ = STATES.insert(&serving.sum.span, &NOTHING, 0);
+    operation.reading.begins = operation.cursor + NAME;
+    operation.reading.ends = operation.end;
+    takes_state(operation.slot, serving.sum.span, *continues as u32, 0)
+}
+
+/// A request with this span comes with a `tracestate` whose value, or what there is of it, is where the operation's reading
+/// says; it is `whole`, or ends with its line. Whether the request `continues` a trace may be known later. As [`carries_state`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn takes_state(slot: u32, span: u64, continues: u32, whole: u32) -> u32 {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return 0;
+    };
+    if STATES.get_ptr(&span).is_none() {
+        let _ = STATES.insert(&span, &NOTHING, 0);
     }
-    if let Some(state) = STATES.get_ptr_mut(&serving.sum.span) {
-        // SAFETY: a map value.
-        let state = unsafe { &mut *state };
-        state.continues = *continues as u32;
+    if let Some(state) = STATES.get_ptr_mut(&span) {
+        // SAFETY: map values, the first of which is this program's own.
+        let (operation, state) = unsafe { (&mut *operation, &mut *state) };
+        state.continues = continues;
         if state.broken == 0 {
-            add(operation, state);
+            add(operation, state, whole != 0);
         }
     }
     0
 }
 
-/// Adds what is at the cursor to the list.
+/// Takes the value that was found in a frame, for the request that carries it on. Not from where it is found, since there is no room
+/// for that on the stack.
 #[inline(always)]
-fn add(operation: &mut Operation, state: &mut State) {
+pub(crate) fn takes_found(slot: u32) {
+    let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: a map value, and this program's own.
+    let operation = unsafe { &mut *operation };
+    let span = operation.fields.state_carrier;
+    operation.fields.state_carrier = 0;
+    if span != 0 {
+        let [begins, ends] = operation.fields.state;
+        operation.reading.begins = begins;
+        operation.reading.ends = ends;
+        takes_state(slot, span, 1, 1);
+    }
+}
+
+/// Adds a value to the list.
+#[inline(always)]
+fn add(operation: &mut Operation, state: &mut State, whole: bool) {
     let comma = (state.length != 0) as u32;
     let begins = Reading {
         phase: phase::GAP,
@@ -93,6 +125,8 @@ fn add(operation: &mut Operation, state: &mut State) {
         to: 0,
         members: state.members,
         room: LIMIT.saturating_sub(state.length + comma),
+        begins: operation.reading.begins,
+        ends: operation.reading.ends,
     };
     store(&mut operation.reading, begins);
     for _ in 0..STEPS {
@@ -100,7 +134,13 @@ fn add(operation: &mut Operation, state: &mut State) {
             break;
         }
     }
-    let reading = load(&operation.reading);
+    let mut reading = load(&operation.reading);
+    if whole && reading.phase == phase::ENDED {
+        // A line that ends within it.
+        reading.phase = phase::MALFORMED;
+    } else if whole && reading.phase != phase::MALFORMED && reading.begins + reading.at == reading.ends {
+        reading = reading.take(b'\n');
+    }
     if reading.phase == phase::MALFORMED {
         state.broken = 1;
         count(Counter::StatesMalformed, 1);
@@ -121,7 +161,7 @@ fn add(operation: &mut Operation, state: &mut State) {
     if comma != 0 {
         state.text[state.length as usize & (LIMIT as usize - 1)] = b',';
     }
-    let from = (operation.cursor + NAME + reading.from) as usize & (WINDOW - 1);
+    let from = (reading.begins + reading.from) as usize & (WINDOW - 1);
     // SAFETY: there is room for as much; the helper checks the address that is read.
     let result = unsafe {
         let from = operation.window.as_ptr().add(from);
@@ -146,12 +186,11 @@ pub(crate) extern "C" fn some_state(slot: u32) -> u32 {
     };
     // SAFETY: a map value, and this program's own.
     let operation = unsafe { &mut *operation };
-    let begins = operation.cursor + NAME;
     for _ in 0..8 {
         // From memory and back each time: what is there, the verifier does not follow.
         let reading = load(&operation.reading);
-        let at = begins + reading.at;
-        if at >= operation.end || reading.phase == phase::ENDED || reading.phase == phase::MALFORMED {
+        let at = reading.begins + reading.at;
+        if at >= reading.ends || reading.phase == phase::ENDED || reading.phase == phase::MALFORMED {
             return 1;
         }
         let byte = operation.byte(at);
@@ -173,6 +212,8 @@ fn load(from: &Reading) -> Reading {
             to: read_volatile(&raw const from.to),
             members: read_volatile(&raw const from.members),
             room: read_volatile(&raw const from.room),
+            begins: read_volatile(&raw const from.begins),
+            ends: read_volatile(&raw const from.ends),
         }
     }
 }
@@ -189,6 +230,8 @@ fn store(to: &mut Reading, from: Reading) {
         write_volatile(&raw mut to.to, from.to);
         write_volatile(&raw mut to.members, from.members);
         write_volatile(&raw mut to.room, from.room);
+        write_volatile(&raw mut to.begins, from.begins);
+        write_volatile(&raw mut to.ends, from.ends);
     }
 }
 

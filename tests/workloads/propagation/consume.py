@@ -1,5 +1,6 @@
 """consume.py publish PORT COUNT TARGET | consume.py consume PORT COUNT TARGET: messages with the keys ID-0, ID-1 and so on, some
-of which have headers of their own, and each fifth the context of a trace that TRACE is; for each, the consumer asks TARGET before it acknowledges it. They come one at a time.
+of which have headers of their own, and each fifth the context of a trace that TRACE is, of these each second with a `tracestate`.
+For each, the consumer asks TARGET before it acknowledges it. They come one at a time.
 """
 import http.client
 import os
@@ -19,6 +20,8 @@ if what == "publish":
         headers = [None, {}, {"number": number, "what": "some text"}][number % 3]
         if number % 5 == 3:
             headers = {"number": number, "traceparent": f"00-{os.environ['TRACE']}-00f067aa0ba902b7-01"}
+            if number % 10 == 8:
+                headers |= {"tracestate": f"own={number}", "more": [number]}
         content_type = [None, "text/plain"][number % 2]
         properties = pika.BasicProperties(content_type=content_type, headers=headers, message_id=f"ID-{number}")
         channel.basic_publish(EXCHANGE, f"ID-{number}", b"b" * (number * 100), properties)

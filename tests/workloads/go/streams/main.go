@@ -1,8 +1,8 @@
-// streams front PORT CALL: for /order/ID and /broken/ID it calls gRPC; for /own/ID with the context of a trace that TRACE is.
+// streams front PORT CALL: for /order/ID and /broken/ID it calls gRPC; for /own/ID and /again/ID with the context of a trace that TRACE is.
 // streams call PORT STOCK DATABASE STORE ATTIC DEEP: a server of gRPC, which asks all of these for each call. They may be left out.
 // streams deep PORT DATABASE: the same with workers, and asks the database.
 // streams store PORT STOCK: HTTP/2 without TLS, by net/http.
-// streams relay PORT TARGET: HTTP/1, which is asked of TARGET by HTTP/2 without TLS.
+// streams relay PORT TARGET: HTTP/1, which is asked of TARGET by HTTP/2 without TLS, with a field that X-With is: name=value.
 // streams attic PORT STOCK: the same by golang.org/x/net, behind HTTP/1's upgrade.
 //
 // All streams of one service to another share a connection.
@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -117,9 +118,20 @@ func order(calls *grpc.ClientConn, id string) {
 	}
 }
 
-// One call says itself which trace it belongs to.
+// One call says itself which trace it belongs to, and of which span it is the child.
 func own(calls *grpc.ClientConn, id string) {
-	ctx := metadata.AppendToOutgoingContext(context.Background(), "traceparent", "00-"+os.Getenv("TRACE")+"-00f067aa0ba902b7-01")
+	number := must(strconv.Atoi(strings.TrimPrefix(id, "ID-")))
+	named(calls, id, fmt.Sprintf("%016x", number+1))
+}
+
+// The same, but each is a child of the same span.
+func again(calls *grpc.ClientConn, id string) {
+	named(calls, id, "00f067aa0ba902b7")
+}
+
+func named(calls *grpc.ClientConn, id, span string) {
+	ctx := metadata.AppendToOutgoingContext(context.Background(),
+		"traceparent", "00-"+os.Getenv("TRACE")+"-"+span+"-01", "tracestate", "own="+id)
 	if err := invoke(ctx, calls, "call/"+id); err != nil {
 		log.Panic(err)
 	}
@@ -151,13 +163,18 @@ func front() {
 	handle("order", order)
 	handle("broken", broken)
 	handle("own", own)
+	handle("again", again)
 	log.Fatal(http.Serve(listen(), nil))
 }
 
 func relay() {
 	client := http2Client()
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		response := must(client.Get("http://" + os.Args[3] + r.URL.Path))
+		request := must(http.NewRequest(http.MethodGet, "http://"+os.Args[3]+r.URL.Path, nil))
+		if name, value, ok := strings.Cut(r.Header.Get("X-With"), "="); ok {
+			request.Header.Set(name, value)
+		}
+		response := must(client.Do(request))
 		defer response.Body.Close()
 		w.WriteHeader(response.StatusCode)
 		must(io.Copy(w, response.Body))
