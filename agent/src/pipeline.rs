@@ -458,6 +458,7 @@ impl Pipeline {
             }
         }
         self.hand_on();
+        self.stages.causality.forget(self.told);
         count
     }
 

@@ -216,6 +216,8 @@ pub struct Causality {
     alone: HashMap<Place, SpanId>,
     handled: HashMap<u32, Handled>,
     waiting: VecDeque<Span>,
+    /// What is over and remembered, and since when, in the order in which it was told.
+    over: VecDeque<(u64, SpanId)>,
     /// Addresses whose contexts are not taken over.
     refused: Vec<IpNet>,
     /// Which requests are not worth a trace.
@@ -233,6 +235,7 @@ impl Causality {
             alone: HashMap::new(),
             handled: HashMap::new(),
             waiting: VecDeque::new(),
+            over: VecDeque::new(),
             refused: Vec::new(),
             drop: DropRules::default(),
             sampler: Sampler::default(),
@@ -410,6 +413,7 @@ impl Causality {
             && node.ended.replace(time).is_none()
         {
             answer(&mut self.handled, id, node);
+            self.over.push_back((time, id));
         }
     }
 
@@ -664,8 +668,31 @@ impl Causality {
         node.context.as_ref()?.as_deref()
     }
 
-    /// Forgets what has been over for a while, and what was lost. Where they belong is found out for those that go on, while what
-    /// caused them is remembered.
+    /// Forgets what has been over for a while.
+    pub fn forget(&mut self, now: u64) {
+        while let Some((ended, id)) = self.over.front().copied()
+            && ended.saturating_add(REMEMBERED) <= now
+        {
+            self.over.pop_front();
+            let is_it = |node: &Node| node.ended == Some(ended);
+            if self.nodes.at(id).is_some_and(is_it)
+                && let Some(node) = self.nodes.remove(id)
+            {
+                self.leave(id, &node);
+            }
+        }
+    }
+
+    /// Nobody meets a forgotten one any more.
+    fn leave(&mut self, id: SpanId, node: &Node) {
+        if let Some(place) = node.place
+            && self.alone.get(&place) == Some(&id)
+        {
+            self.alone.remove(&place);
+        }
+    }
+
+    /// Forgets what was lost. Where they belong is found out for those that go on, while what caused them is remembered.
     pub fn sweep(&mut self, table: &Table, now: u64) {
         let last = now.saturating_sub(PATIENCE);
         let goes_on = |node: &Node| node.ended.is_none() && node.position.is_none() && node.start < last;
@@ -674,24 +701,15 @@ impl Causality {
                 self.position(id, table, now, DEPTH);
             }
         }
-        let (handled, alone) = (&mut self.handled, &mut self.alone);
-        self.nodes.retain(|id, node| {
-            let keeps = match node.ended {
-                Some(ended) => ended.saturating_add(REMEMBERED) > now,
-                None => table.has(node.connection),
-            };
-            if !keeps {
-                if node.ended.is_none() {
-                    answer(handled, id, node);
-                }
-                if let Some(place) = node.place
-                    && alone.get(&place) == Some(&id)
-                {
-                    alone.remove(&place);
-                }
+        let is_lost = |node: &Node| node.ended.is_none() && !table.has(node.connection);
+        for id in self.nodes.of(is_lost) {
+            if let Some(node) = self.nodes.remove(id) {
+                answer(&mut self.handled, id, &node);
+                self.leave(id, &node);
             }
-            keeps
-        });
+        }
+        self.nodes.give_back();
+        self.forget(now);
     }
 }
 

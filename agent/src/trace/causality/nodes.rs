@@ -46,17 +46,14 @@ impl Nodes {
         }
     }
 
-    /// Forgets those of which `keeps` says so.
-    pub(super) fn retain(&mut self, mut keeps: impl FnMut(SpanId, &Node) -> bool) {
-        let places = &mut self.places;
-        self.nodes.retain(|_, (id, node)| {
-            let is_kept = keeps(*id, node);
-            if !is_kept {
-                places.remove(id);
-            }
-            is_kept
-        });
-        // What a burst took is given back, but for places before one that is still used.
+    /// Forgets one.
+    pub(super) fn remove(&mut self, id: SpanId) -> Option<Node> {
+        let place = self.places.remove(&id)?;
+        Some(self.nodes.remove(place as usize).1)
+    }
+
+    /// What a burst took is given back, but for places before one that is still used.
+    pub(super) fn give_back(&mut self) {
         if self.places.capacity() > SPARE && self.places.len() < self.places.capacity() / 8 {
             self.places.shrink_to(2 * self.places.len());
             self.nodes.shrink_to_fit();
