@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// Seconds of each run of `outage`, and of `memory`.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
+    /// What happens beside the collector's absence in `outage`; each in turn where nothing is named.
+    #[arg(long, value_delimiter = ',')]
+    plans: Vec<outage::Plan>,
     /// How often a pod is annotated in `annotations`.
     #[arg(long, default_value_t = 20)]
     flips: usize,
@@ -119,7 +122,8 @@ pub(crate) fn command(arguments: &Arguments) -> Result<()> {
                 continue;
             }
             Part::Outage => {
-                outage::measure(arguments.rate.unwrap_or(500), length, &folder)?;
+                let rate = arguments.rate.unwrap_or(500);
+                outage::measure(&arguments.plans, rate, length, &folder)?;
                 continue;
             }
             Part::Micro => micro::measure(&arguments.hooks, arguments.rounds)?,

@@ -15,6 +15,7 @@ use super::nginx::Nginx;
 use super::report::write_json;
 use crate::workspace;
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,17 +29,21 @@ const CONNECTIONS: u32 = 8;
 const SCHEDULE_DELAY: Duration = Duration::from_secs(1);
 /// `OTEL_BSP_MAX_QUEUE_SIZE`.
 const QUEUE: u64 = 2048;
-/// How long nothing may come until all is taken to have come.
-const QUIET: Duration = Duration::from_secs(3);
+/// How long nothing may come until all is taken to have come: longer than an attempt that is not answered (10 s) and the wait behind it
+/// (5 s).
+const QUIET: Duration = Duration::from_secs(20);
 /// A disk that an outage of seconds fills.
 const SMALL_DISK: &str = "64k";
 
 /// What happens beside the outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-enum Plan {
+pub(super) enum Plan {
+    /// Nothing.
     Outage,
+    /// spanwire is killed in the middle, and started again.
     Kill,
+    /// The disk of the spool is small.
     FullDisk,
 }
 
@@ -60,13 +65,14 @@ struct Outcome {
     summary: BTreeMap<String, u64>,
 }
 
-/// Runs all plans, and says what came of them.
+/// Runs these plans, all where none is named, and says what came of them.
 ///
 /// # Errors
 /// A span is not accounted for, or one was lost that the spool had room for.
-pub(super) fn measure(rate: u32, length: Duration, folder: &Path) -> Result<()> {
+pub(super) fn measure(plans: &[Plan], rate: u32, length: Duration, folder: &Path) -> Result<()> {
     let mut outcomes = Vec::new();
-    for plan in [Plan::Outage, Plan::Kill, Plan::FullDisk] {
+    let is_meant = |plan: &Plan| plans.is_empty() || plans.contains(plan);
+    for plan in Plan::value_variants().iter().copied().filter(is_meant) {
         println!(
             "outage: {plan:?}, {rate} requests a second for {} s",
             length.as_secs()
