@@ -25,13 +25,7 @@ pub(super) fn measure(rate: u32, length: Duration) -> Result<Report> {
     let sink = Sink::start()?;
     let agent = Agent::start_or_fail(
         &["--output", "none", "--port", &nginx.port.to_string()],
-        &[
-            (
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                &format!("http://127.0.0.1:{}", sink.port),
-            ),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-        ],
+        &sink.environment(),
     )?;
     let load = Load {
         port: nginx.port,
@@ -67,18 +61,14 @@ pub(super) fn measure(rate: u32, length: Duration) -> Result<Report> {
         losses.collect::<Vec<_>>()
     );
     let goal = |goal: Goal| Some(goal).filter(|_| by_socket_hooks);
-    let rows = [
-        Row::paired(
-            "resident memory, last quarter to second".to_owned(),
-            "MiB",
-            last,
-            second,
-        )
-        .judged(goal(Goal::RatioUpTo(1.02))),
-        Row::alone("resident memory, peak".to_owned(), "MiB", &[peak]).judged(goal(Goal::UpTo(64.0))),
-    ];
-    for row in rows {
-        report.push(row);
-    }
+    let flat = Row::paired(
+        "resident memory, last quarter to second".to_owned(),
+        "MiB",
+        last,
+        second,
+    );
+    report.push(flat.judged(goal(Goal::RatioUpTo(1.02))));
+    let most = Row::alone("resident memory, peak".to_owned(), "MiB", &[peak]);
+    report.push(most.judged(goal(Goal::UpTo(64.0))));
     Ok(report)
 }

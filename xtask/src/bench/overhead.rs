@@ -42,11 +42,7 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
     let mut report = Report::new("agent", about);
     let nginx = Nginx::start()?;
     let sink = Sink::start()?;
-    let endpoint = format!("http://127.0.0.1:{}", sink.port);
-    let export = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-    ];
+    let export = sink.environment();
     let mut found = Rounds::default();
     for round in 0..rounds {
         println!("  agent: round {} of {rounds}", round + 1);

@@ -9,14 +9,14 @@ use std::thread;
 
 /// It listens until this program ends.
 pub(super) struct Sink {
-    pub(super) port: u16,
+    endpoint: String,
     requests: Arc<AtomicU64>,
 }
 
 impl Sink {
     pub(super) fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
+        let address = listener.local_addr()?;
         let requests = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&requests);
         thread::spawn(move || {
@@ -26,7 +26,18 @@ impl Sink {
                 thread::spawn(move || answer(&stream, &counted).is_ok());
             }
         });
-        Ok(Self { port, requests })
+        Ok(Self {
+            endpoint: format!("http://{address}"),
+            requests,
+        })
+    }
+
+    /// What has an agent export to it.
+    pub(super) fn environment(&self) -> [(&'static str, &str); 2] {
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ]
     }
 
     /// Requests taken so far.
@@ -76,7 +87,7 @@ mod tests {
     #[test]
     fn requests_are_answered_and_counted() -> Result<()> {
         let sink = Sink::start()?;
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, sink.port))?;
+        let mut stream = TcpStream::connect(sink.endpoint.trim_start_matches("http://"))?;
         for _ in 0..2 {
             stream.write_all(b"POST /v1/traces HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")?;
             let mut line = String::new();
