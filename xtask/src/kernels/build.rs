@@ -2,13 +2,19 @@
 
 use crate::machine::Machine;
 use crate::{setup, shell, workspace};
-use anyhow::Result;
-use std::path::PathBuf;
+use anyhow::{Context as _, Result};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where they are built.
-pub(crate) fn folder() -> PathBuf {
-    workspace::target().join("guest")
+/// Where they are built: nearly all of it are libraries, which are the same for each checkout.
+pub(crate) fn cargo_folder() -> PathBuf {
+    workspace::test_cache().join("target")
+}
+
+/// Where they are kept.
+fn folder(machine: Machine) -> PathBuf {
+    workspace::target().join("guest").join(machine.target())
 }
 
 /// Files for the guest.
@@ -19,7 +25,11 @@ pub(crate) struct Programs {
 
 /// Builds them.
 pub(crate) fn programs(machine: Machine) -> Result<Programs> {
-    let folder = folder();
+    let shared = cargo_folder();
+    fs::create_dir_all(&shared).with_context(|| format!("making {}", shared.display()))?;
+    // Another checkout's have the same names.
+    let lock = File::create(shared.join("lock"))?;
+    lock.lock()?;
     let mut cargo = setup::cross::cargo(machine)?;
     cargo.args([
         "build",
@@ -43,17 +53,37 @@ pub(crate) fn programs(machine: Machine) -> Result<Programs> {
         cargo.args(["--config", &format!("profile.release.{setting}")]);
     }
     let target = machine.target();
-    shell::run(cargo.args(["--target", target, "--target-dir"]).arg(&folder))?;
-    let built = folder.join(target).join("release");
+    shell::run(cargo.args(["--target", target, "--target-dir"]).arg(&shared))?;
+    let built = shared.join(target).join("release");
+    let folder = folder(machine);
+    fs::create_dir_all(&folder)?;
+    let kept = |name: &str| keep(&built.join(name), folder.join(name));
     Ok(Programs {
-        spanwire: built.join("spanwire"),
-        guest: built.join("guest"),
+        spanwire: kept("spanwire")?,
+        guest: kept("guest")?,
     })
+}
+
+/// A copy of a program, which may run already.
+fn keep(built: &Path, kept: PathBuf) -> Result<PathBuf> {
+    let of = |file: &Path| -> std::io::Result<_> {
+        let metadata = fs::metadata(file)?;
+        Ok((metadata.len(), metadata.modified()?))
+    };
+    let (length, modified) = of(built)?;
+    if of(&kept).is_ok_and(|kept| kept == (length, modified)) {
+        return Ok(kept);
+    }
+    let new = kept.with_extension("new");
+    fs::copy(built, &new).with_context(|| format!("copying {}", built.display()))?;
+    File::options().write(true).open(&new)?.set_modified(modified)?;
+    fs::rename(&new, &kept)?;
+    Ok(kept)
 }
 
 /// The live tests' `peer.c`.
 pub(super) fn peer(machine: Machine) -> Result<PathBuf> {
-    let program = folder().join(machine.target()).join("peer");
+    let program = folder(machine).join("peer");
     let mut gcc = Command::new(machine.compiler());
     gcc.args(["-static", "-O1", "-Wall", "-Werror", "-o"])
         .arg(&program);
@@ -63,7 +93,7 @@ pub(super) fn peer(machine: Machine) -> Result<PathBuf> {
 
 /// `relay.go`, which Go builds for any machine without more.
 pub(super) fn relay(machine: Machine) -> Result<PathBuf> {
-    let program = folder().join(machine.target()).join("relay");
+    let program = folder(machine).join("relay");
     let mut go = Command::new("go");
     go.current_dir(workspace::root().join("tests/workloads"));
     go.env("GOARCH", machine.debian()).env("CGO_ENABLED", "0");

@@ -13,11 +13,12 @@ mod initramfs;
 use crate::machine::Machine;
 use crate::{shell, workspace};
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum as _;
 use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// A line of kernels, and what has to work there.
@@ -139,12 +140,17 @@ pub(crate) fn command() -> Result<()> {
     }
     let folder = workspace::target().join("kernels");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let mut initramfs = Vec::new();
-    for machine in Machine::value_variants() {
-        if images.iter().any(|image| image.machine == *machine) {
-            initramfs.push((*machine, initramfs::pack(*machine, &folder, &cache)?));
+    // For each machine once, when its first guest is due: another one's takes a while to be built.
+    let packed = Mutex::new(Vec::<(Machine, PathBuf)>::new());
+    let packed = |machine| -> Result<PathBuf> {
+        let mut packed = packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, path)) = packed.iter().find(|(of, _)| *of == machine) {
+            return Ok(path.clone());
         }
-    }
+        let path = initramfs::pack(machine, &folder, &cache)?;
+        packed.push((machine, path.clone()));
+        Ok(path)
+    };
     println!(
         "  booting {}",
         images
@@ -160,12 +166,8 @@ pub(crate) fn command() -> Result<()> {
             let images = std::iter::from_fn(|| images.get(next.fetch_add(1, Ordering::Relaxed)));
             let boot = |image: &fetch::Image| {
                 let log = folder.join(format!("{}.log", image.version));
-                let packed = initramfs.iter().find(|(machine, _)| *machine == image.machine);
-                let packed = packed.context("nothing was packed for it");
-                outcome(
-                    image,
-                    packed.and_then(|(_, packed)| boot::run(image, packed, &log)),
-                )
+                let initramfs = packed(image.machine);
+                outcome(image, initramfs.and_then(|it| boot::run(image, &it, &log)))
             };
             images.map(boot).collect::<Vec<_>>()
         };

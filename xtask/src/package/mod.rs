@@ -39,7 +39,7 @@ fn build(options: &Build) -> Result<Built> {
         return Ok(Built {
             machine,
             binary: programs.spanwire,
-            target: build::folder(),
+            target: build::cargo_folder(),
         });
     }
     let target = workspace::target().join("static");
