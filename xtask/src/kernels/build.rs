@@ -43,13 +43,12 @@ pub(crate) fn programs(machine: Machine) -> Result<Programs> {
         "--bin",
         "guest",
     ]);
-    // Emulation is what is slow here: a faster build is worth more than a faster program.
-    for setting in [
-        "lto=\"off\"",
-        "codegen-units=16",
-        "debug=0",
-        "strip=\"debuginfo\"",
-    ] {
+    let mut settings = vec!["debug=0", "strip=\"debuginfo\""];
+    if !machine.is_this() {
+        // Emulation is what is slow there: a faster build is worth more than a faster program.
+        settings.extend(["lto=\"off\"", "codegen-units=16"]);
+    }
+    for setting in settings {
         cargo.args(["--config", &format!("profile.release.{setting}")]);
     }
     let target = machine.target();
