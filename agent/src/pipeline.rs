@@ -254,7 +254,9 @@ impl Stages {
             if request.is_some_and(|request| is_export(origin.direction, request)) {
                 return;
             }
-            let length = request.and_then(Request::content_length);
+            // Of what is sent, the sender is known.
+            let received = request.filter(|_| origin.direction == Direction::Received);
+            let length = received.and_then(Request::content_length);
             let is_message = Protocol::numbered(origin.protocol) == Some(Protocol::Amqp);
             let passes = is_message && *asks == (origin.direction == Direction::Received);
             let circumstances = Circumstances {

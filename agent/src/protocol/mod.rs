@@ -175,22 +175,22 @@ impl<'a> Request<'a> {
     /// `User-Agent` of a request of HTTP.
     #[must_use]
     pub fn user_agent(self) -> Option<&'a [u8]> {
-        match self {
-            Self::Http1(head) => head.header("user-agent"),
-            Self::Http2(head) => head.field("user-agent"),
-            Self::Postgres(_) | Self::Amqp(_) => None,
-        }
+        self.field("user-agent")
     }
 
     /// Bytes of content that a request of HTTP announces.
     #[must_use]
     pub fn content_length(self) -> Option<u64> {
-        let value = match self {
-            Self::Http1(head) => head.header("content-length"),
-            Self::Http2(head) => head.field("content-length"),
+        str::from_utf8(self.field("content-length")?).ok()?.parse().ok()
+    }
+
+    /// Value of the first field of this name, in lower case, of a request of HTTP.
+    fn field(self, name: &str) -> Option<&'a [u8]> {
+        match self {
+            Self::Http1(head) => head.header(name),
+            Self::Http2(head) => head.field(name),
             Self::Postgres(_) | Self::Amqp(_) => None,
-        };
-        str::from_utf8(value?).ok()?.parse().ok()
+        }
     }
 }
 

@@ -99,7 +99,7 @@ pub struct Circumstances {
     pub is_message: bool,
     /// It passes a broker, and has nothing to do with what else does.
     pub passes: bool,
-    /// Its content is so long that its sender may still be at it while it is handled.
+    /// It was received, with content so long that its sender may still be at it while it is handled.
     pub is_long: bool,
     /// Whether its service makes spans of such itself.
     pub covered: Covered,
@@ -216,8 +216,8 @@ pub struct Causality {
     alone: HashMap<Place, SpanId>,
     handled: HashMap<u32, Handled>,
     waiting: VecDeque<Span>,
-    /// What is over and remembered, and since when, in the order in which it was told.
-    over: VecDeque<(u64, SpanId)>,
+    /// What is over and remembered, in the order in which that was told.
+    over: VecDeque<SpanId>,
     /// Addresses whose contexts are not taken over.
     refused: Vec<IpNet>,
     /// Which requests are not worth a trace.
@@ -413,7 +413,7 @@ impl Causality {
             && node.ended.replace(time).is_none()
         {
             answer(&mut self.handled, id, node);
-            self.over.push_back((time, id));
+            self.over.push_back(id);
         }
     }
 
@@ -670,12 +670,13 @@ impl Causality {
 
     /// Forgets what has been over for a while.
     pub fn forget(&mut self, now: u64) {
-        while let Some((ended, id)) = self.over.front().copied()
-            && ended.saturating_add(REMEMBERED) <= now
-        {
+        while let Some(id) = self.over.front().copied() {
+            let ended = self.nodes.at(id).and_then(|node| node.ended);
+            if ended.is_some_and(|ended| ended.saturating_add(REMEMBERED) > now) {
+                return;
+            }
             self.over.pop_front();
-            let is_it = |node: &Node| node.ended == Some(ended);
-            if self.nodes.at(id).is_some_and(is_it)
+            if ended.is_some()
                 && let Some(node) = self.nodes.remove(id)
             {
                 self.leave(id, &node);
@@ -709,7 +710,6 @@ impl Causality {
             }
         }
         self.nodes.give_back();
-        self.forget(now);
     }
 }
 

@@ -236,6 +236,12 @@ impl Host {
         }
     }
 
+    /// What is due at second `now` is forgotten.
+    fn sweep(&mut self, now: u64) {
+        self.causality.sweep(&self.table, now * SECOND);
+        self.causality.forget(now * SECOND);
+    }
+
     /// Spans that waited, and are placed at second `now`.
     fn placed(&mut self, now: u64) -> Vec<Span> {
         let placed = self.causality.placed(&self.table, now * SECOND).into_iter();
@@ -481,8 +487,8 @@ fn what_goes_on_long_after_its_parent_keeps_it() {
     host.sent(2, 10, 1, Some(1), None);
     host.asks(2);
     host.end(1, 1, None);
-    host.causality.sweep(&host.table, 2 * SECOND);
-    host.causality.sweep(&host.table, 9 * SECOND);
+    host.sweep(2);
+    host.sweep(9);
     assert!(!host.causality.nodes.contains(id(1)) && host.causality.nodes.contains(id(2)));
     host.end(2, 9, None);
     assert_eq!(host.place(2, 9), Some((trace(1), Some(id(1)))));
@@ -506,8 +512,8 @@ fn what_begins_after_the_end_of_its_parent_says_so() {
     host.end(2, 4, None);
     host.end(3, 4, None);
     // It is found out while the parent is remembered.
-    host.causality.sweep(&host.table, 4 * SECOND);
-    host.causality.sweep(&host.table, 9 * SECOND);
+    host.sweep(4);
+    host.sweep(9);
     assert!(!host.causality.nodes.contains(id(1)));
     host.end(4, 9, None);
     let now = 9 * SECOND;
@@ -537,13 +543,13 @@ fn what_is_over_is_forgotten_and_what_is_in_flight_is_not() {
     let mut host = Host::new();
     host.sent(1, 10, 1, None, Some(7));
     host.end(1, 1, None);
-    host.causality.sweep(&host.table, 2 * SECOND);
+    host.sweep(2);
     assert_eq!(host.causality.nodes.len(), 1);
-    host.causality.sweep(&host.table, 4 * SECOND);
+    host.sweep(4);
     assert!(host.causality.nodes.len() == 0 && host.causality.alone.is_empty());
     // Its connection is gone, and it never came out.
     host.received(2, 20, 5, None);
-    host.causality.sweep(&host.table, 6 * SECOND);
+    host.sweep(6);
     assert!(host.causality.nodes.len() == 0 && host.causality.handled.is_empty());
 }
 
