@@ -171,6 +171,18 @@ mod looked {
 /// Fields of one block, entries of one table.
 const FIELDS: u32 = 128;
 
+/// Looks at one after the other up to the last; 1 where all of them are as they should be.
+#[inline(always)]
+fn all(look: impl Fn() -> u32) -> u32 {
+    for _ in 0..FIELDS {
+        let looked = look();
+        if looked != looked::GOES_ON {
+            return (looked == looked::ENDS) as u32;
+        }
+    }
+    0
+}
+
 /// In place of how many bytes came before: they are not there any more, and part of the block was among them.
 pub(crate) const CUT: u32 = u32::MAX;
 

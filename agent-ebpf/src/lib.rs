@@ -178,6 +178,9 @@ pub mod propagate {
     pub const SQL: u32 = 8;
     /// An option of TCP: [`tcp_option`](crate::tcp_option).
     pub const TCP: u32 = 16;
+
+    /// Into what `baggage` and ids go on: [`carried`](crate::carried).
+    pub const CARRYING: u32 = HTTP1 | HTTP2;
 }
 
 /// First bytes of every entry of the ring buffer.

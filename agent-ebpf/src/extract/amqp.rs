@@ -1,6 +1,6 @@
 //! AMQP: an entry of a message's table of headers.
 
-use super::{FIELDS, carries_state, is_untold, join, looked, read, view};
+use super::{all, carries_state, is_untold, join, looked, read, view};
 use crate::connection::Dialogue;
 use crate::context::Serving;
 use crate::maps::OPERATIONS;
@@ -83,13 +83,7 @@ pub(super) fn looks(operation: &mut Operation, count: u32, apart: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn entries(slot: u32) -> u32 {
-    for _ in 0..FIELDS {
-        let looked = table_entry(slot);
-        if looked != looked::GOES_ON {
-            return (looked == looked::ENDS) as u32;
-        }
-    }
-    0
+    all(|| table_entry(slot))
 }
 
 /// Looks at the next entry; one of [`looked`].

@@ -6,21 +6,21 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
-use super::{CUT, FIELDS, carries_state, looked, mark, of_words, read, shift, view};
+use super::{CUT, all, carries_state, looked, mark, of_words, read, shift, view};
 use crate::connection::{Dialogue, Half};
 use crate::context::{self, Ids};
 use crate::maps::{self, OPERATIONS, UNITS};
 use crate::operation::Operation;
-use crate::propagate::carried::{self, CARRYING};
+use crate::propagate::carried;
 use crate::propagate::wanted;
 use crate::stream;
 use core::ptr::{read_volatile, write_volatile};
-use spanwire_ebpf::Counter;
 use spanwire_ebpf::carried::{field_kind, kind};
 use spanwire_ebpf::frame::{Head, http2};
 use spanwire_ebpf::hpack::{self, CHARACTERS, FIELD, Names, Representation, purpose};
 use spanwire_ebpf::traceparent::{Context, LENGTH};
 use spanwire_ebpf::unit::EVENT;
+use spanwire_ebpf::{Counter, propagate};
 
 /// The context that the last field is.
 #[inline(always)]
@@ -60,7 +60,7 @@ pub(super) fn continues(
         }
         return;
     }
-    if carried::is_wanted() && wanted() & CARRYING != 0 {
+    if carried::is_wanted() && wanted() & propagate::CARRYING != 0 {
         let span = with_stream(operation, dialogue, stream, |_, _| {});
         // SAFETY: of a reference; by way of another it is read.
         unsafe { write_volatile(&raw mut operation.fields.carrier, span) };
@@ -123,13 +123,7 @@ pub(super) fn looks(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn block_fields(slot: u32) -> u32 {
-    for _ in 0..FIELDS {
-        let looked = block_field(slot);
-        if looked != looked::GOES_ON {
-            return (looked == looked::ENDS) as u32;
-        }
-    }
-    0
+    all(|| block_field(slot))
 }
 
 /// Looks at the next field; one of [`looked`].

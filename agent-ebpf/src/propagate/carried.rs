@@ -82,9 +82,6 @@ mod line {
 /// Whether an id is carried on, or made.
 const IDS: u32 = carries::REQUEST_ID | carries::CORRELATION_ID;
 
-/// Into what it is put: bits of [`propagate`].
-pub(crate) const CARRYING: u32 = propagate::HTTP1 | propagate::HTTP2;
-
 /// Whether anything is carried on.
 #[inline(always)]
 pub(crate) fn is_wanted() -> bool {
@@ -133,7 +130,7 @@ pub(crate) extern "C" fn takes(sock: u64, slot: u32, from: u32, what: u64) -> u3
         ..
     } = dialogue;
     // Of several at a time, nobody can tell for which something is sent.
-    if *requests_direction != RECEIVED || serving.requests != 1 || wanted() & CARRYING == 0 {
+    if *requests_direction != RECEIVED || serving.requests != 1 || wanted() & propagate::CARRYING == 0 {
         return 0;
     }
     let span = serving.sum.span;
@@ -397,7 +394,7 @@ pub(crate) extern "C" fn comes_without_id(sock: u64, slot: u32) -> u32 {
     };
     let serving = &dialogue.serving;
     let is_its = dialogue.requests_direction == RECEIVED && serving.requests == 1;
-    if is_its && wanted() & CARRYING != 0 && CORRELATIONS.get_ptr(&serving.sum.span).is_none() {
+    if is_its && wanted() & propagate::CARRYING != 0 && CORRELATIONS.get_ptr(&serving.sum.span).is_none() {
         let _ = CORRELATIONS.insert(&serving.sum.span, &NO_ID, 0);
     }
     0
@@ -406,17 +403,18 @@ pub(crate) extern "C" fn comes_without_id(sock: u64, slot: u32) -> u32 {
 /// The header of the application's own that a line is of, as a bit of [`marked`]; 0 where it is none.
 #[inline(always)]
 pub(super) fn own(word: u64, second: u64, third: u64) -> u8 {
-    match kind(word, second, third) {
-        kind::NONE => 0,
-        kind::BAGGAGE => marked::OWN_BAGGAGE,
-        _ => marked::OWN_ID,
-    }
+    mark_of(kind(word, second, third))
 }
 
 /// The same of a field of HTTP/2, of which this is the name's string.
 #[inline(always)]
 pub(super) fn own_field(word: u64, second: u64, third: u64) -> u8 {
-    match field_kind(word, second, third) | coded_kind(word, second) {
+    mark_of(field_kind(word, second, third) | coded_kind(word, second))
+}
+
+#[inline(always)]
+fn mark_of(kind: u64) -> u8 {
+    match kind {
         kind::NONE => 0,
         kind::BAGGAGE => marked::OWN_BAGGAGE,
         _ => marked::OWN_ID,

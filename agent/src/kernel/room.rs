@@ -19,7 +19,7 @@ const CORRELATIONS: u32 = 16_384;
 impl Options {
     /// What goes on beside contexts, as bits of [`carries`].
     pub(super) const fn carries(&self) -> u32 {
-        if self.propagate & (propagate::HTTP1 | propagate::HTTP2) == 0 {
+        if self.propagate & propagate::CARRYING == 0 {
             0
         } else {
             self.carried
