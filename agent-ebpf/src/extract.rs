@@ -12,38 +12,39 @@
 mod amqp;
 pub(crate) mod http2;
 
-use crate::connection;
+use crate::connection::{self, Dialogue, Half};
 use crate::context::{Ids, READ, Serving, UNTOLD};
 use crate::decision::decides_again;
-use crate::frames::operands;
+use crate::frames::{Step, operands};
 use crate::globals::global;
 use crate::maps::{UNITS, add, count};
 use crate::operation::Operation;
 use crate::propagate::{tracestate, wanted};
 use crate::runtime::node;
+use crate::state;
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::hpack::Names;
 use spanwire_ebpf::protocol::AMQP;
-use spanwire_ebpf::traceparent::{self, Context, LENGTH, is_traceparent};
+use spanwire_ebpf::traceparent::{self, Context, LENGTH, Partial, Taken, is_traceparent};
 use spanwire_ebpf::unit::NODE;
 use spanwire_ebpf::{Counter, RECEIVED};
 
 /// The request that is being received continues a trace: at the cursor is a header that says so. What is sent for it is
-/// part of that trace. A global function, for the reason that [`operands`] gives.
+/// part of that trace. Where not all of its value is there, returns how far in front of that it begins: it comes in parts ([`step`]). A
+/// global function, for the reason that [`operands`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
-    let Some((operation, dialogue, _)) = operands(sock, RECEIVED as u32, slot) else {
+    let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
         return 0;
     };
     if dialogue.requests_direction != RECEIVED {
         return 0;
     }
     let cursor = operation.cursor;
-    let known = dialogue.serving.sum.flags & READ != 0;
     if !is_traceparent(operation.word(cursor), operation.word(cursor + 8)) {
         // What else there is counts where this is not there.
-        if !known {
+        if dialogue.serving.sum.flags & READ == 0 {
             is_untold(&mut dialogue.serving);
         }
         return 0;
@@ -51,19 +52,83 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     let mut at = cursor + traceparent::NAME;
     at += (operation.byte(at) == b' ') as u32;
     let behind = at + LENGTH;
-    if behind + 2 > operation.end || !traceparent::ends(operation.word(at), operation.word(behind)) {
-        return 0;
+    if behind + 2 > operation.end {
+        store(half, Partial::default());
+        return at - cursor;
     }
-    let Some(read) = read(operation, at) else {
-        return 0;
-    };
-    if known {
-        // There twice, neither counts.
-        is_untold(&mut dialogue.serving);
-    } else if join(&mut dialogue.serving, &read) {
-        tracestate::continues(dialogue);
+    if traceparent::ends(operation.word(at), operation.word(behind))
+        && let Some(read) = read(operation, at)
+    {
+        takes_over(dialogue, &read);
     }
     0
+}
+
+/// Takes what there is of a value at the cursor that is not there as a whole, up to its line's end. A global function, as above.
+#[inline(always)]
+pub(crate) fn step(operation: &mut Operation, half: &mut Half) -> Step {
+    let taken = continues_in_parts(operation.sock, operation.slot);
+    operation.cursor += taken & !PARTS_END;
+    if taken & PARTS_END != 0 {
+        half.state = state::SKIP_LINE;
+    }
+    Step::More
+}
+
+/// Beside how many bytes were taken: there are no more to come.
+const PARTS_END: u32 = 1 << 31;
+
+/// As [`continues`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn continues_in_parts(sock: u64, slot: u32) -> u32 {
+    let Some((operation, dialogue, half)) = operands(sock, RECEIVED as u32, slot) else {
+        return PARTS_END;
+    };
+    for taken in 0..=traceparent::PARTS {
+        let at = operation.cursor + taken;
+        if at >= operation.end {
+            return taken;
+        }
+        match load(half).take(operation.byte(at)) {
+            Taken::More(partial) => store(half, partial),
+            Taken::Whole(context) => {
+                if let Some(read) = trusted(operation, context) {
+                    takes_over(dialogue, &read);
+                }
+                return taken | PARTS_END;
+            }
+            Taken::Malformed => return taken | PARTS_END,
+        }
+    }
+    PARTS_END
+}
+
+/// The value that comes in parts waits where the rest of a line does in other states. From memory and back each time: what is there,
+/// the verifier does not follow.
+#[inline(always)]
+fn load(half: &Half) -> Partial {
+    // SAFETY: of references.
+    Partial([0, 1, 2].map(|place| unsafe { read_volatile(&raw const half.carry[place]) }))
+}
+
+#[inline(always)]
+fn store(half: &mut Half, partial: Partial) {
+    for (place, word) in partial.0.into_iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut half.carry[place], word) };
+    }
+}
+
+/// The request that is received says this of the trace that it continues.
+#[inline(always)]
+fn takes_over(dialogue: &mut Dialogue, read: &Context) {
+    if dialogue.serving.sum.flags & READ != 0 {
+        // There twice, neither counts.
+        is_untold(&mut dialogue.serving);
+    } else if join(&mut dialogue.serving, read) {
+        tracestate::continues(dialogue);
+    }
 }
 
 /// What the fields of a block or the entries of a table say, as far as they were looked at.
@@ -272,10 +337,16 @@ fn read(operation: &Operation, at: u32) -> Option<Context> {
 /// The context whose value has these words at these offsets, where it is trusted.
 #[inline(always)]
 fn of_words(operation: &Operation, word: impl Fn(usize) -> u64) -> Option<Context> {
+    let words = [word(0), word(8), word(16), word(24), word(32), word(40), word(47)];
+    trusted(operation, traceparent::read(words)?)
+}
+
+/// A context that was read, where it is trusted.
+#[inline(always)]
+fn trusted(operation: &Operation, mut read: Context) -> Option<Context> {
     if connection::is_refused(operation.sock) {
         return None;
     }
-    let mut read = traceparent::read([word(0), word(8), word(16), word(24), word(32), word(40), word(47)])?;
     read.flags = decides_again(operation.tgid, read.trace[1], read.flags);
     Some(read)
 }

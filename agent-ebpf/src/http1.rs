@@ -12,6 +12,7 @@ use self::head::{coding, first_line, head_ends, length, length_ends, line};
 use crate::connection::{Dialogue, HTTP1, Half, IGNORED, UNDECIDED, UNKNOWN_DIRECTION};
 use crate::context;
 use crate::emit;
+use crate::extract;
 use crate::framed;
 use crate::frames::Step;
 use crate::log;
@@ -112,6 +113,7 @@ pub(crate) fn step(operation: &mut Operation, dialogue: &mut Dialogue, half: &mu
         state::LINE => line(operation, half),
         state::LENGTH => length(operation, half),
         state::CODING => coding(operation, half),
+        state::CONTEXT => extract::step(operation, half),
         state::CARRIED if carried::is_wanted() => carried::step(operation, half),
         state::CHUNK_SIZE => chunk_size(operation, half),
         state::CHUNK_END => Step::Lost,

@@ -97,6 +97,87 @@ pub const fn ends(first: u64, behind: u64) -> bool {
     goes_on || behind as u8 == b'\n' || behind as u16 == 0x0a0d
 }
 
+/// What is known of a value of HTTP/1, with its line's end, that comes in parts: the trace id as far as it has come, in memory order,
+/// and
+///
+/// ```text
+/// | 31 .. 24 | 23 .. 16 | 8                       | 7 .. 0    |
+/// | flags    | version  | the span id is not zero | its bytes |
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Partial(pub [u64; 3]);
+
+/// What has come of one byte more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It goes on.
+    More(Partial),
+    /// It was whole before, and this is its line's end, or what a later version has more.
+    Whole(Context),
+    /// It means nothing.
+    Malformed,
+}
+
+/// Most bytes of which [`Partial::take`] makes something else than an end: a value and a carriage return.
+pub const PARTS: u32 = LENGTH + 1;
+
+impl Partial {
+    const SPAN: u64 = 1 << 8;
+    const VERSION: u64 = 16;
+    const FLAGS: u64 = 24;
+
+    /// Takes one byte more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn take(self, byte: u8) -> Taken {
+        let Self([mut first, mut second, mut rest]) = self;
+        let at = rest & 0xff;
+        let version = rest >> Self::VERSION & 0xff;
+        if at >= LENGTH as u64 {
+            let is_end = byte == b'\n' || at == LENGTH as u64 && byte == b'-' && version != 0;
+            if is_end && first | second != 0 && rest & Self::SPAN != 0 {
+                return Taken::Whole(Context {
+                    trace: [first, second],
+                    flags: rest >> Self::FLAGS & 0xff,
+                });
+            }
+            if at != LENGTH as u64 || byte != b'\r' {
+                return Taken::Malformed;
+            }
+            return Taken::More(Self([first, second, rest + 1]));
+        }
+        if at == 2 || at == 35 || at == 52 {
+            if byte != b'-' || version == 0xff {
+                return Taken::Malformed;
+            }
+            return Taken::More(Self([first, second, rest + 1]));
+        }
+        let digit = if byte.is_ascii_digit() {
+            byte - b'0'
+        } else if byte >= b'a' && byte <= b'f' {
+            byte - b'a' + 10
+        } else {
+            return Taken::Malformed;
+        } as u64;
+        // The higher half of each byte comes first.
+        if at < 2 {
+            rest |= digit << (Self::VERSION + (1 - at) * 4);
+        } else if at < 35 {
+            let half = digit << ((((at - 3) & 15) ^ 1) * 4);
+            if at < 19 {
+                first |= half;
+            } else {
+                second |= half;
+            }
+        } else if at < 52 {
+            rest |= if digit != 0 { Self::SPAN } else { 0 };
+        } else {
+            rest |= digit << (Self::FLAGS + (54 - at) * 4);
+        }
+        Taken::More(Self([first, second, rest + 1]))
+    }
+}
+
 /// What a header line of HTTP/1 is of interest for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -246,6 +327,55 @@ mod tests {
                 behind.escape_ascii()
             );
         }
+    }
+
+    /// What comes of a value and what is behind it, byte by byte.
+    fn in_parts(line: &[u8]) -> Option<Context> {
+        let mut partial = Partial::default();
+        for (taken, byte) in line.iter().enumerate() {
+            partial = match partial.take(*byte) {
+                Taken::More(partial) => partial,
+                Taken::Whole(context) => return Some(context),
+                Taken::Malformed => return None,
+            };
+            assert!(taken < PARTS as usize, "{}", line.escape_ascii());
+        }
+        None
+    }
+
+    #[test]
+    fn a_value_in_parts_means_what_it_means_as_a_whole() {
+        const LINE: &[u8; 57] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+        let whole = |line: &[u8; 57]| {
+            let read = read([0, 8, 16, 24, 32, 40, 47].map(|at| word(&line[at..at + 8])));
+            read.filter(|_| ends(word(&line[..8]), word(&line[55..])))
+        };
+        let same = |line: &[u8; 57]| assert_eq!(in_parts(line), whole(line), "{}", line.escape_ascii());
+        assert!(in_parts(LINE).is_some());
+        for place in 0..57 {
+            for byte in 0..=u8::MAX {
+                let mut line = *LINE;
+                line[place] = byte;
+                same(&line);
+                line[0] = b'c';
+                same(&line);
+            }
+        }
+        for line in [
+            b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+            b"fe-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-fe-x",
+            b"00-00000000000000000000000000000000-b7ad6b7169203331-01\r\n",
+            b"00-00000000000000000000000000000001-b7ad6b7169203331-01\r\n",
+            b"00-10000000000000000000000000000000-0000000000000001-80\r\n",
+            b"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01\r\n",
+            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nX",
+            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n\n",
+        ] {
+            same(line);
+        }
+        // It is looked at up to there.
+        assert_eq!(in_parts(&LINE[..56]), None);
+        assert_eq!(in_parts(b"00-0af7651916cd43dd8448eb211c80319c\r\n"), None);
     }
 
     #[test]

@@ -379,11 +379,10 @@ fn goes_on(hooks: Hooks, target: &Target) -> Result<()> {
             .get(36..52)
             .and_then(|id| senders.get(id))
             .with_context(told)?;
-        // A context that comes in parts may be known to userspace alone.
         let is_whole = matches!(case.state, Fate::Is(_));
         let is_told = parents[0].contains(&sender.trace_id);
         ensure!(
-            sender.parent == server.span_id && (is_told || !is_whole && states.is_empty()),
+            sender.parent == server.span_id && is_told,
             "{sender:#?} {}",
             told()
         );

@@ -82,7 +82,12 @@ pub(super) fn line(operation: &mut Operation, half: &mut Half) -> Step {
             return Step::More;
         }
         if operation.direction == RECEIVED as u32 && is_context(word, second) {
-            extract::continues(operation.sock, operation.slot);
+            let before = extract::continues(operation.sock, operation.slot);
+            if before != 0 {
+                operation.cursor += before;
+                half.state = state::CONTEXT;
+                return Step::More;
+            }
         }
         if operation.direction == RECEIVED as u32
             && word | LOWER == pattern(b"tracesta")
