@@ -516,6 +516,8 @@ counters! {
     StatesMalformed => "kernel.propagation.states.malformed",
     /// Values of `tracestate` that were received in parts, or may have been, or are coded, and are not carried on.
     StatesCut => "kernel.propagation.states.cut",
+    /// Requests whose `tracestate` had made room for that of others before it was carried on.
+    StatesEvicted => "kernel.propagation.states.evicted",
     /// Requests without the threshold by which their trace is kept, since it has changed since it was decided.
     StatesOutdated => "kernel.propagation.states.outdated",
     /// Requests with an injected context that also carry on `baggage`.
@@ -524,10 +526,14 @@ counters! {
     BaggageCut => "kernel.propagation.baggage.cut",
     /// Requests whose `baggage` is not as it should be, and is not carried on.
     BaggageMalformed => "kernel.propagation.baggage.malformed",
+    /// Requests whose `baggage` had made room for that of others before it was carried on.
+    BaggageEvicted => "kernel.propagation.baggage.evicted",
     /// Requests with an injected context that also carry on an id, or one that was made.
     CorrelationInjected => "kernel.propagation.correlation.injected",
     /// Requests whose id is too long or not as it should be, and is not carried on.
     CorrelationMalformed => "kernel.propagation.correlation.malformed",
+    /// Requests whose id, or that they were to be given one, had made room for that of others before it was carried on.
+    CorrelationEvicted => "kernel.propagation.correlation.evicted",
     /// Requests with an injected context alone, since there was no room for what else would have been carried on.
     CarriedFull => "kernel.propagation.carried.full",
     /// `baggage` and ids that are not carried on, since those of other requests took their place while they were read.

@@ -7,6 +7,7 @@ use crate::operation::{Operation, SLOTS};
 use crate::promise::Promise;
 use crate::propagate::Connecting;
 use crate::propagate::carried::{Baggage, Correlation};
+use crate::propagate::carriers;
 use crate::propagate::tcp_option::{self, Offer};
 use crate::propagate::tracestate::State;
 use crate::runtime::go::{Handed, Head, Stream};
@@ -83,6 +84,10 @@ pub(crate) static BAGGAGE: LruHashMap<u64, Baggage> = LruHashMap::with_max_entri
 /// The ids by which people find them, by their span. The agent sets the size.
 #[map]
 pub(crate) static CORRELATIONS: LruHashMap<u64, Correlation> = LruHashMap::with_max_entries(1, 0);
+
+/// Which requests have, or had, something in these three: [`carriers`].
+#[map]
+pub(crate) static CARRIERS: Array<u64> = Array::with_max_entries(carriers::PLACES, 0);
 
 /// What requests are part of that were sent on this host, until they are received.
 #[map]

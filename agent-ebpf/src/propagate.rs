@@ -13,6 +13,7 @@
 
 pub(crate) mod amqp;
 pub(crate) mod carried;
+pub(crate) mod carriers;
 pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod http2;

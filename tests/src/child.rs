@@ -10,9 +10,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Signal, getrlimit, setrlimit};
 
 use crate::wait;
+
+/// Lets this process, and the children that it starts from now on, have as many files open.
+///
+/// # Errors
+/// The system allows fewer.
+pub fn may_open(files: u64) -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < files) {
+        limit.current = Some(files);
+        setrlimit(Resource::Nofile, limit).with_context(|| format!("{files} open files"))?;
+    }
+    Ok(())
+}
 
 /// Lines that a child wrote so far to one of its streams.
 #[derive(Clone, Debug, Default)]

@@ -22,6 +22,7 @@ spanwire_tests::under_one_hook_set!(
     not_to_or_from_addresses_that_are_refused,
     an_id_may_have_the_other_name,
     a_request_behind_another_takes_nothing_of_its,
+    of_more_than_there_is_room_for_some_are_counted,
 );
 
 /// A request, and what is carried on.
@@ -651,5 +652,66 @@ fn a_request_behind_another_takes_nothing_of_its(hooks: Hooks) -> Result<()> {
             seen.summary
         );
     }
+    Ok(())
+}
+
+/// Of more requests at a time than there is room for, each goes on with what is its own or without, and those without are counted.
+fn of_more_than_there_is_room_for_some_are_counted(hooks: Hooks) -> Result<()> {
+    const COUNT: usize = 1_500;
+    /// There is room for as many.
+    const ROOM: usize = 1_024;
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    child::may_open(COUNT as u64 + 500)?;
+    let keeper = Keeper::start()?;
+    let service = python(keeper.address)?;
+    let session = Session::start(carrying(propagating(hooks)).pid(service.child.pid()))?;
+    let mut waiting = Vec::new();
+    for number in 0..COUNT {
+        let mut connection = TcpStream::connect(service.address)?;
+        let head = format!(
+            "POST /on/{number} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\
+             traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\ntracestate: n={number}\r\nbaggage: n={number}\r\n\
+             x-request-id: {number}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes())?;
+        // It is read up to its body.
+        let mut goes_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        connection.read_exact(&mut goes_on)?;
+        ensure!(goes_on.starts_with(b"HTTP/1.1 100"), "{}", goes_on.escape_ascii());
+        waiting.push(connection);
+    }
+    for (number, mut connection) in waiting.into_iter().enumerate() {
+        connection.write_all(&counting(number, 1))?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{number}: {answer}");
+    }
+    let seen = session.finish(2 * COUNT)?;
+    let got = once(keeper.kept.take()?)?;
+    let mut lost = HashMap::from([("baggage", 0), ("tracestate", 0)]);
+    for number in 0..COUNT {
+        let got = &got[&format!("/on/{number}")];
+        let context = got.values("traceparent");
+        ensure!(context.len() == 1 && context[0].contains(TRACE), "{got:#?}");
+        ensure!(got.values("x-request-id") == [number.to_string()], "{got:#?}");
+        ensure!(got.body == Body::Planned(1), "{got:#?}");
+        for (name, lost) in &mut lost {
+            let values = got.values(name);
+            ensure!(values.is_empty() || values == [format!("n={number}")], "{got:#?}");
+            *lost += usize::from(values.is_empty());
+        }
+    }
+    for (name, kept) in [("baggage", "baggage"), ("tracestate", "states")] {
+        let lost = lost[name];
+        let counted = seen.summary.value(&format!("kernel.propagation.{kept}.evicted")) as usize;
+        // Some are forgotten.
+        ensure!(
+            lost >= COUNT - ROOM && counted <= lost && counted >= lost - lost / 10,
+            "{name}: {counted} of {lost}: {:?}",
+            seen.summary
+        );
+    }
+    let ids = seen.summary.value("kernel.propagation.correlation.evicted");
+    ensure!(ids == 0, "{ids}: {:?}", seen.summary);
     Ok(())
 }

@@ -7,6 +7,7 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
+use super::carriers::{keep, kept, what};
 use super::http1::{self, marked};
 use super::http2;
 use super::name::{BAGGAGE as BAGGAGE_NAME, CORRELATION_ID, Name, REQUEST_ID, STATE};
@@ -243,10 +244,7 @@ fn baggage(operation: &mut Operation, span: u64, part: Part) {
     if global!(carries) & carries::BAGGAGE == 0 || connection::is_refused(operation.sock) {
         return;
     }
-    if BAGGAGE.get_ptr(&span).is_none() {
-        let _ = BAGGAGE.insert(&span, &NO_BAGGAGE, 0);
-    }
-    let Some(baggage) = BAGGAGE.get_ptr_mut(&span) else {
+    let Some(baggage) = keep(&BAGGAGE, &span, what::BAGGAGE, &NO_BAGGAGE) else {
         return;
     };
     // SAFETY: a map value.
@@ -281,10 +279,7 @@ fn id(operation: &mut Operation, span: u64, part: Part) {
     }
     let what = part.what;
     let came = what & line::KIND;
-    if CORRELATIONS.get_ptr(&span).is_none() {
-        let _ = CORRELATIONS.insert(&span, &NO_ID, 0);
-    }
-    let Some(correlation) = CORRELATIONS.get_ptr_mut(&span) else {
+    let Some(correlation) = keep(&CORRELATIONS, &span, what::ID, &NO_ID) else {
         return;
     };
     // SAFETY: a map value.
@@ -394,8 +389,8 @@ pub(crate) extern "C" fn comes_without_id(sock: u64, slot: u32) -> u32 {
     };
     let serving = &dialogue.serving;
     let is_its = dialogue.requests_direction == RECEIVED && serving.requests == 1;
-    if is_its && wanted() & propagate::CARRYING != 0 && CORRELATIONS.get_ptr(&serving.sum.span).is_none() {
-        let _ = CORRELATIONS.insert(&serving.sum.span, &NO_ID, 0);
+    if is_its && wanted() & propagate::CARRYING != 0 {
+        keep(&CORRELATIONS, &serving.sum.span, what::ID, &NO_ID);
     }
     0
 }
@@ -576,7 +571,7 @@ fn write_carried<const FRAMED: bool>(
     }
     let span = &sending.exchange.parent;
     if sending.marks & marked::OWN_BAGGAGE == 0
-        && let Some(baggage) = BAGGAGE.get_ptr(span)
+        && let Some(baggage) = kept(&BAGGAGE, span, what::BAGGAGE)
     {
         // SAFETY: a map value. Whether it is still this one's is seen behind.
         let Baggage { list, text, .. } = unsafe { &*baggage };
@@ -592,7 +587,7 @@ fn write_carried<const FRAMED: bool>(
         }
     }
     if sending.marks & marked::OWN_ID == 0
-        && let Some(correlation) = CORRELATIONS.get_ptr(span)
+        && let Some(correlation) = kept(&CORRELATIONS, span, what::ID)
     {
         // SAFETY: as above.
         let Correlation { list, kind, text } = unsafe { &*correlation };

@@ -10,6 +10,7 @@
     reason = "by value, what is in a map would be copied to the stack first"
 )]
 
+use super::carriers::{keep, kept, what};
 use super::{message, number};
 use crate::connection::{Dialogue, Sending};
 use crate::frames::operands;
@@ -79,10 +80,7 @@ pub(crate) extern "C" fn takes_state(slot: u32, span: u64, continues: u32, whole
     let Some(operation) = OPERATIONS.get_ptr_mut(slot) else {
         return 0;
     };
-    if STATES.get_ptr(&span).is_none() {
-        let _ = STATES.insert(&span, &NOTHING, 0);
-    }
-    if let Some(state) = STATES.get_ptr_mut(&span) {
+    if let Some(state) = keep(&STATES, &span, what::STATE, &NOTHING) {
         // SAFETY: map values, the first of which is this program's own.
         let (operation, state) = unsafe { (&mut *operation, &mut *state) };
         state.continues = continues;
@@ -285,7 +283,7 @@ pub(super) fn tell(to: *mut u8, threshold: u64) {
 #[inline(always)]
 pub(super) fn of(sending: &Sending) -> Option<(&State, u32)> {
     // SAFETY: a map value; one that is replaced in the meantime is another's whole text, or the beginning of it.
-    let state = unsafe { &*STATES.get_ptr(&sending.exchange.parent)? };
+    let state = unsafe { &*kept(&STATES, &sending.exchange.parent, what::STATE)? };
     // SAFETY: of a reference; once, since it may change.
     let length = unsafe { read_volatile(&raw const state.length) };
     let is_carried = state.continues != 0 && state.broken == 0 && length != 0 && length <= LIMIT;
