@@ -3,7 +3,7 @@
 //! No KVM, no root, no disk image: a Debian cloud kernel, an initramfs with busybox, spanwire and a test program
 //! (tests/src/bin/guest), and an emulated machine for each, as many at once as there are cores.
 //! `SPANWIRE_KERNELS=5.10,6.1-arm64` boots only these, and runs all that there is on them; `all` is all of them. `SPANWIRE_GUESTS=1`
-//! boots one at a time.
+//! boots one at a time, and [`BESIDE`] so long as others are at work.
 
 mod boot;
 pub(crate) mod build;
@@ -15,6 +15,7 @@ use crate::{shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use std::env;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +39,8 @@ struct Kernel {
     whole: bool,
 }
 
-/// From the oldest that spanwire promises to run on to the newest that there is.
+/// From the oldest that spanwire promises to run on to the newest that there is. Those of another machine take longest, and are not the
+/// last, beside which there would be no other.
 const KERNELS: &[Kernel] = &[
     Kernel {
         line: "5.10.",
@@ -55,6 +57,22 @@ const KERNELS: &[Kernel] = &[
         must: "trampoline,syscall",
         kept: true,
         whole: true,
+    },
+    Kernel {
+        line: "6.1.",
+        machine: Machine::Arm,
+        suite: "bookworm",
+        must: "syscall",
+        kept: true,
+        whole: false,
+    },
+    Kernel {
+        line: "6.18.",
+        machine: Machine::Arm,
+        suite: "trixie-backports",
+        must: "socket,trampoline",
+        kept: false,
+        whole: false,
     },
     Kernel {
         line: "6.12.",
@@ -79,22 +97,6 @@ const KERNELS: &[Kernel] = &[
         must: "socket,trampoline,syscall",
         kept: false,
         whole: true,
-    },
-    Kernel {
-        line: "6.1.",
-        machine: Machine::Arm,
-        suite: "bookworm",
-        must: "syscall",
-        kept: true,
-        whole: false,
-    },
-    Kernel {
-        line: "6.18.",
-        machine: Machine::Arm,
-        suite: "trixie-backports",
-        must: "socket,trampoline",
-        kept: false,
-        whole: false,
     },
 ];
 
@@ -141,15 +143,17 @@ pub(crate) fn command() -> Result<()> {
     let folder = workspace::target().join("kernels");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     // For each machine once, when its first guest is due: another one's takes a while to be built.
-    let packed = Mutex::new(Vec::<(Machine, PathBuf)>::new());
+    let (x86, arm) = (Mutex::new(None::<PathBuf>), Mutex::new(None));
     let packed = |machine| -> Result<PathBuf> {
+        let packed = match machine {
+            Machine::X86 => &x86,
+            Machine::Arm => &arm,
+        };
         let mut packed = packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, path)) = packed.iter().find(|(of, _)| *of == machine) {
-            return Ok(path.clone());
+        if packed.is_none() {
+            *packed = Some(initramfs::pack(machine, &folder, &cache)?);
         }
-        let path = initramfs::pack(machine, &folder, &cache)?;
-        packed.push((machine, path.clone()));
-        Ok(path)
+        packed.clone().context("it is packed")
     };
     println!(
         "  booting {}",
@@ -159,19 +163,26 @@ pub(crate) fn command() -> Result<()> {
             .collect::<Vec<_>>()
             .join(", ")
     );
-    let at_once = guests(env::var("SPANWIRE_GUESTS").ok().as_deref())?;
+    let Guests { at_once, beside } = guests(env::var("SPANWIRE_GUESTS").ok().as_deref())?;
     let next = AtomicUsize::new(0);
-    let outcomes: Vec<_> = thread::scope(|scope| {
-        let boot_next = || {
-            let images = std::iter::from_fn(|| images.get(next.fetch_add(1, Ordering::Relaxed)));
-            let boot = |image: &fetch::Image| {
-                let log = folder.join(format!("{}.log", image.version));
-                let initramfs = packed(image.machine);
-                outcome(image, initramfs.and_then(|it| boot::run(image, &it, &log)))
-            };
-            images.map(boot).collect::<Vec<_>>()
+    let boot_next = |place| {
+        if place > 0 && beside {
+            // Until the others are done; where it cannot be read, they are taken to be.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        }
+        let images = std::iter::from_fn(|| images.get(next.fetch_add(1, Ordering::Relaxed)));
+        let boot = |image: &fetch::Image| {
+            let log = folder.join(format!("{}.log", image.version));
+            let initramfs = packed(image.machine);
+            outcome(image, initramfs.and_then(|it| boot::run(image, &it, &log)))
         };
-        let guests: Vec<_> = (0..at_once).map(|_| scope.spawn(boot_next)).collect();
+        images.map(boot).collect::<Vec<_>>()
+    };
+    let boot_next = &boot_next;
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let guests: Vec<_> = (0..at_once)
+            .map(|place| scope.spawn(move || boot_next(place)))
+            .collect();
         guests
             .into_iter()
             .filter_map(|guest| guest.join().ok())
@@ -212,13 +223,30 @@ fn of_line(name: &str) -> Result<&'static Kernel> {
     kernel.with_context(|| format!("SPANWIRE_KERNELS: no `{name}` among {}", known.join(", ")))
 }
 
-/// How many guests run at once: as many as there are cores, unless `wanted` says another number.
-fn guests(wanted: Option<&str>) -> Result<usize> {
-    let Some(wanted) = wanted else {
-        return Ok(thread::available_parallelism().map_or(1, usize::from));
+/// `SPANWIRE_GUESTS` of who runs something beside, for which it keeps our standard input open.
+pub(crate) const BESIDE: &str = "beside";
+
+/// How many guests run at once, and whether that is one as long as something else is run beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Guests {
+    at_once: usize,
+    beside: bool,
+}
+
+/// As many as there are cores, unless `wanted` says another number.
+fn guests(wanted: Option<&str>) -> Result<Guests> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let (at_once, beside) = match wanted {
+        None => (cores, false),
+        Some(BESIDE) => (cores, true),
+        Some(wanted) => {
+            let number = wanted.parse().ok().filter(|number| *number > 0);
+            let number =
+                number.with_context(|| format!("SPANWIRE_GUESTS: `{wanted}` is no number of guests"));
+            (number?, false)
+        }
     };
-    let number = wanted.parse().ok().filter(|number| *number > 0);
-    number.with_context(|| format!("SPANWIRE_GUESTS: `{wanted}` is no number of guests"))
+    Ok(Guests { at_once, beside })
 }
 
 fn outcome(image: &fetch::Image, log: Result<boot::Log>) -> Outcome {
@@ -307,8 +335,13 @@ mod tests {
 
     #[test]
     fn guests_are_as_many_as_is_said() -> Result<()> {
-        assert_eq!(guests(Some("1"))?, 1);
-        assert!(guests(None)? > 0);
+        let one = Guests {
+            at_once: 1,
+            beside: false,
+        };
+        assert_eq!(guests(Some("1"))?, one);
+        assert!(guests(None)?.at_once > 0 && !guests(None)?.beside);
+        assert!(guests(Some(BESIDE))?.beside);
         assert!(guests(Some("0")).is_err() && guests(Some("all")).is_err());
         Ok(())
     }

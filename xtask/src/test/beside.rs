@@ -1,7 +1,7 @@
 //! Suites that are run beside others.
 
 use super::Suite;
-use crate::{shell, workspace};
+use crate::{kernels, shell, workspace};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
 use std::env;
@@ -27,13 +27,16 @@ impl Beside {
         let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let mut command = Command::new("nice");
         command.args(["-n", NICENESS]).arg(env::current_exe()?);
-        command.arg("test").args(names).env("SPANWIRE_GUESTS", "1");
+        command
+            .arg("test")
+            .args(names)
+            .env("SPANWIRE_GUESTS", kernels::BESIDE);
         println!(
             "\n== beside what follows, until its own turn\n  $ {}",
             shell::line(&command)
         );
         command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
             .stderr(file);
         let process = command.spawn().context("starting `nice`")?;
@@ -42,6 +45,7 @@ impl Beside {
 
     /// Waits for their end, and shows what they said.
     pub(super) fn finish(mut self) -> Result<()> {
+        // Which closes its standard input.
         let status = self.process.wait()?;
         print!("{}", String::from_utf8_lossy(&fs::read(&self.log)?));
         if !status.success() {
