@@ -1,8 +1,10 @@
 //! Running other programs: shown before they run, and named when they fail.
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::env;
-use std::io::Read as _;
+use std::io::{self, Read as _, stderr, stdout};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -29,10 +31,20 @@ pub(crate) fn run_silently(command: &mut Command) -> Result<()> {
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("starting `{}`", line(command)))?;
+    for stream in [stdout().as_fd(), stderr().as_fd()] {
+        make_blocking(stream)?;
+    }
     if !status.success() {
         bail!("`{}` ended with {status}", line(command));
     }
     Ok(())
+}
+
+/// Has writes to a stream wait for its reader. Who shares it with us may have changed that for both, as Node.js does, and `println!` panics
+/// where it cannot write.
+fn make_blocking(stream: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = fcntl_getfl(stream)?;
+    Ok(fcntl_setfl(stream, flags - OFlags::NONBLOCK)?)
 }
 
 /// Standard output of `command`; fails with its standard error when it fails.
@@ -66,11 +78,11 @@ pub(crate) fn output_within(command: &mut Command, limit: Duration) -> Result<St
         child
             .stdout
             .take()
-            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
+            .map(|stream| Box::new(stream) as Box<dyn io::Read + Send>),
         child
             .stderr
             .take()
-            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
+            .map(|stream| Box::new(stream) as Box<dyn io::Read + Send>),
     ]
     .into_iter()
     .flatten()
@@ -161,6 +173,16 @@ mod tests {
             output_within(&mut command, Duration::from_secs(60))?.len(),
             300_000
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_stream_that_another_left_non_blocking_blocks_again() -> Result<()> {
+        let (reader, writer) = rustix::pipe::pipe()?;
+        fcntl_setfl(&writer, fcntl_getfl(&writer)? | OFlags::NONBLOCK)?;
+        make_blocking(writer.as_fd())?;
+        assert!(!fcntl_getfl(&writer)?.contains(OFlags::NONBLOCK));
+        drop(reader);
         Ok(())
     }
 }
