@@ -45,24 +45,11 @@ spanwire_tests::under_one_hook_set!(
 );
 
 /// One at a time, a few, and many. Most of the time goes with those that wait for each other, of which there are fewer.
-const LEVELS: [Level; 4] = [
-    Level {
-        concurrency: 1,
-        count: 40,
-    },
-    Level {
-        concurrency: 3,
-        count: 60,
-    },
-    Level {
-        concurrency: 10,
-        count: 100,
-    },
-    Level {
-        concurrency: 50,
-        count: 100,
-    },
-];
+const LEVELS: [Level; 4] = [level(1, 40), level(3, 60), level(10, 100), level(50, 100)];
+
+const fn level(concurrency: usize, count: usize) -> Level {
+    Level { concurrency, count }
+}
 
 fn check(hooks: Hooks, runtime: Runtime) -> Result<()> {
     let report = all_right(hooks, runtime)?;
@@ -127,10 +114,7 @@ fn streams_that_goroutines_serve(hooks: Hooks) -> Result<()> {
 /// Calls that are given up, and that take too long: what is tidied up then is for them, too. It says that they were over where
 /// the server had been told so.
 fn streams_that_are_broken_off(hooks: Hooks) -> Result<()> {
-    let levels = [1, 3].map(|concurrency| Level {
-        concurrency,
-        count: 20,
-    });
+    let levels = [level(1, 20), level(3, 20)];
     let grown = Chain::start(Runtime::BrokenOff)?.grow(Options::run(hooks), &levels)?;
     for span in grown.seen.spans.iter().filter(|it| it.kind == Kind::Client) {
         let subject = span.subject();
@@ -239,20 +223,7 @@ fn never_wrong(hooks: Hooks, runtime: Runtime, levels: &[Level]) -> Result<()> {
 }
 
 /// One at a time, a few, and many.
-const FEW: [Level; 3] = [
-    Level {
-        concurrency: 1,
-        count: 30,
-    },
-    Level {
-        concurrency: 3,
-        count: 60,
-    },
-    Level {
-        concurrency: 50,
-        count: 150,
-    },
-];
+const FEW: [Level; 3] = [level(1, 30), level(3, 60), level(50, 150)];
 
 /// Streams that one connection brings cannot be told apart.
 fn node_asked_by_http2(hooks: Hooks) -> Result<()> {
@@ -299,9 +270,5 @@ fn messages_of_amqplib_one_at_a_time(hooks: Hooks) -> Result<()> {
 
 /// What is asked between a delivery and its acknowledgement, with so many deliveries at a time.
 fn messages(hooks: Hooks, library: Library, at_a_time: u16) -> Result<()> {
-    let level = Level {
-        concurrency: 1,
-        count: 100,
-    };
-    never_wrong(hooks, Runtime::Deliveries(library, at_a_time), &[level])
+    never_wrong(hooks, Runtime::Deliveries(library, at_a_time), &[level(1, 100)])
 }

@@ -150,10 +150,11 @@ pub(crate) fn command() -> Result<()> {
             Machine::Arm => &arm,
         };
         let mut packed = packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if packed.is_none() {
-            *packed = Some(initramfs::pack(machine, &folder, &cache)?);
+        if let Some(path) = &*packed {
+            return Ok(path.clone());
         }
-        packed.clone().context("it is packed")
+        let path = initramfs::pack(machine, &folder, &cache)?;
+        Ok(packed.insert(path).clone())
     };
     println!(
         "  booting {}",
