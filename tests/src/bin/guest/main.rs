@@ -27,23 +27,53 @@ use workload::{Before, Made, Waits};
 /// Every set that `spanwire run --hooks` knows.
 const HOOK_SETS: &[&str] = &["socket", "trampoline", "syscall"];
 
-/// Counts assertions, and says each.
+/// How often assertions are tried that fail where the kernel has skipped a hook.
+const ATTEMPTS: usize = 3;
+
+/// What was asserted.
 #[derive(Default)]
 struct Verdict {
-    passed: usize,
-    failed: usize,
+    assertions: Vec<(String, Result<()>)>,
 }
 
 impl Verdict {
     fn assert(&mut self, what: &str, result: Result<()>) {
-        match result {
-            Ok(()) => {
-                self.passed += 1;
-                println!("ok   {what}");
+        self.assertions.push((what.to_owned(), result));
+    }
+
+    fn failed(&self) -> usize {
+        self.assertions
+            .iter()
+            .filter(|(_, result)| result.is_err())
+            .count()
+    }
+
+    /// Asserts what this does, and says it. Where the kernel has skipped a hook, one having been preempted on that processor, what
+    /// follows is anybody's guess: one read may have had several requests. It is counted, and emulated it happens a hundred times as
+    /// often; then nothing is shown, and all is tried again.
+    fn try_until_no_hook_is_skipped(&mut self, attempt: impl Fn(&mut Self)) {
+        for number in 1..=ATTEMPTS {
+            let before = agent::skipped();
+            let mut tried = Self::default();
+            attempt(&mut tried);
+            let skipped = agent::skipped() - before;
+            if number == ATTEMPTS || tried.failed() == 0 || skipped == 0 {
+                tried.say();
+                self.assertions.append(&mut tried.assertions);
+                return;
             }
-            Err(error) => {
-                self.failed += 1;
-                println!("FAIL {what}: {error:#}");
+            println!(
+                "     again: {} failed, the kernel having skipped {skipped} hooks",
+                tried.failed()
+            );
+        }
+    }
+
+    fn say(&self) {
+        for (what, result) in &self.assertions {
+            match result {
+                Ok(()) => println!("ok   {what}"),
+                Err(error) => println!("FAIL {what}: {error:#}"),
             }
         }
     }
@@ -69,23 +99,25 @@ fn main() -> ExitCode {
     let mut verdict = Verdict::default();
     verdict.assert("this guest's own network", workload::run("bare").map(drop));
     verdict.assert("spanwire check", check());
+    verdict.say();
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let must = must_load(&command_line);
     let is_brief = is_brief(&command_line);
     for set in HOOK_SETS {
         let must_load = must.iter().any(|name| name == set);
         if must_load || !is_brief {
-            hook_set(set, must_load, &mut verdict);
+            verdict.try_until_no_hook_is_skipped(|verdict| hook_set(set, must_load, verdict));
         }
     }
-    propagation::assert(&mut verdict);
-    goroutines::assert(&mut verdict);
+    verdict.try_until_no_hook_is_skipped(propagation::assert);
+    verdict.try_until_no_hook_is_skipped(goroutines::assert);
     if !is_brief {
-        proxies::assert(&mut verdict);
-        options::assert(&mut verdict);
+        verdict.try_until_no_hook_is_skipped(proxies::assert);
+        verdict.try_until_no_hook_is_skipped(options::assert);
     }
-    println!("{} passed, {} failed", verdict.passed, verdict.failed);
-    if verdict.failed == 0 {
+    let failed = verdict.failed();
+    println!("{} passed, {failed} failed", verdict.assertions.len() - failed);
+    if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -173,6 +205,35 @@ fn requests(set: &str, before: [Result<Before>; 2]) -> Result<Vec<Made>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn what_fails_is_tried_again_where_a_hook_was_skipped() {
+        let times = Cell::new(0);
+        let tried = |skipped: u64, failing: u32| {
+            times.set(0);
+            let mut verdict = Verdict::default();
+            verdict.try_until_no_hook_is_skipped(|verdict| {
+                times.set(times.get() + 1);
+                agent::skip(skipped);
+                let fails = times.get() <= failing;
+                verdict.assert(
+                    "it",
+                    if fails {
+                        Err(anyhow::anyhow!("not"))
+                    } else {
+                        Ok(())
+                    },
+                );
+            });
+            assert_eq!(verdict.assertions.len(), 1);
+            (times.get(), verdict.failed())
+        };
+        assert_eq!(tried(0, 9), (1, 1), "nothing was skipped");
+        assert_eq!(tried(1, 0), (1, 0), "it is right all the same");
+        assert_eq!(tried(1, 2), (3, 0));
+        assert_eq!(tried(1, 9), (3, 1), "not without end");
+    }
 
     #[test]
     fn what_must_load_and_what_is_left_out_is_read_from_the_command_line() {

@@ -1,6 +1,6 @@
 //! Every system call that moves bytes through a socket, by `tests/workloads/peer.c`.
 
-use crate::workload::{Due, Made, Over};
+use crate::workload::{Due, Made, Over, socket};
 use anyhow::{Context as _, Result, ensure};
 use spanwire_tests::peer::{CASES, Case, HEADS_FROM_FILES, SEVERAL_MESSAGES, TCP_CASES};
 use std::process::Command;
@@ -44,7 +44,7 @@ pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
         )?,
         peer(
             "unix",
-            &format!("/tmp/{name}-peer.sock"),
+            &socket(&format!("{name}-peer"))?,
             Over::Unix,
             &prefix("unix"),
             &CASES[3..],

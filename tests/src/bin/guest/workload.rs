@@ -4,7 +4,7 @@ use crate::http::{Request, Writes, read_request, read_response, write};
 use crate::syscalls;
 use anyhow::{Context as _, Result, bail, ensure};
 use spanwire_tests::injection::Body;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
@@ -75,7 +75,7 @@ pub(crate) fn run(name: &str) -> Result<Vec<Made>> {
         made.extend(made_here.with_context(|| case.to_owned())?);
         server.stop()?;
     }
-    let path = format!("/tmp/{name}.sock");
+    let path = socket(name)?;
     let server = Server::own("unix", &path)?;
     let open = || {
         let stream = patiently(|| UnixStream::connect(&path))?;
@@ -111,6 +111,15 @@ fn connections<S: Read + Write>(prefix: &str, over: Over, open: impl Fn() -> Res
         }
     }
     Ok(made)
+}
+
+/// Where a Unix socket can be bound. An attempt before may have left one there.
+pub(crate) fn socket(name: &str) -> Result<String> {
+    let path = format!("/tmp/{name}.sock");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context(path),
+        _ => Ok(path),
+    }
 }
 
 pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
