@@ -25,13 +25,13 @@ use crate::state;
 use core::ptr::{read_volatile, write_volatile};
 use spanwire_ebpf::hpack::Names;
 use spanwire_ebpf::protocol::AMQP;
-use spanwire_ebpf::traceparent::{self, Context, LENGTH, Partial, Taken, is_traceparent};
+use spanwire_ebpf::traceparent::{self, Context, LENGTH, Partial, Taken, is_blank, is_traceparent};
 use spanwire_ebpf::unit::NODE;
 use spanwire_ebpf::{Counter, RECEIVED};
 
 /// The request that is being received continues a trace: at the cursor is a header that says so. What is sent for it is
-/// part of that trace. Where not all of its value is there, returns how far in front of that it begins: it comes in parts ([`step`]). A
-/// global function, for the reason that [`operands`] gives.
+/// part of that trace. Where not all of its value is there, or there are more blanks around it than one in front, returns how far in
+/// front of that it begins: it is taken in parts ([`step`]). A global function, for the reason that [`operands`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
@@ -52,7 +52,8 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     let mut at = cursor + traceparent::NAME;
     at += (operation.byte(at) == b' ') as u32;
     let behind = at + LENGTH;
-    if behind + 2 > operation.end {
+    let is_apart = is_blank(operation.byte(at)) || is_blank(operation.byte(behind));
+    if behind + 2 > operation.end || is_apart {
         store(half, Partial::default());
         return at - cursor;
     }
@@ -64,7 +65,7 @@ pub(crate) extern "C" fn continues(sock: u64, slot: u32) -> u32 {
     0
 }
 
-/// Takes what there is of a value at the cursor that is not there as a whole, up to its line's end. A global function, as above.
+/// Takes what there is of a value at the cursor that is taken in parts, up to its line's end. A global function, as above.
 #[inline(always)]
 pub(crate) fn step(operation: &mut Operation, half: &mut Half) -> Step {
     let taken = continues_in_parts(operation.sock, operation.slot);
@@ -101,7 +102,8 @@ extern "C" fn continues_in_parts(sock: u64, slot: u32) -> u32 {
             Taken::Malformed => return taken | PARTS_END,
         }
     }
-    PARTS_END
+    // There are many blanks.
+    traceparent::PARTS + 1
 }
 
 /// The value that comes in parts waits where the rest of a line does in other states. From memory and back each time: what is there,

@@ -132,6 +132,13 @@ fn cases() -> Vec<Case> {
         ],
         "",
     );
+    // Blanks are around both, or one of them is no blank.
+    for (before, behind) in [("", " "), ("  ", ""), ("\t \t", "\t  "), (&*" ".repeat(200), "")] {
+        let parent = format!("traceparent:{before}00-{TRACE}-00f067aa0ba902b7-01{behind}");
+        add(&[&parent, "tracestate: a=1"], "a=1");
+        add(&["tracestate: a=1", &parent], "a=1");
+        add(&[&format!("{parent},"), "tracestate: a=1"], "");
+    }
     // Names that look like it.
     add(
         &[&parent, "tracestates: a=1", "x-tracestate: a=1", "tracestat: a=1"],
