@@ -192,8 +192,10 @@ pub(crate) struct Sending {
     pub(crate) announces: u8,
     /// 1 while a request is promised that nothing is put into.
     pub(crate) announcing: u8,
+    /// 1 where a request has begun that was not promised, behind the last that was.
+    pub(crate) overtaken: u8,
     /// Padding, always zero.
-    pub(crate) reserved: [u8; 4],
+    pub(crate) reserved: [u8; 3],
 }
 
 const _: () = {

@@ -239,6 +239,7 @@ extern "C" fn exchange_begins(sock: u64, direction: u32, slot: u32) -> u32 {
         if is_promised {
             return 1;
         }
+        dialogue.sending.overtaken = 1;
         operation.exchange.begins = sequence.wrapping_add(dialogue.sending.injected);
     }
     begin(operation, dialogue, direction, half.ordinal);

@@ -46,6 +46,7 @@ pub(crate) extern "C" fn promise(sock: u64, slot: u32, sequence: u32) -> u32 {
         reserved: 0,
     };
     let own = key.sequence;
+    sending.overtaken = 0;
     if sending.exchange.ids.span != 0 {
         if sending.promised == own {
             return 0;

@@ -176,6 +176,14 @@ pub(crate) fn closes(sock: u64) {
     }
 }
 
+/// A connection is over.
+#[inline(always)]
+pub(crate) fn ends(dialogue: &Dialogue) {
+    if dialogue.sending.protocol == AMQP {
+        amqp::ends(&dialogue.sending);
+    }
+}
+
 /// Enrols a socket that is connected now, and takes one out that blocks. The former need not run in its process.
 #[sock_ops]
 pub(crate) fn spanwire_enrol(context: SockOpsContext) -> u32 {

@@ -188,6 +188,7 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         sent,
         dialogue,
     } = unsafe { &mut *connection };
+    propagate::ends(dialogue);
     if dialogue.announced != 0 {
         // A tunnel is not followed to its end.
         if dialogue.sequenced != 0 && dialogue.protocol != IGNORED {

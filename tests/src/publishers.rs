@@ -17,6 +17,8 @@ use crate::{wait, workload};
 pub enum Publisher {
     /// Python's, which waits for each confirm.
     Pika,
+    /// Frames of the same, cut by sends in each way.
+    Cut,
     /// Python's on asyncio, from tasks side by side.
     AioPika,
     /// Node's, which waits for none.
@@ -37,6 +39,7 @@ impl Publisher {
     fn publish(self, broker: &RabbitMq, count: usize, large: usize) -> Result<Command> {
         let mut command = match self {
             Self::Pika => python("propagation/publish.py")?,
+            Self::Cut => python("propagation/publish_cut.py")?,
             Self::AioPika => python("propagation/publish_asyncio.py")?,
             Self::Amqplib => {
                 let mut command = child::command("node");

@@ -30,6 +30,9 @@ fn is_too_long(key: &str) -> bool {
     key.ends_with('8')
 }
 
+/// Of one that cuts most.
+const ALWAYS: usize = 1;
+
 /// Of clients that send each message by itself.
 const RARE: usize = 50;
 
@@ -39,6 +42,7 @@ const OFTEN: usize = 5;
 fn messages_of_each_library(hooks: Hooks) -> Result<()> {
     let broker = RabbitMq::start()?;
     each_carries_its_own(hooks, &broker, &Publisher::ALL, requests(hooks, 400)?, RARE)?;
+    each_carries_its_own(hooks, &broker, &[Publisher::Cut], requests(hooks, 1000)?, ALWAYS)?;
     match hooks {
         Hooks::Socket => messages_of_java(hooks, &broker),
         Hooks::Syscall => Ok(()),
@@ -109,7 +113,12 @@ fn each_carries_its_own(
     let (mut outcome, mut cut) = (Outcome::default(), 0);
     for (key, plain) in &plain {
         let (publish, delivery) = (publishes[key.as_str()], deliveries[key.as_str()]);
-        let told = || format!("{publish:#?}\n{delivery:#?}\n{:#?}\nnot {plain:#?}", got[key]);
+        let told = || {
+            format!(
+                "{publish:#?}\n{delivery:#?}\n{:#?}\nnot {plain:#?}\n{:?}",
+                got[key], seen.summary
+            )
+        };
         let value = format!("00-{}-{}-01", publish.trace_id, publish.span_id);
         let injected = plain.with("traceparent", &value)?;
         if has_own(key) {

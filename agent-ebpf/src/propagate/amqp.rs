@@ -21,7 +21,7 @@ use spanwire_ebpf::{Counter, SENT, propagate};
 
 /// Bits of [`Sending::marks`].
 mod marked {
-    /// A message's method was sent on the channel that [`Sending::stream`] names, and its header was not.
+    /// A message's method was sent on the channel that [`Sending::stream`] names, and its header was not seen since.
     pub(super) const PUBLISHING: u8 = 1;
 }
 
@@ -72,15 +72,18 @@ pub(crate) extern "C" fn amqp_frame(sock: u64, slot: u32) -> u32 {
     }
     let channel = amqp::channel(head);
     if frame.marks & frame::mark::EXCHANGE != 0 {
-        if sending.marks & marked::PUBLISHING != 0 && sending.stream != channel {
-            // One message at a time is followed: the header of the other channel's will not be known for one.
+        let sequence = sending.began.wrapping_add(cursor);
+        let is_again = sending.promised == sequence.wrapping_sub(sending.injected);
+        if sending.marks & marked::PUBLISHING != 0 && !is_again {
+            // Its header went by where it could not be seen, or is yet to come on another channel, where it will not be known for
+            // one: one message at a time is followed.
             count(Counter::InjectionCut, 1);
         }
         sending.stream = channel;
         sending.marks |= marked::PUBLISHING;
-        let sequence = sending.began.wrapping_add(cursor);
         promise::make(sock, slot, sequence);
     } else if sending.marks & marked::PUBLISHING != 0
+        && sending.overtaken == 0
         && sending.stream == channel
         && amqp::is_content_header(head)
     {
@@ -88,6 +91,15 @@ pub(crate) extern "C" fn amqp_frame(sock: u64, slot: u32) -> u32 {
     }
     operation.cursor = cursor + frame.length;
     looked::GOES_ON
+}
+
+/// The connection is over: a header that was not seen by now is not seen.
+#[inline(always)]
+pub(super) fn ends(sending: &Sending) {
+    count(
+        Counter::InjectionCut,
+        (sending.marks & marked::PUBLISHING != 0) as u64,
+    );
 }
 
 /// Puts the entry into the header frame at the cursor, where there is nothing against that; how many bytes that were.

@@ -83,7 +83,7 @@ pub(super) fn adopt(sending: &mut Sending, sent: &Half) {
         }
         walker::START | walker::FIRST_LINE..=walker::CODING => {
             // What came before is known where it went by way of here.
-            if !in_head {
+            if !in_head || sending.overtaken != 0 {
                 sending.marks = marked::UNSURE;
             } else if sent.carried != 0 {
                 sending.marks |= marked::UNSURE;
