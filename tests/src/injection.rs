@@ -97,6 +97,8 @@ pub enum Client {
     GoHttp,
     /// The same over HTTP/2.
     GoHttp2,
+    /// Frames of h2 of Python, cut by sends in each way.
+    CutHttp2,
     /// curl.
     Curl,
     /// `java.net.http.HttpClient`.
@@ -158,6 +160,13 @@ impl Client {
                 "propagation/ask.py",
             )
         };
+        if self == Self::CutHttp2 {
+            let environment = workload::environment("python")?;
+            let mut command = with(&environment.to_string_lossy(), "propagation/ask_cut.py")?;
+            command.arg(address.to_string()).arg(file);
+            command.arg(concurrency.to_string());
+            return Ok(command);
+        }
         let node = || with("node", "propagation/ask.js");
         let go = || -> Result<_> { Ok(child::command(&workload::go_program("ask")?.to_string_lossy())) };
         let (mut command, library) = match self {
@@ -173,7 +182,7 @@ impl Client {
             Self::GoHttp2 => (go()?, "http2"),
             Self::JavaHttpClient => (workload::java("Ask")?, "HttpClient"),
             Self::UrlConnection => (workload::java("Ask")?, "HttpURLConnection"),
-            Self::Curl => bail!("has no plan"),
+            Self::Curl | Self::CutHttp2 => bail!("takes its plan otherwise"),
         };
         command
             .args([library, &address.to_string()])
