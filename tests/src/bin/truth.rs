@@ -22,9 +22,15 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let runtime = Runtime::ALL.into_iter().find(|runtime| runtime.name() == name);
-    let chain = Chain::start(runtime.with_context(|| format!("no runtime {name}"))?)?;
+    let runtime = runtime.with_context(|| format!("no runtime {name}"))?;
+    let chain = Chain::start(runtime)?;
     let levels = words.map(|word| level(&word)).collect::<Result<Vec<_>>>()?;
-    let grown = chain.grow(Options::bare(["run", "--output", "none"]), &levels)?;
+    let mut options = Options::bare(["run", "--output", "none"]);
+    // On one host, a message alone needs something on the wire to say who published it.
+    if runtime == Runtime::Messages {
+        options = options.flag("--propagate").flag("amqp");
+    }
+    let grown = chain.grow(options, &levels)?;
     let report = grown.report()?;
     let found = serde_json::json!({
         "levels": report.levels(),
